@@ -1,0 +1,2 @@
+#include "CLinux.h"
+int hf_placeholder(void) { return 0; }

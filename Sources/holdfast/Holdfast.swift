@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Holdfast: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "holdfast", abstract: "Protect and restore machines.")
+}
