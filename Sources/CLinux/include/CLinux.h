@@ -1,4 +1,19 @@
 #ifndef CLINUX_H
 #define CLINUX_H
-int hf_placeholder(void);
+// What Linux offers and Swift's Glibc module hides: one small pair of files per subject. Functions return a value of 0 or
+// more, or minus an errno; macros that Swift cannot import are exported as constants.
+#include "hf_account.h"
+#include "hf_attribute.h"
+#include "hf_directory.h"
+#include "hf_error.h"
+#include "hf_flags.h"
+#include "hf_io.h"
+#include "hf_lock.h"
+#include "hf_metadata.h"
+#include "hf_open.h"
+#include "hf_process.h"
+#include "hf_space.h"
+#include "hf_stat.h"
+#include "hf_terminal.h"
+#include "hf_thread.h"
 #endif

@@ -1,2 +1,0 @@
-#include "CLinux.h"
-int hf_placeholder(void) { return 0; }
