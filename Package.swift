@@ -20,11 +20,12 @@ let package = Package(
     targets: [
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
 
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
-        .target(name: "Vault", dependencies: ["Platform", "Model", "CZstd", "CXXHash", crypto, cryptoExtras]),
+        .target(name: "Vault", dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]),
         .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb]),
         .target(name: "Capture", dependencies: ["Platform", "Model", "Vault"]),
         .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault"]),
@@ -50,7 +51,7 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-let cTargets: Set<String> = ["CLinux", "CZstd", "CXXHash"]
+let cTargets: Set<String> = ["CLinux", "CZstd", "CXXHash", "CCrypto"]
 for target in package.targets where !cTargets.contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings += [

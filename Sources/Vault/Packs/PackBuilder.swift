@@ -1,0 +1,111 @@
+package import Model
+
+/// A finished pack: immutable bytes and their name.
+package struct SealedPack: Sendable {
+    /// SHA-256 of `bytes`.
+    package let name: PackName
+    package let bytes: [UInt8]
+    package let packClass: PackClass
+    package let writer: WriterID
+    /// In the order in which they lie in the pack; offsets count from its start.
+    package let blobs: [PackedBlob]
+
+    package init(name: PackName, bytes: [UInt8], packClass: PackClass, writer: WriterID, blobs: [PackedBlob]) {
+        self.name = name
+        self.bytes = bytes
+        self.packClass = packClass
+        self.writer = writer
+        self.blobs = blobs
+    }
+
+    /// Reads a whole pack that came from elsewhere, with all checks of `PackReader.parse`.
+    package init(parsing bytes: [UInt8], vault: VaultID) throws {
+        let pack = try bytes.withUnsafeBytes { try PackReader.parse($0, vault: vault) }
+        self.init(
+            name: bytes.withUnsafeBytes { BlobCrypto.packName(of: $0) }, bytes: bytes,
+            packClass: pack.header.packClass, writer: pack.header.writer, blobs: pack.blobs)
+    }
+}
+
+/// Collects framed blobs of one class into one pack.
+package struct PackBuilder: ~Copyable {
+    private let header: PackHeader
+    private var bytes: [UInt8]
+    private var blobs: [PackedBlob] = []
+    private var ids: Set<BlobID> = []
+
+    /// - Parameter buffer: memory to reuse (the bytes of a pack that is stored and no longer used); what it
+    ///   holds is thrown away, its capacity is kept. Without one, room for a pack of the usual size is taken.
+    package init(vault: VaultID, writer: WriterID, packClass: PackClass, buffer: consuming [UInt8] = []) {
+        header = PackHeader(packClass: packClass, vault: vault, writer: writer)
+        bytes = buffer
+        bytes.removeAll(keepingCapacity: true)
+        bytes.reserveCapacity(FormatLimits.packTarget + (1 << 20))
+        bytes.append(contentsOf: header.encoded())
+    }
+
+    /// Bytes of the pack so far, without footer and trailer.
+    package var byteCount: Int { bytes.count }
+    /// Blobs so far.
+    package var count: Int { blobs.count }
+    /// Whether no blob was appended yet.
+    package var isEmpty: Bool { blobs.isEmpty }
+    /// Whether the pack has reached the size at which it is closed.
+    package var isFull: Bool { bytes.count >= FormatLimits.packTarget || blobs.count >= FormatLimits.packBlobs }
+    /// Whether the blob `id` is in the pack.
+    package func contains(_ id: BlobID) -> Bool { ids.contains(id) }
+
+    /// Appends a framed blob verbatim.
+    ///
+    /// - Parameters:
+    ///   - framed: the bytes that `BlobSealer` made, or a range of another pack.
+    ///   - blob: what it is; its offset is ignored.
+    /// - Returns: `blob` with its offset in this pack.
+    /// - Throws: `internal` when the blob is of another class, stands in the pack already, has another length than
+    ///   `blob` says, or would make the pack longer than readers accept.
+    @discardableResult
+    package mutating func append(_ framed: UnsafeRawBufferPointer, _ blob: PackedBlob) throws -> PackedBlob {
+        let footer = (blobs.count + 1) * FooterEntry.length + PackTrailer.length
+        guard blob.type.packClass == header.packClass, framed.count == blob.framedLength,
+            bytes.count + framed.count + footer <= FormatLimits.packLength, blobs.count < FormatLimits.packBlobs
+        else { throw HoldfastError(.internalError, "a blob does not fit into this pack") }
+        guard ids.insert(blob.id).inserted else {
+            throw HoldfastError(.internalError, "a blob would stand twice in one pack", context: ["blob": blob.id.hex])
+        }
+        var placed = blob
+        placed.offset = UInt64(bytes.count)
+        bytes.append(contentsOf: framed)
+        blobs.append(placed)
+        return placed
+    }
+
+    /// Appends the framed blob that lies in `buffer` where `blob` says.
+    @discardableResult
+    package mutating func append(from buffer: [UInt8], _ blob: PackedBlob) throws -> PackedBlob {
+        try buffer.withUnsafeBytes { bytes in
+            guard blob.offset <= UInt64(bytes.count), blob.framedLength <= bytes.count - Int(blob.offset) else {
+                throw HoldfastError(.internalError, "a blob does not lie in its buffer")
+            }
+            let start = Int(blob.offset)
+            return try append(UnsafeRawBufferPointer(rebasing: bytes[start..<(start + blob.framedLength)]), blob)
+        }
+    }
+
+    /// Writes footer and trailer and names the pack. Hashing takes about 10 ms: call it outside of locks.
+    ///
+    /// - Throws: `internal` when the pack is empty.
+    package consuming func finish() throws -> SealedPack {
+        guard !blobs.isEmpty else { throw HoldfastError(.internalError, "an empty pack cannot be finished") }
+        var footer = ByteWriter(capacity: blobs.count * FooterEntry.length + PackTrailer.length)
+        for blob in blobs { FooterEntry.append(blob, to: &footer) }
+        let trailer = PackTrailer(
+            count: blobs.count, footerOffset: bytes.count,
+            footerChecksum: footer.bytes.withUnsafeBytes { XXH3.hash($0) })
+        trailer.append(to: &footer)
+        var bytes = bytes
+        bytes.append(contentsOf: footer.bytes)
+        let name = bytes.withUnsafeBytes { BlobCrypto.packName(of: $0) }
+        return SealedPack(
+            name: name, bytes: bytes, packClass: header.packClass, writer: header.writer, blobs: blobs)
+    }
+}
