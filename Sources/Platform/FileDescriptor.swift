@@ -60,10 +60,11 @@ package struct OpenFlags: OptionSet, Sendable {
     package static let unnamed = OpenFlags(rawValue: HF_O_TMPFILE)
     package static let direct = OpenFlags(rawValue: HF_O_DIRECT)
 
-    /// The flags for the kernel.
+    /// The flags for the kernel. openat2 refuses flags that have no meaning together, so references get few.
     var kernel: Int32 {
-        let follows = contains(.followLink)
-        return subtracting(.followLink).rawValue | HF_O_CLOEXEC | HF_O_NOCTTY | (follows ? 0 : HF_O_NOFOLLOW)
+        let always = HF_O_CLOEXEC | (contains(.followLink) ? 0 : HF_O_NOFOLLOW)
+        if contains(.pathOnly) { return intersection([.pathOnly, .directory]).rawValue | always }
+        return subtracting(.followLink).rawValue | HF_O_NOCTTY | always
     }
 }
 
