@@ -1,0 +1,179 @@
+/// What retention needs to know of a point.
+package struct RetentionPoint: Hashable, Sendable {
+    package var id: PointID
+    /// The effective time: bounded by the point before it and by its arrival, so that no machine's clock moves it.
+    package var time: Timestamp
+    /// Its number within its incarnation; decides between points of one instant.
+    package var number: UInt64
+    package var isPinned: Bool
+    /// Made during a first backup that was not finished.
+    package var isPartial: Bool
+    /// Something it names is known to be damaged or missing.
+    package var isDamaged: Bool
+    /// A legal hold covers it.
+    package var isHeld: Bool
+
+    package init(
+        id: PointID,
+        time: Timestamp,
+        number: UInt64 = 0,
+        isPinned: Bool = false,
+        isPartial: Bool = false,
+        isDamaged: Bool = false,
+        isHeld: Bool = false
+    ) {
+        self.id = id
+        self.time = time
+        self.number = number
+        self.isPinned = isPinned
+        self.isPartial = isPartial
+        self.isDamaged = isDamaged
+        self.isHeld = isHeld
+    }
+
+    /// Complete, and nothing of it known to be damaged.
+    package var isGood: Bool { !isPartial && !isDamaged }
+
+    static func isOlder(_ a: RetentionPoint, _ b: RetentionPoint) -> Bool {
+        if a.time != b.time { return a.time < b.time }
+        return a.number != b.number ? a.number < b.number : a.id < b.id
+    }
+}
+
+/// What retention would do to the points of one machine. Deciding only: somebody else removes.
+///
+/// * A hold, a pin and being the newest complete and undamaged point (unless the machine is retired) always keep a point.
+/// * `continuous` and a `last` span keep all complete points within them; a `last` count keeps the newest complete ones.
+/// * A period keeps its newest good point. A period with damaged points alone keeps the newest of these, and it does not
+///   count: what is left of it may be all there is.
+/// * A partial point stays only while no complete point is newer, and only the newest of them.
+package struct RetentionPlan: Hashable, Sendable {
+    /// One point and what becomes of it.
+    package struct Decision: Hashable, Sendable {
+        package var point: RetentionPoint
+        /// Why it stays, the strongest first; empty when it goes.
+        package var reasons: [RetentionReason]
+        package var isKept: Bool { !reasons.isEmpty }
+    }
+
+    /// Newest first.
+    package let decisions: [Decision]
+
+    package var kept: [Decision] { decisions.filter(\.isKept) }
+    package var removed: [RetentionPoint] { decisions.filter { !$0.isKept }.map(\.point) }
+
+    /// Plans for `points`, all of one machine whose clocks run as `zone` says; any order.
+    package init(points: [RetentionPoint], rules: RetentionRules, zone: TimeZoneRules, isRetired: Bool = false) {
+        let ordered = points.sorted { RetentionPoint.isOlder($1, $0) }
+        var reasons = [[RetentionReason]](repeating: [], count: ordered.count)
+        for (index, point) in ordered.enumerated() {
+            if point.isHeld { reasons[index].append(.hold) }
+            if point.isPinned { reasons[index].append(.pinned) }
+        }
+        if rules.isEmpty {
+            for index in ordered.indices { reasons[index].append(.noRules) }
+        }
+        if !isRetired {
+            if let newest = ordered.firstIndex(where: \.isGood) { reasons[newest].append(.newestGood) }
+            if let newest = ordered.first, newest.isPartial { reasons[0].append(.unfinished) }
+        }
+        if let newest = ordered.first?.time {
+            let planner = Planner(points: ordered, newest: newest, zone: zone)
+            if let continuous = rules.continuous {
+                let start = continuous.before(newest, in: zone)
+                for index in ordered.indices where !ordered[index].isPartial && ordered[index].time > start {
+                    reasons[index].append(.continuous)
+                }
+            }
+            if let last = rules.last { planner.keepLast(last, &reasons) }
+            for period in RetentionRules.Period.allCases {
+                if let reach = rules.periods[period] { planner.keep(period, reach, &reasons) }
+            }
+        }
+        decisions = zip(ordered, reasons).map { Decision(point: $0, reasons: $1) }
+    }
+}
+
+/// The rules that walk over the points, newest first.
+private struct Planner {
+    let points: [RetentionPoint]
+    let newest: Timestamp
+    let zone: TimeZoneRules
+
+    func keepLast(_ reach: RetentionRules.Reach, _ reasons: inout [[RetentionReason]]) {
+        switch reach {
+        case .span(let span):
+            let start = span.before(newest, in: zone)
+            for index in points.indices where !points[index].isPartial && points[index].time > start {
+                reasons[index].append(.last(0))
+            }
+        case .count(let count):
+            var good = 0
+            for index in points.indices where !points[index].isPartial && good < count {
+                if points[index].isGood { good += 1 }
+                reasons[index].append(.last(points[index].isGood ? good : 0))
+            }
+        }
+    }
+
+    func keep(_ period: RetentionRules.Period, _ reach: RetentionRules.Reach, _ reasons: inout [[RetentionReason]]) {
+        let start: Timestamp? =
+            if case .span(let span) = reach { span.before(newest, in: zone) } else { nil }
+        var left = if case .count(let count) = reach { count } else { Int.max }
+        var index = 0
+        while index < points.count, left > 0 {
+            // One period: from its newest point to the first that lies in another.
+            let key = PeriodKey(period, points[index].time, zone)
+            var end = index
+            while end < points.count, PeriodKey(period, points[end].time, zone) == key { end += 1 }
+            let complete = (index..<end).filter { candidate in
+                !points[candidate].isPartial && start.map { points[candidate].time > $0 } ?? true
+            }
+            if let chosen = complete.first(where: { points[$0].isGood }) {
+                reasons[chosen].append(.period(period, key.name))
+                left -= 1
+            } else if let chosen = complete.first {
+                reasons[chosen].append(.period(period, key.name))
+            }
+            index = end
+        }
+    }
+}
+
+/// A period on the clocks of a place. The hour that comes twice when clocks are put back is two hours.
+private struct PeriodKey: Hashable {
+    let period: RetentionRules.Period
+    /// Counts periods of this kind.
+    let number: Int
+    /// Tells the two hours of one name apart; 0 for longer periods.
+    let offset: Int
+    private let date: CivilDate
+    private let hour: Int
+
+    init(_ period: RetentionRules.Period, _ time: Timestamp, _ zone: TimeZoneRules) {
+        let civil = zone.civil(time)
+        self.period = period
+        switch period {
+        case .hourly: date = civil.date
+        case .daily: date = civil.date
+        case .weekly: date = civil.date.startOfWeek
+        case .monthly: date = civil.date.adding(days: 1 - civil.date.day)
+        case .yearly: date = civil.date.adding(days: 1 - civil.date.day).adding(months: 1 - civil.date.month)
+        }
+        hour = period == .hourly ? civil.hour : 0
+        number = date.dayNumber * 24 + hour
+        offset = period == .hourly ? zone.offset(at: time.seconds) : 0
+    }
+
+    var name: String {
+        switch period {
+        case .hourly: return "\(date) \(Decimal.padded(hour, 2)):00"
+        case .daily: return "\(date)"
+        case .weekly:
+            let week = date.isoWeek
+            return "\(Decimal.padded(week.year, 4))-W\(Decimal.padded(week.week, 2))"
+        case .monthly: return String("\(date)".prefix(7))
+        case .yearly: return String("\(date)".prefix(4))
+        }
+    }
+}
