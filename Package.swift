@@ -5,6 +5,7 @@ import PackageDescription
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let sqlite: Target.Dependency = .product(name: "GRDBSQLite", package: "GRDB.swift")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -26,7 +27,7 @@ let package = Package(
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
         .target(name: "Vault", dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]),
-        .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb]),
+        .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb, sqlite]),
         .target(name: "Capture", dependencies: ["Platform", "Model", "Vault"]),
         .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault"]),
         .executableTarget(

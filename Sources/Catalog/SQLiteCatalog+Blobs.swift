@@ -1,0 +1,352 @@
+import GRDB
+package import Model
+package import Vault
+
+/// Blobs and packs.
+extension SQLiteCatalog {
+    // MARK: Presence
+
+    package func missing(_ ids: [BlobID], lease id: LeaseID) throws -> [Bool] {
+        // Most questions need no change: what is marked since the lease was opened stays for the lease anyway.
+        var stale: [Int] = []
+        var answers = [Bool](repeating: true, count: ids.count)
+        try read { session in
+            let lease = try lease(id, session)
+            let floor = try position(session).floor
+            let command = try session.prepare("SELECT mark, state FROM blob WHERE id = $1")
+            for (index, blob) in ids.enumerated() {
+                var newest: UInt64 = 0
+                try command.rows([.id(blob)]) { row in
+                    if row.integer(1) == BlobCondition.whole.rawValue { newest = max(newest, row.number(0)) }
+                    return true
+                }
+                if newest >= floor, newest > 0 {
+                    answers[index] = false
+                    if newest < lease.generation { stale.append(index) }
+                }
+            }
+        }
+        if stale.isEmpty { return answers }
+        try write { session in
+            _ = try lease(id, session)
+            let position = try position(session)
+            for index in stale { answers[index] = try !touch(ids[index], session, position) }
+        }
+        return answers
+    }
+
+    /// Whether the blob is present; if so it is marked with the current generation.
+    func touch(_ id: BlobID, _ session: SQLiteSession, _ position: CatalogPosition) throws -> Bool {
+        var isPresent = false
+        var isStale = false
+        var isHolder = false
+        var isReached = true
+        try session.prepare("SELECT mark, state, refs, reached FROM blob WHERE id = $1").rows([.id(id)]) { row in
+            guard row.integer(1) == BlobCondition.whole.rawValue, row.number(0) >= position.floor else { return true }
+            isPresent = true
+            if row.number(0) < position.generation { isStale = true }
+            if row.integer(2) > 0 { isHolder = true }
+            if row.number(3) < position.generation { isReached = false }
+            return true
+        }
+        guard isPresent else { return false }
+        if position.phase == .marking, isHolder, !isReached {
+            try shade(id, session, position)
+        } else if isStale {
+            try session.run(
+                "UPDATE blob SET mark = $2 WHERE id = $1 AND state = 0 AND mark < $2 AND mark >= $3", .id(id),
+                .number(position.generation), .number(position.floor))
+        }
+        return true
+    }
+
+    /// Marks a blob in a running collection, and puts it on the frontier when it was not there yet and names others.
+    /// A blob without copies goes on the frontier too, so that the collection learns of the loss.
+    func shade(_ id: BlobID, _ session: SQLiteSession, _ position: CatalogPosition) throws {
+        var copies = 0
+        var hasWhole = false
+        var isHolder = false
+        var isStale = false
+        var isReached = true
+        try session.prepare("SELECT mark, state, refs, reached FROM blob WHERE id = $1").rows([.id(id)]) { row in
+            copies += 1
+            if row.integer(1) == BlobCondition.whole.rawValue { hasWhole = true }
+            if row.integer(2) > 0 { isHolder = true }
+            if row.number(0) < position.generation { isStale = true }
+            if row.number(3) < position.generation { isReached = false }
+            return true
+        }
+        guard copies == 0 || isStale || (isHolder && !isReached) else { return }
+        // A damaged copy is given up as soon as there is a whole one; the last one is kept, whatever its condition.
+        try session.run(
+            hasWhole
+                ? "UPDATE blob SET mark = $2, reached = $2 WHERE id = $1 AND state = 0"
+                : "UPDATE blob SET mark = $2, reached = $2 WHERE id = $1", .id(id), .number(position.generation))
+        if copies == 0 || (isHolder && !isReached) {
+            try session.run("INSERT INTO frontier (id) VALUES ($1) ON CONFLICT DO NOTHING", .id(id))
+        }
+    }
+
+    // MARK: Registration
+
+    private enum Registration {
+        case done(hasIncomplete: Bool)
+        case condemned
+        case missing([BlobID])
+    }
+
+    package func register(_ pack: PackEntry, blobs: [PackedBlob], lease leaseID: LeaseID?) throws -> Bool {
+        let outcome: Registration = try write { session in
+            var pack = pack
+            if let leaseID, let machine = try lease(leaseID, session).machine {
+                pack.origin = WriterID(high: machine.high, low: machine.low)
+            }
+            let position = try position(session)
+            guard let number = try insert(pack, session, position) else { return .condemned }
+            let lost = try insert(
+                blobs, into: number, session, position, isAdopted: leaseID == nil, isRefusing: leaseID != nil)
+            if !lost.isEmpty { throw MissingBlobs(ids: lost) }
+            let incomplete = try session.first("SELECT 1 FROM blob WHERE state <> 0 LIMIT 1") { _ in true }
+            return .done(hasIncomplete: incomplete == true)
+        } recovering: {
+            .missing($0)
+        }
+        switch outcome {
+        case .done(let hasIncomplete): return hasIncomplete
+        case .condemned:
+            throw HoldfastError(
+                .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
+                context: ["pack": pack.name.hex], isTemporary: true)
+        case .missing(let ids): throw SQLiteCatalog.missingBlobs(ids)
+        }
+    }
+
+    /// Thrown inside a transaction to roll it back.
+    private struct MissingBlobs: Error { let ids: [BlobID] }
+
+    private func write(
+        _ body: (SQLiteSession) throws -> Registration, recovering: ([BlobID]) -> Registration
+    ) throws -> Registration {
+        do { return try write(body) } catch let error as MissingBlobs { return recovering(error.ids) }
+    }
+
+    static func missingBlobs(_ ids: [BlobID]) -> HoldfastError {
+        var error = HoldfastError(
+            .missingBlobs, "\(ids.count) blobs that are named are not in the vault; send them first", isTemporary: true)
+        error.blobs = ids
+        return error
+    }
+
+    /// The number of the pack's row, made when there is none; `nil` when the name is condemned.
+    func insert(_ pack: PackEntry, _ session: SQLiteSession, _ position: CatalogPosition) throws -> Int64? {
+        let known = try session.first("SELECT number, state FROM pack WHERE name = $1", .id(pack.name)) { row in
+            (number: row.integer(0), state: try row.value(1, as: PackEntry.State.self))
+        }
+        if let known {
+            if known.state == .deleted {
+                // The sender has just brought the object back: it has to go once more.
+                try session.run(
+                    "UPDATE pack SET state = 1, since = $2 WHERE number = $1", .integer(known.number),
+                    .number(position.generation))
+            }
+            return known.state == .stored ? known.number : nil
+        }
+        try session.run(
+            """
+            INSERT INTO pack (name, class, origin, bytes, blobs, state, since, live_bytes, live_blobs, counted,
+                checked_structure, checked_pack, checked_data)
+            VALUES ($1, $2, $3, $4, $5, 0, $6, 0, 0, 0, 0, 0, 0)
+            """, .id(pack.name), .number(Int(pack.packClass.rawValue)), .id(pack.origin), .number(pack.bytes),
+            .number(pack.blobCount), .number(position.generation))
+        return try session.first("SELECT number FROM pack WHERE name = $1", .id(pack.name)) { $0.integer(0) }
+    }
+
+    /// Inserts the rows of a pack's blobs. Answers what they name and is not present, when that is refused.
+    private func insert(
+        _ blobs: [PackedBlob], into pack: Int64, _ session: SQLiteSession, _ position: CatalogPosition,
+        isAdopted: Bool, isRefusing: Bool
+    ) throws -> [BlobID] {
+        let command = try session.prepare(
+            """
+            INSERT INTO blob (id, pack, type, encoding, secret, refs, length, start, mark, reached, state, checked)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
+            ON CONFLICT (id, pack) DO UPDATE SET mark = excluded.mark, reached = excluded.reached,
+                state = excluded.state
+            """)
+        var known: Set<BlobID> = []
+        var lost: Set<BlobID> = []
+        for blob in blobs {
+            var isWhole = true
+            for name in blob.references where !known.contains(name) {
+                if try touch(name, session, position) {
+                    known.insert(name)
+                } else {
+                    isWhole = false
+                    lost.insert(name)
+                }
+            }
+            let isHolder = !blob.references.isEmpty
+            let isShaded = isHolder && position.phase == .marking
+            try command.run([
+                .id(blob.id), .integer(pack), .number(Int(blob.type.rawValue)),
+                .number(Int(blob.encoding.rawValue)), .number(Int(blob.secretNumber)), .number(blob.references.count),
+                .number(Int(blob.sealedLength)), .number(blob.offset), .number(position.generation),
+                isShaded ? .number(position.generation) : .integer(0),
+                .integer((isWhole ? BlobCondition.whole : .incomplete).rawValue),
+            ])
+            if isShaded {
+                try session.run("INSERT INTO frontier (id) VALUES ($1) ON CONFLICT DO NOTHING", .id(blob.id))
+            }
+        }
+        return isRefusing ? lost.sorted() : []
+    }
+
+    // MARK: Copies
+
+    static let copyColumns =
+        """
+        b.id, b.pack, p.name, b.type, b.encoding, b.secret, b.refs, b.length, b.start, b.mark, b.state, b.checked
+        FROM blob b JOIN pack p ON p.number = b.pack
+        """
+    private static let copiesOfBlob = SQLText("SELECT \(copyColumns) WHERE b.id = $1")
+
+    static func copy(_ row: SQLiteRow) throws -> BlobCopy {
+        BlobCopy(
+            id: BlobID(try row.digest(0)), pack: row.integer(1), packName: PackName(try row.digest(2)),
+            type: try row.value(3), encoding: try row.value(4),
+            secretNumber: UInt16(truncatingIfNeeded: row.integer(5)),
+            referenceCount: Int(row.integer(6)), sealedLength: UInt32(truncatingIfNeeded: row.integer(7)),
+            offset: row.number(8), mark: row.number(9), condition: try row.value(10), checked: row.time(11))
+    }
+
+    func copies(of id: BlobID, _ session: SQLiteSession, into result: inout [BlobCopy]) throws {
+        try session.prepare(SQLiteCatalog.copiesOfBlob).rows([.id(id)]) { row in
+            result.append(try SQLiteCatalog.copy(row))
+            return true
+        }
+    }
+
+    package func copies(of ids: [BlobID]) throws -> [BlobCopy] {
+        var result: [BlobCopy] = []
+        try read { session in
+            for id in ids { try copies(of: id, session, into: &result) }
+        }
+        result.sort { a, b in a.pack != b.pack ? a.pack < b.pack : a.offset < b.offset }
+        return result
+    }
+
+    package func setCondition(_ condition: BlobCondition, of copies: [CopyReference]) throws -> Int {
+        if copies.isEmpty { return 0 }
+        return try write { session in
+            var changed = 0
+            for copy in copies {
+                changed += try session.run(
+                    "UPDATE blob SET state = $3 WHERE id = $1 AND pack = $2 AND state <> $3", .id(copy.id),
+                    .integer(copy.pack), .integer(condition.rawValue))
+            }
+            return changed
+        }
+    }
+
+    private static let unwellFirst = SQLText(
+        "SELECT \(copyColumns) WHERE b.state <> 0 ORDER BY b.id, b.pack LIMIT $1")
+    private static let unwellNext = SQLText(
+        "SELECT \(copyColumns) WHERE b.state <> 0 AND (b.id, b.pack) > ($1, $2) ORDER BY b.id, b.pack LIMIT $3")
+
+    package func unwellCopies(after: CopyReference?, limit: Int) throws -> [BlobCopy] {
+        try read { session in
+            guard let after else {
+                return try session.all(SQLiteCatalog.unwellFirst, .number(limit)) { try SQLiteCatalog.copy($0) }
+            }
+            return try session.all(SQLiteCatalog.unwellNext, .id(after.id), .integer(after.pack), .number(limit)) {
+                try SQLiteCatalog.copy($0)
+            }
+        }
+    }
+
+    package func unwellCounts() throws -> (damaged: Int, incomplete: Int) { try read { try unwellCounts($0) } }
+
+    func unwellCounts(_ session: SQLiteSession) throws -> (damaged: Int, incomplete: Int) {
+        var result = (damaged: 0, incomplete: 0)
+        try session.prepare("SELECT state, COUNT(*) FROM blob WHERE state <> 0 GROUP BY state").rows([]) { row in
+            if row.integer(0) == BlobCondition.damaged.rawValue { result.damaged = Int(row.integer(1)) }
+            if row.integer(0) == BlobCondition.incomplete.rawValue { result.incomplete = Int(row.integer(1)) }
+            return true
+        }
+        return result
+    }
+
+    // MARK: Packs
+
+    static let packColumns =
+        """
+        number, name, class, origin, bytes, blobs, state, live_bytes, live_blobs, checked_structure, checked_pack,
+        checked_data FROM pack
+        """
+    private static let packsAfter = SQLText("SELECT \(packColumns) WHERE number > $1 ORDER BY number LIMIT $2")
+    private static let packByName = SQLText("SELECT \(packColumns) WHERE name = $1")
+
+    static func pack(_ row: SQLiteRow) throws -> PackEntry {
+        PackEntry(
+            number: row.integer(0), name: PackName(try row.digest(1)), packClass: try row.value(2),
+            origin: try row.identifier(3), bytes: row.number(4), blobCount: Int(row.integer(5)),
+            state: try row.value(6),
+            liveBytes: row.number(7), liveBlobs: Int(row.integer(8)), checkedStructure: row.time(9),
+            checkedPack: row.time(10), checkedData: row.time(11))
+    }
+
+    package func packs(after number: Int64, limit: Int) throws -> [PackEntry] {
+        try read { session in
+            try session.all(SQLiteCatalog.packsAfter, .integer(number), .number(limit)) { try SQLiteCatalog.pack($0) }
+        }
+    }
+
+    package func pack(_ name: PackName) throws -> PackEntry? {
+        try read { session in
+            try session.first(SQLiteCatalog.packByName, .id(name)) { try SQLiteCatalog.pack($0) }
+        }
+    }
+
+    package func dropPacks(_ numbers: [Int64]) throws {
+        if numbers.isEmpty { return }
+        try write(durable: true) { session in
+            for start in stride(from: 0, to: numbers.count, by: 500) {
+                let list = numbers[start..<min(start + 500, numbers.count)].map(String.init).joined(separator: ",")
+                for sql in [
+                    "DELETE FROM point_reference WHERE point IN (SELECT point.id FROM point JOIN record "
+                        + "ON record.id = point.record WHERE record.pack IN (\(list)))",
+                    "DELETE FROM point WHERE record IN (SELECT id FROM record WHERE pack IN (\(list)))",
+                    "DELETE FROM record WHERE pack IN (\(list))",
+                    "DELETE FROM blob WHERE pack IN (\(list))",
+                    "DELETE FROM pack WHERE number IN (\(list))",
+                ] {
+                    try session.database.execute(sql: sql)
+                }
+            }
+        }
+    }
+
+    package func setChecked(_ number: Int64, level: VerificationLevel, at time: Timestamp) throws {
+        try write { session in
+            switch level {
+            case .structure:
+                try session.run(
+                    "UPDATE pack SET checked_structure = $2 WHERE number = $1", .integer(number), .time(time))
+            case .packs:
+                try session.run("UPDATE pack SET checked_pack = $2 WHERE number = $1", .integer(number), .time(time))
+            case .data:
+                try session.run("UPDATE pack SET checked_data = $2 WHERE number = $1", .integer(number), .time(time))
+            }
+        }
+    }
+
+    package func setChecked(_ copies: [CopyReference], at time: Timestamp) throws {
+        try write { session in
+            for copy in copies {
+                try session.run(
+                    "UPDATE blob SET checked = $3 WHERE id = $1 AND pack = $2", .id(copy.id), .integer(copy.pack),
+                    .time(time))
+            }
+        }
+    }
+}

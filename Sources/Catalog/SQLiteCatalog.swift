@@ -1,0 +1,247 @@
+import GRDB
+package import Model
+import Platform
+package import Vault
+
+/// The catalog in an SQLite file beside the vault.
+///
+/// Write-ahead log, so that readers and one writer work side by side in several processes; a writing transaction waits for
+/// others up to half a minute. Packs are registered without waiting for the disk (what is lost with the power is found
+/// again in the store); what is documented as durable is synchronised.
+package final class SQLiteCatalog: VaultCatalog {
+    package let vault: VaultID
+    let pool: DatabasePool
+    let witness: any CatalogWitness
+
+    /// Opens the catalog at `path`, making it when `create` is set.
+    ///
+    /// - Parameters:
+    ///   - vault: the vault it must belong to.
+    ///   - witness: stands beside the catalog; see `CatalogWitness`.
+    /// - Throws: `notFound` when there is none, `damaged` when it is no catalog or another vault's.
+    package init(path: String, vault: VaultID, witness: any CatalogWitness, create: Bool = false) throws {
+        if !create {
+            guard (try? FileSystem.status(Array(path.utf8))) != nil else {
+                throw HoldfastError(.notFound, "the vault has no catalog at \(path)", context: ["path": path])
+            }
+        }
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(30)
+        configuration.maximumReaderCount = 3
+        configuration.label = "catalog"
+        configuration.prepareDatabase { database in
+            // The caches of all connections together stay below 16 MB: up to three read.
+            try database.execute(sql: "PRAGMA cache_size = \(database.configuration.readonly ? -2_000 : -8_000)")
+            try database.execute(sql: "PRAGMA temp_store = FILE")
+            if !database.configuration.readonly {
+                try database.execute(sql: "PRAGMA synchronous = NORMAL")
+            }
+        }
+        self.vault = vault
+        self.witness = witness
+        do {
+            pool = try DatabasePool(path: path, configuration: configuration)
+            let step = try pool.read { try CatalogSchema.step(of: SQLiteSession(database: $0)) }
+            if step != CatalogSchema.newest {
+                try pool.writeWithoutTransaction { database in
+                    try database.inTransaction(.immediate) {
+                        let session = SQLiteSession(database: database)
+                        let isNew = try CatalogSchema.step(of: session) == 0
+                        try CatalogSchema.migrate(session)
+                        if isNew {
+                            let first = try witness.read() ?? 0
+                            try session.run(
+                                """
+                                INSERT INTO vault_state (one, vault, witness, generation, floor, phase, threshold,
+                                    pack_limit, cursor_id, cursor_pack, seeded)
+                                VALUES (1, $1, $2, 1, 1, 0, 0, 0, NULL, 0, 0)
+                                """, .id(vault), .number(first &+ 1))
+                        }
+                        return .commit
+                    }
+                }
+            }
+            let owner: VaultID? = try pool.read { database in
+                try SQLiteSession(database: database).first("SELECT vault FROM vault_state") { try $0.identifier(0) }
+            }
+            guard owner == vault else {
+                throw HoldfastError(.damaged, "the catalog at \(path) belongs to another vault")
+            }
+        } catch {
+            throw SQLiteFailure.translate(error)
+        }
+    }
+
+    /// Closes all connections; the log is merged into the file by the last one that leaves.
+    package func close() throws {
+        do { try pool.close() } catch { throw SQLiteFailure.translate(error) }
+    }
+
+    // MARK: Transactions
+
+    /// A reading transaction: one consistent view.
+    func read<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
+        do {
+            return try pool.read { try body(SQLiteSession(database: $0)) }
+        } catch {
+            throw SQLiteFailure.translate(error)
+        }
+    }
+
+    /// A writing transaction: all of `body` or nothing. A durable one is on stable storage when it returns, and changes
+    /// the witness.
+    @discardableResult
+    func write<T>(durable: Bool = false, _ body: (SQLiteSession) throws -> T) throws -> T {
+        do {
+            return try pool.writeWithoutTransaction { database in
+                if durable { try database.execute(sql: "PRAGMA synchronous = FULL") }
+                defer { if durable { try? database.execute(sql: "PRAGMA synchronous = NORMAL") } }
+                var result: T?
+                try database.inTransaction(.immediate) {
+                    let session = SQLiteSession(database: database)
+                    result = try body(session)
+                    if durable { try changeWitness(session) }
+                    return .commit
+                }
+                guard let result else { throw SQLiteFailure.malformed }
+                return result
+            }
+        } catch {
+            throw SQLiteFailure.translate(error)
+        }
+    }
+
+    // MARK: State and witness
+
+    package func position() throws -> CatalogPosition { try read { try position($0) } }
+
+    func position(_ session: SQLiteSession) throws -> CatalogPosition {
+        let position = try session.first(
+            "SELECT generation, floor, phase, threshold, pack_limit FROM vault_state"
+        ) { row in
+            CatalogPosition(
+                generation: row.number(0), floor: row.number(1), phase: try row.value(2), threshold: row.number(3),
+                packLimit: row.integer(4))
+        }
+        guard let position else { throw SQLiteFailure.malformed }
+        return position
+    }
+
+    package func agreesWithWitness() throws -> Bool {
+        func compare(_ session: SQLiteSession) throws -> Bool {
+            let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) }
+            let stored = try witness.read()
+            return own != nil && own == stored
+        }
+        if try read(compare) { return true }
+        // Another process may have been between witness and commit: look again when nobody writes.
+        return try write(compare)
+    }
+
+    package func renewWitness() throws { try write(durable: true) { _ in } }
+
+    /// The witness is written first: a crash in between makes them differ, which costs a comparison and nothing else.
+    func changeWitness(_ session: SQLiteSession) throws {
+        let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) } ?? 0
+        // Never a value that an older copy of the catalog could hold.
+        let next = max(own, try witness.read() ?? 0) &+ 1
+        try witness.write(next)
+        try session.run("UPDATE vault_state SET witness = $1", .number(next))
+    }
+
+    // MARK: Leases
+
+    package func openLease(_ lease: LeaseEntry, pinning points: [PointID]) throws -> UInt64 {
+        try write { session in
+            let position = try position(session)
+            let machine: SQLValue = if let machine = lease.machine { .id(machine) } else { .null }
+            try session.run(
+                "INSERT INTO lease (id, generation, machine, opened) VALUES ($1, $2, $3, $4)",
+                .id(lease.id), .number(position.generation), machine, .time(lease.opened))
+            for point in points {
+                let names = try session.all("SELECT id FROM point_reference WHERE point = $1", .id(point)) {
+                    BlobID(try $0.digest(0))
+                }
+                for name in names {
+                    try session.run(
+                        "INSERT INTO lease_pin (lease, id) VALUES ($1, $2) ON CONFLICT DO NOTHING", .id(lease.id),
+                        .id(name))
+                    if position.phase == .marking { try shade(name, session, position) }
+                }
+            }
+            try changeWitness(session)
+            return position.generation
+        }
+    }
+
+    package func leases() throws -> [LeaseEntry] {
+        try read { session in
+            try session.all("SELECT id, generation, machine, opened FROM lease ORDER BY opened") { row in
+                LeaseEntry(
+                    id: try row.identifier(0), generation: row.number(1),
+                    machine: row.isNull(2) ? nil : try row.identifier(2), opened: row.time(3))
+            }
+        }
+    }
+
+    package func closeLeases(_ ids: [LeaseID]) throws {
+        try write { session in
+            for id in ids {
+                try session.run("DELETE FROM lease WHERE id = $1", .id(id))
+                try session.run("DELETE FROM lease_pin WHERE lease = $1", .id(id))
+            }
+            try changeWitness(session)
+        }
+    }
+
+    /// A live lease; throws `leaseLost` for any other.
+    func lease(_ id: LeaseID, _ session: SQLiteSession) throws -> (generation: UInt64, machine: MachineID?) {
+        let lease = try session.first("SELECT generation, machine FROM lease WHERE id = $1", .id(id)) { row in
+            (generation: row.number(0), machine: row.isNull(1) ? nil : try row.identifier(1, as: MachineID.self))
+        }
+        guard let lease else {
+            throw HoldfastError(
+                .leaseLost, "the lease on the vault has ended; open a new one and ask again", isTemporary: true)
+        }
+        return lease
+    }
+
+    // MARK: Statistics
+
+    package func statistics() throws -> CatalogStatistics {
+        try read { session in
+            var result = CatalogStatistics()
+            let rows = try session.all(
+                "SELECT class, state, origin, COUNT(*), SUM(bytes), SUM(blobs) FROM pack GROUP BY class, state, origin"
+            ) { row in
+                (
+                    packClass: try row.value(0, as: PackClass.self), state: try row.value(1, as: PackEntry.State.self),
+                    origin: try row.identifier(2, as: WriterID.self), packs: Int(row.integer(3)),
+                    bytes: row.number(4), blobs: Int(row.integer(5))
+                )
+            }
+            for row in rows {
+                guard row.state == .stored else {
+                    if row.state == .condemned { result.condemnedBytes += row.bytes }
+                    continue
+                }
+                func add(_ total: inout CatalogStatistics.PerClass) {
+                    total.packs += row.packs
+                    total.bytes += row.bytes
+                    total.blobs += row.blobs
+                }
+                switch row.packClass {
+                case .data: add(&result.data)
+                case .meta: add(&result.meta)
+                case .points: add(&result.records)
+                }
+                result.bytesByOrigin[row.origin, default: 0] += row.bytes
+            }
+            result.points = try session.first("SELECT COUNT(*) FROM point") { Int($0.integer(0)) } ?? 0
+            result.machines =
+                try session.first("SELECT COUNT(DISTINCT machine) FROM point") { Int($0.integer(0)) } ?? 0
+            (result.damaged, result.incomplete) = try unwellCounts(session)
+            return result
+        }
+    }
+}
