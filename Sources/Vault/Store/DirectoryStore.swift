@@ -70,7 +70,11 @@ package final class DirectoryStore: BlobStore {
     package func get(_ key: String, atMost limit: Int) throws -> [UInt8] {
         let (folder, name) = try split(key)
         let file = try wrap(.read, key) { () throws(Errno) in try openObject(folder, name) }
-        let size = try wrap(.read, key) { () throws(Errno) in try file.status().size }
+        let size = try wrap(.read, key) { () throws(Errno) in
+            let status = try file.status()
+            guard status.kind == .regular else { throw .noEntry }
+            return status.size
+        }
         guard size <= UInt64(limit) else {
             throw HoldfastError(
                 .damaged, "\(location)/\(key) is longer than it can be: \(size) bytes",
@@ -88,7 +92,9 @@ package final class DirectoryStore: BlobStore {
     package func read(_ key: String, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
         let (folder, name) = try split(key)
         let count = try wrap(.read, key) { () throws(Errno) in
-            try openObject(folder, name).readFully(into: buffer, at: offset)
+            do throws(Errno) { return try openObject(folder, name).readFully(into: buffer, at: offset) } catch {
+                throw error == .isDirectory ? .noEntry : error
+            }
         }
         guard count == buffer.count else { throw cutShort(key) }
     }
@@ -251,7 +257,7 @@ package final class DirectoryStore: BlobStore {
     private func path(_ folder: String, _ name: String) -> String { folder.isEmpty ? name : "\(folder)/\(name)" }
 
     private func openObject(_ folder: String, _ name: String) throws(Errno) -> FileDescriptor {
-        try FileDescriptor.open(at: root.raw, path(folder, name), [.readOnly])
+        try FileDescriptor.open(at: root.raw, path(folder, name), [.readOnly, .nonBlocking])
     }
 
     private func openFolder(_ folder: String, creating: Bool) throws(Errno) -> FileDescriptor {
