@@ -1,0 +1,6 @@
+import ArgumentParser
+
+/// The commands in the order in which the help shows them.
+enum CommandList {
+    static let groups: [CommandGroup] = []
+}
