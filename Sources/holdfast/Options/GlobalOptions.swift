@@ -14,15 +14,6 @@ struct GlobalOptions: ParsableArguments {
             "Where this machine keeps what it knows of its vaults. (default: /var/lib/holdfast for root, else "
                 + "~/.local/state/holdfast)", valueName: "dir"))
     var state: PathArgument?
-
-    /// The directory of the machine's state, whether or not it exists.
-    var stateDirectory: [UInt8] {
-        if let state { return state.bytes }
-        if let directory = System.environment("HOLDFAST_STATE") { return directory }
-        if System.isRoot { return Array("/var/lib/holdfast".utf8) }
-        if let directory = System.environment("XDG_STATE_HOME") { return directory + Array("/holdfast".utf8) }
-        return (System.environment("HOME") ?? []) + Array("/.local/state/holdfast".utf8)
-    }
 }
 
 /// Which vault, for commands that need one.

@@ -49,11 +49,11 @@ final class Console: Sendable {
     }
 
     /// An object of the machine-readable result; nothing without `--json`. `type` says what it is.
-    func emit(_ type: String, _ fields: [String: JSONValue]) throws {
+    func emit(_ type: String, _ fields: [String: JSON]) throws {
         guard isJSON else { return }
         var fields = fields
         fields["type"] = .string(type)
-        try write(JSONValue.object(fields).line)
+        try write(JSON.object(fields).line)
         // Events are for somebody who watches.
         if type == "progress" || type == "warning" { try flush() }
     }
@@ -106,7 +106,7 @@ final class Console: Sendable {
     }
 
     /// Something that went not quite well; the command ends with status 3.
-    func warn(_ message: String, fields: [String: JSONValue] = [:]) {
+    func warn(_ message: String, fields: [String: JSON] = [:]) {
         state.withLock { $0.warnings += 1 }
         if isJSON {
             var fields = fields
@@ -125,13 +125,14 @@ final class Console: Sendable {
     func report(_ error: HoldfastError) {
         let hint = ErrorHints.hint(for: error)
         if isJSON {
-            var fields: [String: JSONValue] = [
+            var fields: [String: JSON] = [
                 "type": .string("error"), "code": .string(error.code.description), "message": .string(error.message),
                 "temporary": .bool(error.isTemporary),
             ]
             if let hint { fields["hint"] = .string(hint) }
-            if !error.context.isEmpty { fields["context"] = .object(error.context.mapValues { .string($0) }) }
-            sayBeside(JSONValue.object(fields).line)
+            let context = error.context.filter { $0.key != "hint" }
+            if !context.isEmpty { fields["context"] = .object(context.mapValues { .string($0) }) }
+            sayBeside(JSON.object(fields).line)
             return
         }
         sayBeside("holdfast: \(error.message)")

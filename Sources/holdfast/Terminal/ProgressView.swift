@@ -128,7 +128,7 @@ final class ProgressView: Sendable {
 
     private func show(_ progress: Progress, _ meter: ProgressMeter, _ now: Int64) {
         if console.isJSON {
-            var fields: [String: JSONValue] = [
+            var fields: [String: JSON] = [
                 "phase": .string(progress.phase), "files": .count(progress.files), "bytes": .count(progress.bytes),
                 "bytes_per_second": .count(UInt64(min(max(meter.bytesPerSecond, 0), 9e18))),
             ]

@@ -1,7 +1,7 @@
 import Model
 
 /// A value of the machine-readable output. Objects are written with sorted keys, without white space, on one line.
-enum JSONValue: Equatable, Sendable {
+enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -9,20 +9,20 @@ enum JSONValue: Equatable, Sendable {
     /// Written with at most six digits after the point.
     case number(Double)
     case string(String)
-    case array([JSONValue])
-    case object([String: JSONValue])
+    case array([JSON])
+    case object([String: JSON])
 
     /// A time as RFC 3339 in UTC.
-    static func time(_ time: Timestamp) -> JSONValue { .string(TimeText.rfc3339(time)) }
+    static func time(_ time: Timestamp) -> JSON { .string(TimeText.rfc3339(time)) }
 
     /// A count of anything.
-    static func count(_ value: some BinaryInteger) -> JSONValue { .unsigned(UInt64(clamping: value)) }
+    static func count(_ value: some BinaryInteger) -> JSON { .unsigned(UInt64(clamping: value)) }
 
     /// An identifier.
-    static func id(_ id: some RandomIdentifier) -> JSONValue { .string(id.hex) }
+    static func id(_ id: some RandomIdentifier) -> JSON { .string(id.hex) }
 
     /// Several texts.
-    static func strings(_ values: some Sequence<String>) -> JSONValue { .array(values.map { .string($0) }) }
+    static func strings(_ values: some Sequence<String>) -> JSON { .array(values.map { .string($0) }) }
 
     /// The line that stands for this value, without a newline.
     var line: String {
@@ -37,8 +37,8 @@ enum JSONValue: Equatable, Sendable {
         case .bool(let value): text += value ? "true" : "false"
         case .integer(let value): text += String(value)
         case .unsigned(let value): text += String(value)
-        case .number(let value): text += JSONValue.digits(value)
-        case .string(let value): JSONValue.quote(value, to: &text)
+        case .number(let value): text += JSON.digits(value)
+        case .string(let value): JSON.quote(value, to: &text)
         case .array(let values):
             text += "["
             for (index, value) in values.enumerated() {
@@ -50,7 +50,7 @@ enum JSONValue: Equatable, Sendable {
             text += "{"
             for (index, field) in fields.sorted(by: { $0.key < $1.key }).enumerated() {
                 if index > 0 { text += "," }
-                JSONValue.quote(field.key, to: &text)
+                JSON.quote(field.key, to: &text)
                 text += ":"
                 field.value.write(to: &text)
             }
@@ -89,7 +89,7 @@ enum JSONValue: Equatable, Sendable {
     }
 }
 
-extension [String: JSONValue] {
+extension [String: JSON] {
     /// Adds a path: `key` as text, and, when its bytes are not UTF-8, `key_hex` with the exact bytes beside a readable
     /// rendering.
     mutating func setPath(_ key: String, _ path: TreePath) {
