@@ -11,7 +11,8 @@ enum ErrorHints {
         case .keyNeeded:
             return "Run at a terminal, or give --passphrase-file FILE or HOLDFAST_PASSPHRASE_FILE."
         case .damaged:
-            return "`holdfast vault verify` lists what is damaged; the next backup stores again what the machine still has."
+            return
+                "`holdfast vault verify` lists what is damaged; the next backup stores again what the machine still has."
         case .noSpace:
             return "`holdfast vault reclaim` frees what no point needs any more."
         case .denied:

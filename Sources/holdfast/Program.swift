@@ -88,7 +88,8 @@ enum Program {
     private static func usageHint(_ error: any Error) -> String? {
         let full = Holdfast.fullMessage(for: error)
         guard let start = full.firstIndex(of: "\u{27}"), full.contains("See \u{27}") else { return nil }
-        for part in full[start...].split(separator: "\u{27}") where part.hasPrefix("holdfast") && part.hasSuffix("--help") {
+        for part in full[start...].split(separator: "\u{27}")
+        where part.hasPrefix("holdfast") && part.hasSuffix("--help") {
             return "`\(part)` shows what it takes, with examples."
         }
         return nil

@@ -6,9 +6,10 @@ private let layers: [String: Set<String>] = [
     "CLinux": [],
     "CZstd": [],
     "CXXHash": [],
+    "CCrypto": [],
     "Platform": ["CLinux"],
     "Model": [],
-    "Vault": ["Platform", "Model", "CZstd", "CXXHash"],
+    "Vault": ["Platform", "Model", "CZstd", "CXXHash", "CCrypto"],
     "Catalog": ["Platform", "Model", "Vault"],
     "Capture": ["Platform", "Model", "Vault", "Catalog"],
     "Recovery": ["Platform", "Model", "Vault", "Catalog"],
@@ -20,6 +21,7 @@ private let outside: [String: Set<String>] = [
     "Crypto": ["Vault"],
     "CryptoExtras": ["Vault"],
     "GRDB": ["Catalog"],
+    "GRDBSQLite": ["Catalog"],
     "ArgumentParser": ["holdfast"],
     "Foundation": ["Catalog", "holdfast"],
     "FoundationEssentials": ["Vault", "Catalog", "holdfast"],
@@ -138,7 +140,9 @@ struct LayerTests {
 
     @Test("the repository speaks of the product, not of the place where it was written")
     func noWorkplace() throws {
-        let words = ["/work/" + "shared", "/work/" + "main", "/ro" + "ot/", "A" + "GENTS.md", "chat" + "gpt", "cla" + "ude"]
+        let words = [
+            "/work/" + "shared", "/work/" + "main", "/ro" + "ot/", "A" + "GENTS.md", "chat" + "gpt", "cla" + "ude",
+        ]
         let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Package.swift"]
         var texts = try sources("Sources", [".swift", ".c", ".h"]) + sources("Tests", [".swift", ".txt"])
         texts += try sources("docs", [".md"]) + sources("scripts", [""])

@@ -21,7 +21,8 @@ struct ProgramFixture {
             .appendingPathComponent("holdfast-command-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         environment = [
-            "PATH": "/usr/bin:/bin", "HOME": directory.path, "TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8", "COLUMNS": "100",
+            "PATH": "/usr/bin:/bin", "HOME": directory.path, "TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8",
+            "COLUMNS": "100",
             "HOLDFAST_STATE": directory.appendingPathComponent("state").path,
         ]
     }
@@ -30,7 +31,8 @@ struct ProgramFixture {
 
     /// The path of the program.
     static let program: URL = {
-        var folder = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent()
+        var folder = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath()
+            .deletingLastPathComponent()
         for _ in 0..<4 {
             let candidate = folder.appendingPathComponent("holdfast")
             if FileManager.default.isExecutableFile(atPath: candidate.path) { return candidate }
@@ -53,7 +55,7 @@ struct ProgramFixture {
         // Files instead of pipes: no reader that has to keep up.
         let output = directory.appendingPathComponent(".output-\(UUID().uuidString)")
         let error = directory.appendingPathComponent(".error-\(UUID().uuidString)")
-        for file in [output, error] { FileManager.default.createFile(atPath: file.path, contents: nil) }
+        for file in [output, error] { try Data().write(to: file) }
         process.standardOutput = try FileHandle(forWritingTo: output)
         process.standardError = try FileHandle(forWritingTo: error)
         try process.run()

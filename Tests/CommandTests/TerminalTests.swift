@@ -18,7 +18,9 @@ struct TerminalTests {
             ])
     }
 
-    @Test("long texts lose their middle", arguments: [(40, "usr/share/doc/package/copyright"), (20, "usr/s...ge/copyright"), (3, "...")])
+    @Test(
+        "long texts lose their middle",
+        arguments: [(40, "usr/share/doc/package/copyright"), (20, "usr/s...ge/copyright"), (3, "...")])
     func shorten(width: Int, expected: String) {
         let text = Table.shorten("usr/share/doc/package/copyright", to: width)
         #expect(text == expected)
@@ -64,7 +66,8 @@ struct TerminalTests {
     @Test("the progress line shows rate and what remains, and fits")
     func progress() {
         var meter = ProgressMeter(now: 0)
-        var progress = Progress(phase: "reading", totalFiles: 2_000, totalBytes: 3_300_000_000, item: "usr/lib/swift/x.so")
+        var progress = Progress(
+            phase: "reading", totalFiles: 2_000, totalBytes: 3_300_000_000, item: "usr/lib/swift/x.so")
         for second in 1...10 {
             progress.files = UInt64(second) * 100
             progress.bytes = UInt64(second) * 150_000_000

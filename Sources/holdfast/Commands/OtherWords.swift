@@ -23,10 +23,12 @@ enum OtherWords {
         "list-archives": "`holdfast points` to see what can be restored",
         "info": "`holdfast points` for points, `holdfast vault stats` for the vault",
         "rinfo": "`holdfast vault stats` for the vault",
-        "forget": "`holdfast retention apply --keep-daily 7 ...` for rules, `holdfast points delete POINT` for one point",
+        "forget":
+            "`holdfast retention apply --keep-daily 7 ...` for rules, `holdfast points delete POINT` for one point",
         "delete": "`holdfast points delete POINT`, then `holdfast vault reclaim` to free the space",
         "rdelete": "the system's own `rm -r` to remove a whole vault directory",
-        "prune": "`holdfast retention apply --keep-daily 7 ...` to thin out points, then `holdfast vault reclaim` to free the "
+        "prune":
+            "`holdfast retention apply --keep-daily 7 ...` to thin out points, then `holdfast vault reclaim` to free the "
             + "space",
         "compact": "`holdfast vault reclaim` to free the space that nothing needs",
         "gc": "`holdfast vault reclaim` to free the space that nothing needs",

@@ -19,14 +19,16 @@ struct GlobalOptions: ParsableArguments {
 /// Which vault, for commands that need one.
 struct VaultOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("The vault: a directory. (default: the environment's HOLDFAST_VAULT)", valueName: "location"))
+        help: ArgumentHelp("The vault: a directory. (default: the environment's HOLDFAST_VAULT)", valueName: "location")
+    )
     var vault: PathArgument?
 
     /// The vault's directory. Throws `usage` when none was named.
     func location() throws -> [UInt8] {
         if let vault { return vault.bytes }
         if let location = System.environment("HOLDFAST_VAULT") { return location }
-        throw HoldfastError(.usage, "Which vault? Name it with --vault LOCATION, or set HOLDFAST_VAULT once and for all.")
+        throw HoldfastError(
+            .usage, "Which vault? Name it with --vault LOCATION, or set HOLDFAST_VAULT once and for all.")
     }
 }
 

@@ -153,7 +153,8 @@ final class Console: Sendable {
     private func sayBeside(_ text: String) {
         state.withLock { state in
             // A warning pushes the progress line down instead of being mixed with it.
-            let clear = state.transientWidth > 0 ? "\r" + String(repeating: " ", count: state.transientWidth) + "\r" : ""
+            let clear =
+                state.transientWidth > 0 ? "\r" + String(repeating: " ", count: state.transientWidth) + "\r" : ""
             state.transientWidth = 0
             // What was printed before stays before, also when both go to one terminal or file.
             try? Console.flush(&state)

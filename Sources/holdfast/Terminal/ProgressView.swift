@@ -60,7 +60,8 @@ struct ProgressMeter {
         if let total = progress.totalBytes, total >= progress.bytes, bytesPerSecond >= 1 {
             return Double(total - progress.bytes) / bytesPerSecond
         }
-        if progress.totalBytes == nil, let total = progress.totalFiles, total >= progress.files, filesPerSecond >= 0.01 {
+        if progress.totalBytes == nil, let total = progress.totalFiles, total >= progress.files, filesPerSecond >= 0.01
+        {
             return Double(total - progress.files) / filesPerSecond
         }
         return nil
@@ -76,7 +77,9 @@ struct ProgressMeter {
         }
         parts.append(Units.size(progress.bytes))
         if bytesPerSecond >= 1 { parts.append(Units.size(UInt64(min(bytesPerSecond, 9e18))) + "/s") }
-        if let total = progress.totalBytes, total > 0 { parts.append(Units.percent(min(progress.bytes, total), of: total)) }
+        if let total = progress.totalBytes, total > 0 {
+            parts.append(Units.percent(min(progress.bytes, total), of: total))
+        }
         if let seconds = remaining(progress, now: now), seconds < 1e9 {
             parts.append(Units.span(nanoseconds: UInt64(max(seconds, 1).rounded()) * 1_000_000_000) + " left")
         }
