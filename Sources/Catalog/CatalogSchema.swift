@@ -20,7 +20,8 @@ enum CatalogSchema {
                 pack_limit INTEGER NOT NULL,
                 cursor_id BLOB,
                 cursor_pack INTEGER NOT NULL,
-                seeded INTEGER NOT NULL
+                seeded INTEGER NOT NULL,
+                unpropagated INTEGER NOT NULL
             )
             """,
             """
@@ -117,6 +118,7 @@ enum CatalogSchema {
             """
             CREATE TABLE lease (
                 id BLOB PRIMARY KEY,
+                kind INTEGER NOT NULL,
                 generation INTEGER NOT NULL,
                 machine BLOB,
                 opened INTEGER NOT NULL

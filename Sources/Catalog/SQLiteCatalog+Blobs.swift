@@ -35,6 +35,22 @@ extension SQLiteCatalog {
         return answers
     }
 
+    package func present(_ ids: [BlobID]) throws -> [Bool] {
+        try read { session in
+            let floor = try position(session).floor
+            let command = try session.prepare(
+                "SELECT 1 FROM blob WHERE id = $1 AND state = 0 AND mark >= $2 LIMIT 1")
+            return try ids.map { id in
+                var isPresent = false
+                try command.rows([.id(id), .number(floor)]) { _ in
+                    isPresent = true
+                    return false
+                }
+                return isPresent
+            }
+        }
+    }
+
     /// Whether the blob is present; if so it is marked with the current generation.
     func touch(_ id: BlobID, _ session: SQLiteSession, _ position: CatalogPosition) throws -> Bool {
         var isPresent = false
@@ -244,6 +260,9 @@ extension SQLiteCatalog {
                     "UPDATE blob SET state = $3 WHERE id = $1 AND pack = $2 AND state <> $3", .id(copy.id),
                     .integer(copy.pack), .integer(condition.rawValue))
             }
+            if changed > 0, condition == .damaged {
+                try session.run("UPDATE vault_state SET unpropagated = unpropagated + 1")
+            }
             return changed
         }
     }
@@ -274,6 +293,16 @@ extension SQLiteCatalog {
             return true
         }
         return result
+    }
+
+    package func unpropagatedDamage() throws -> Int64 {
+        try read { try $0.first("SELECT unpropagated FROM vault_state") { $0.integer(0) } ?? 0 }
+    }
+
+    package func setDamagePropagated(_ count: Int64) throws {
+        try write { session in
+            try session.run("UPDATE vault_state SET unpropagated = 0 WHERE unpropagated = $1", .integer(count))
+        }
     }
 
     // MARK: Packs
@@ -323,6 +352,7 @@ extension SQLiteCatalog {
                     try session.database.execute(sql: sql)
                 }
             }
+            try session.run("UPDATE vault_state SET unpropagated = unpropagated + 1")
         }
     }
 

@@ -13,7 +13,7 @@ extension SQLiteCatalog {
             position.phase = .marking
             // Writers that are at work were promised what was marked since their leases were opened.
             let oldest = try session.first(
-                "SELECT MIN(generation) FROM lease WHERE machine IS NOT NULL"
+                "SELECT MIN(generation) FROM lease WHERE kind = 1"
             ) { row in row.isNull(0) ? nil : row.number(0) }
             position.threshold = max(position.floor, min(position.generation, (oldest ?? nil) ?? position.generation))
             position.packLimit = try session.first("SELECT COALESCE(MAX(number), 0) FROM pack") { $0.integer(0) } ?? 0

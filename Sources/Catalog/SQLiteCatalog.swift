@@ -53,8 +53,8 @@ package final class SQLiteCatalog: VaultCatalog {
                             try session.run(
                                 """
                                 INSERT INTO vault_state (one, vault, witness, generation, floor, phase, threshold,
-                                    pack_limit, cursor_id, cursor_pack, seeded)
-                                VALUES (1, $1, $2, 1, 1, 0, 0, 0, NULL, 0, 0)
+                                    pack_limit, cursor_id, cursor_pack, seeded, unpropagated)
+                                VALUES (1, $1, $2, 1, 1, 0, 0, 0, NULL, 0, 0, 0)
                                 """, .id(vault), .number(first &+ 1))
                         }
                         return .commit
@@ -138,15 +138,24 @@ package final class SQLiteCatalog: VaultCatalog {
         return try write(compare)
     }
 
-    package func renewWitness() throws { try write(durable: true) { _ in } }
+    package func renewWitness() throws {
+        try write { session in
+            let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) } ?? 0
+            try setWitness(max(own, try witness.read() ?? 0) &+ 1, session)
+        }
+    }
 
     /// The witness is written first: a crash in between makes them differ, which costs a comparison and nothing else.
+    /// A catalog that disagrees stays so until it was compared with the store.
     func changeWitness(_ session: SQLiteSession) throws {
-        let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) } ?? 0
-        // Never a value that an older copy of the catalog could hold.
-        let next = max(own, try witness.read() ?? 0) &+ 1
-        try witness.write(next)
-        try session.run("UPDATE vault_state SET witness = $1", .number(next))
+        let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) }
+        guard let own, own == (try witness.read()) else { return }
+        try setWitness(own &+ 1, session)
+    }
+
+    private func setWitness(_ value: UInt64, _ session: SQLiteSession) throws {
+        try witness.write(value)
+        try session.run("UPDATE vault_state SET witness = $1", .number(value))
     }
 
     // MARK: Leases
@@ -156,8 +165,9 @@ package final class SQLiteCatalog: VaultCatalog {
             let position = try position(session)
             let machine: SQLValue = if let machine = lease.machine { .id(machine) } else { .null }
             try session.run(
-                "INSERT INTO lease (id, generation, machine, opened) VALUES ($1, $2, $3, $4)",
-                .id(lease.id), .number(position.generation), machine, .time(lease.opened))
+                "INSERT INTO lease (id, kind, generation, machine, opened) VALUES ($1, $2, $3, $4, $5)",
+                .id(lease.id), .integer(lease.kind.rawValue), .number(position.generation), machine, .time(lease.opened)
+            )
             for point in points {
                 let names = try session.all("SELECT id FROM point_reference WHERE point = $1", .id(point)) {
                     BlobID(try $0.digest(0))
@@ -176,10 +186,10 @@ package final class SQLiteCatalog: VaultCatalog {
 
     package func leases() throws -> [LeaseEntry] {
         try read { session in
-            try session.all("SELECT id, generation, machine, opened FROM lease ORDER BY opened") { row in
+            try session.all("SELECT id, kind, generation, machine, opened FROM lease ORDER BY opened") { row in
                 LeaseEntry(
-                    id: try row.identifier(0), generation: row.number(1),
-                    machine: row.isNull(2) ? nil : try row.identifier(2), opened: row.time(3))
+                    id: try row.identifier(0), kind: try row.value(1), generation: row.number(2),
+                    machine: row.isNull(3) ? nil : try row.identifier(3), opened: row.time(4))
             }
         }
     }

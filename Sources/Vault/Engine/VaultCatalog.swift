@@ -23,7 +23,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Whether this is the catalog that worked last on this store, and not one put back from an earlier day or rolled
     /// back by a power cut. The witness stands beside the catalog and changes with everything that counts.
     func agreesWithWitness() throws -> Bool
-    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness.
+    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness. While it does not,
+    /// no other transaction makes it agree.
     func renewWitness() throws
 
     // MARK: Leases
@@ -48,6 +49,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func register(_ pack: PackEntry, blobs: [PackedBlob], lease: LeaseID?) throws -> Bool
     /// All copies of the blobs, in the order of packs and offsets; nothing for unknown blobs.
     func copies(of ids: [BlobID]) throws -> [BlobCopy]
+    /// For each of the blobs whether it is present. Promises nothing.
+    func present(_ ids: [BlobID]) throws -> [Bool]
     /// Records what was found out about copies. Answers how many copies changed.
     @discardableResult
     func setCondition(_ condition: BlobCondition, of copies: [CopyReference]) throws -> Int
@@ -55,6 +58,10 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func unwellCopies(after: CopyReference?, limit: Int) throws -> [BlobCopy]
     /// How many copies are damaged and how many incomplete.
     func unwellCounts() throws -> (damaged: Int, incomplete: Int)
+    /// Not zero when copies became damaged or lost since the conditions of the blobs above them were worked out.
+    func unpropagatedDamage() throws -> Int64
+    /// Says that the conditions were worked out after `unpropagatedDamage` answered `count`.
+    func setDamagePropagated(_ count: Int64) throws
     /// Packs in the order of registration, after the one with the given number; all states.
     func packs(after number: Int64, limit: Int) throws -> [PackEntry]
     /// A pack by its name.
@@ -167,15 +174,25 @@ package struct CatalogPosition: Hashable, Sendable {
 
 /// A registered lease.
 package struct LeaseEntry: Hashable, Sendable {
+    package enum Kind: Int64, Sendable {
+        /// Pins what points name.
+        case reader = 0
+        /// Was promised that what it stored and asked for stays.
+        case writer = 1
+        /// A collection or comparison at work: it may leave packs behind that the catalog does not know.
+        case maintenance = 2
+    }
     package var id: LeaseID
+    package var kind: Kind
     /// The generation in which it was opened; ignored when it is being opened.
     package var generation: UInt64
-    /// `nil` for a reader.
+    /// For writers.
     package var machine: MachineID?
     package var opened: Timestamp
 
-    package init(id: LeaseID, generation: UInt64 = 0, machine: MachineID?, opened: Timestamp) {
+    package init(id: LeaseID, kind: Kind, generation: UInt64 = 0, machine: MachineID? = nil, opened: Timestamp) {
         self.id = id
+        self.kind = kind
         self.generation = generation
         self.machine = machine
         self.opened = opened

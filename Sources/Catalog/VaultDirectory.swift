@@ -1,0 +1,174 @@
+import Glibc
+package import Model
+import Platform
+package import Vault
+
+/// A vault in a directory: store, catalog, leases and, on a network file system, the claim of this host.
+package enum VaultDirectory {
+    static let catalogName = "catalog.sqlite"
+    static let witnessName = "catalog.witness"
+
+    /// How a vault is opened.
+    package struct Options: Sendable {
+        /// Takes the vault over from another host that owns it.
+        package var takesOver = false
+        /// The vault's clock.
+        package var clock: @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) }
+        /// Decorates the store; for tests and limits.
+        package var decorate: @Sendable (DirectoryStore) -> any BlobStore = { $0 }
+
+        package init() {}
+    }
+
+    /// Makes a vault in an existing directory, which may hold other things but no vault.
+    ///
+    /// - Parameters:
+    ///   - config: the bytes of `config.json`, written last: a directory without it is no vault.
+    ///   - files: the key files.
+    /// - Throws: `exists` when there is a vault already.
+    package static func create(
+        path: [UInt8], config: [UInt8], files: [(name: String, bytes: [UInt8])]
+    ) throws {
+        let store = try DirectoryStore(path: path)
+        guard try !store.contains(StoreKey.config) else {
+            throw HoldfastError(
+                .exists, "there is a vault in \(TreePath.display(path)) already",
+                context: ["vault": TreePath.display(path)])
+        }
+        for file in files { try store.put(file.name, file.bytes, mode: .replacing) }
+        try store.put(StoreKey.config, config, mode: .ifAbsent)
+        try store.createReserve()
+    }
+
+    /// The vault's configuration. Throws `notFound` when the directory holds no vault.
+    package static func config(path: [UInt8]) throws -> VaultConfig {
+        let store = try DirectoryStore(path: path)
+        do {
+            return try VaultConfig.decode(try store.get(StoreKey.config, atMost: 1 << 20))
+        } catch let error as HoldfastError where error.code == .notFound {
+            throw HoldfastError(
+                .notFound,
+                "there is no vault in \(TreePath.display(path)) (no config.json); `holdfast vault init` makes one",
+                context: ["vault": TreePath.display(path)], cause: error)
+        }
+    }
+
+    /// Opens a vault. A catalog that is missing or damaged is rebuilt from the packs, which `notes` then says.
+    ///
+    /// - Throws: `notFound`, `unsupported`, `busy` for another owner or while the catalog is being rebuilt.
+    package static func open(path: [UInt8], options: Options = Options()) throws -> LocalVault {
+        let place = try Place(path: path, options: options)
+        do {
+            return try place.open(options: options)
+        } catch let error as HoldfastError where error.code == .notFound || error.code == .damaged {
+            let report: RebuildReport
+            do { report = try place.rebuild(options: options) } catch let error as HoldfastError
+                where error.code == .busy
+            {
+                // Another process has just seen the same and rebuilds.
+                return try place.open(options: options)
+            }
+            let vault = try place.open(options: options)
+            vault.addNote(
+                (error.code == .notFound ? "the vault had no catalog" : "the vault's catalog was damaged")
+                    + "; it was rebuilt from \(report.packs) packs with \(report.points) points")
+            return vault
+        }
+    }
+
+    /// Makes the catalog anew from the packs, without a key. Nobody may use the vault meanwhile.
+    ///
+    /// - Throws: `busy` while others use the vault.
+    package static func rebuild(path: [UInt8], options: Options = Options()) throws -> RebuildReport {
+        try Place(path: path, options: options).rebuild(options: options)
+    }
+
+    /// The parts of a vault but for its catalog.
+    private struct Place {
+        let path: [UInt8]
+        let config: VaultConfig
+        let store: any BlobStore
+        let guards: LeaseFiles
+        let owner: VaultOwner?
+
+        init(path: [UInt8], options: Options) throws {
+            self.path = path
+            config = try VaultDirectory.config(path: path)
+            let directory = try DirectoryStore(path: path)
+            store = options.decorate(directory)
+            guards = try LeaseFiles(vaultPath: path)
+            owner =
+                try directory.isShared()
+                ? VaultOwner.claim(vault: config.vault, in: store, takesOver: options.takesOver) : nil
+        }
+
+        func catalog(name: String, create: Bool = false) throws -> SQLiteCatalog {
+            try SQLiteCatalog(
+                path: String(decoding: path, as: UTF8.self) + "/" + name, vault: config.vault,
+                witness: WitnessFile(path: path + Array("/\(VaultDirectory.witnessName)".utf8)), create: create)
+        }
+
+        func open(options: Options) throws -> LocalVault {
+            guard let use = try waitForUse() else {
+                throw HoldfastError(
+                    .busy, "the vault's catalog is being rebuilt by another process; wait until it has finished",
+                    isTemporary: true)
+            }
+            let catalog = try catalog(name: VaultDirectory.catalogName)
+            return try LocalVault(
+                config: config, store: store, catalog: catalog, guards: guards, owner: owner, use: use,
+                clock: options.clock)
+        }
+
+        /// A rebuild of a small vault takes less than a second: wait a little.
+        private func waitForUse() throws -> (any HeldRole)? {
+            for _ in 0..<100 {
+                if let use = try guards.join(.catalog) { return use }
+                usleep(50_000)
+            }
+            return nil
+        }
+
+        func rebuild(options: Options) throws -> RebuildReport {
+            guard let role = try guards.take(.catalog) else {
+                throw HoldfastError(
+                    .busy, "the vault is in use; end the backups and restores that run on it, then rebuild its catalog",
+                    isTemporary: true)
+            }
+            defer { withExtendedLifetime(role) {} }
+            try owner?.confirm()
+            let fresh = VaultDirectory.catalogName + ".new"
+            try remove(fresh)
+            let catalog = try catalog(name: fresh, create: true)
+            let vault = try LocalVault(
+                config: config, store: store, catalog: catalog, guards: guards, owner: owner, clock: options.clock,
+                compares: false)
+            let report = try vault.rebuild()
+            try catalog.close()
+            // Without the old log beside it: SQLite would play it into the new file. A kill in between leaves a vault
+            // without catalog, which is rebuilt when it is opened.
+            try remove(VaultDirectory.catalogName)
+            do throws(Errno) {
+                let folder = try FileDescriptor.open(path, [.readOnly, .directory, .followLink])
+                try FileSystem.rename(at: folder.raw, fresh, to: folder.raw, VaultDirectory.catalogName)
+                try folder.sync()
+            } catch {
+                throw HoldfastError(.io, "the rebuilt catalog cannot be put in place: \(error)", cause: error)
+            }
+            return report
+        }
+
+        private func remove(_ name: String) throws {
+            do throws(Errno) {
+                let folder = try FileDescriptor.open(path, [.readOnly, .directory, .followLink])
+                for file in [name, name + "-wal", name + "-shm", name + "-journal"] {
+                    do throws(Errno) { try FileSystem.remove(at: folder.raw, file) } catch {
+                        if error != .noEntry { throw error }
+                    }
+                }
+            } catch {
+                throw HoldfastError(.io, "the old catalog cannot be removed: \(error)", cause: error)
+            }
+        }
+    }
+}

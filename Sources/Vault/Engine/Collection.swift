@@ -1,0 +1,303 @@
+package import Model
+
+/// What a collection is going to free, and what fills the vault. Made by marking, which changes nothing that anybody
+/// relies on; carried out by `LocalVault.reclaim`.
+package struct CollectionPlan: Sendable {
+    /// Packs and bytes of one kind.
+    package struct Amount: Hashable, Sendable {
+        package var packs = 0
+        package var bytes: UInt64 = 0
+        package init() {}
+
+        mutating func add(_ bytes: UInt64) {
+            packs += 1
+            self.bytes += bytes
+        }
+    }
+    /// The generation whose marks the plan rests on.
+    package var generation: UInt64
+    /// Packs without anything that is needed: deleted as they are.
+    package var dead = Amount()
+    /// Packs of which little is needed, or that are small: what lives in them is copied into new packs first.
+    package var rewritten = Amount()
+    /// Bytes of those packs that are copied.
+    package var copiedBytes: UInt64 = 0
+    /// Bytes in packs that stay which nothing needs: too few in each pack to be worth copying the rest.
+    package var leftBytes: UInt64 = 0
+    /// All that lies in packs of classes data and meta.
+    package var totalBytes: UInt64 = 0
+    /// What is needed, by the machine (or writer) whose packs it lies in.
+    package var liveBytesByOrigin: [WriterID: UInt64] = [:]
+    /// The same for the machine's whole packs.
+    package var bytesByOrigin: [WriterID: UInt64] = [:]
+    /// Blobs that points name, themselves or further down, and that are lost.
+    package var lost: [BlobID] = []
+
+    /// Bytes that the vault will be smaller by.
+    package var freedBytes: UInt64 {
+        let gone = dead.bytes + rewritten.bytes
+        return gone > copiedBytes ? gone - copiedBytes : 0
+    }
+}
+
+/// How a collection is carried out.
+package struct CollectionOptions: Sendable {
+    /// Goes on although references of a blob that is needed cannot be read, and what only it names may be freed with it.
+    package var ignoresDamage = false
+    /// Called between steps; throwing stops the collection, which goes on from there the next time.
+    package var checkpoint: @Sendable () throws -> Void = {}
+
+    package init() {}
+}
+
+/// What a collection did.
+package struct CollectionReport: Sendable {
+    package var deletedPacks = 0
+    package var rewrittenPacks = 0
+    package var newPacks = 0
+    /// By how much the packs became smaller.
+    package var freedBytes: UInt64 = 0
+    package var lost: [BlobID] = []
+
+    package init() {}
+}
+
+/// Collection: mark what is needed, raise the floor in one transaction, clear what is below it, delete and rewrite packs.
+///
+/// It never stops writers or readers, rests on no clock, and may be killed at any instant: every step begins from what the
+/// catalog says. See `VaultCatalog` for the invariants; the steps are
+///
+/// 1. The generation is raised. From now on whatever a writer stores, names or is told to be present gets the new mark, and
+///    goes on the frontier when it names others.
+/// 2. From the roots (points, pins of leases, everything marked since the oldest live writer began) references are followed,
+///    read from the packs.
+/// 3. When the frontier is empty the floor is set. Everything at or above it is closed under references.
+/// 4. Rows below the floor are cleared. Packs without rows are condemned, deleted, forgotten; packs with few are copied first.
+extension LocalVault {
+    /// Marks, and says what a collection would free. Changes nothing that shows.
+    package func planCollection(options: CollectionOptions = CollectionOptions()) throws -> CollectionPlan {
+        guard let role = try guards.take(.collector) else { throw LocalVault.collectorBusy }
+        defer { withExtendedLifetime(role) {} }
+        return try withMaintenanceLease {
+            try closeDeadLeases()
+            try finishPendingCollection(options)
+            let lost = try mark(options)
+            let position = try catalog.position()
+            var plan = CollectionPlan(generation: position.generation)
+            plan.lost = lost
+            var candidates: [PackEntry] = []
+            try catalog.liveContents(threshold: position.threshold) { pack in
+                guard pack.state == .stored, pack.packClass != .points else { return }
+                plan.totalBytes += pack.bytes
+                plan.bytesByOrigin[pack.origin, default: 0] += pack.bytes
+                plan.liveBytesByOrigin[pack.origin, default: 0] += pack.liveBytes
+                if pack.liveBlobs == 0 {
+                    plan.dead.add(pack.bytes)
+                } else if PackRewriting.isCandidate(pack) {
+                    candidates.append(pack)
+                } else {
+                    plan.leftBytes += pack.unusedBytes
+                }
+            }
+            let chosen = PackRewriting.groups(of: candidates).flatMap(\.self)
+            for pack in chosen {
+                plan.rewritten.add(pack.bytes)
+                plan.copiedBytes += pack.liveBytes
+            }
+            let numbers = Set(chosen.map(\.number))
+            for pack in candidates where !numbers.contains(pack.number) { plan.leftBytes += pack.unusedBytes }
+            try catalog.abandonMarking()
+            return plan
+        }
+    }
+
+    /// Frees what nothing refers to. One process at a time; writers and readers go on.
+    ///
+    /// - Throws: `busy` when another process collects; `damaged` when references of something that is needed cannot be read
+    ///   (nothing was freed then).
+    package func reclaim(options: CollectionOptions = CollectionOptions()) throws -> CollectionReport {
+        try config.check(operation: .delete)
+        guard let role = try guards.take(.collector) else { throw LocalVault.collectorBusy }
+        defer { withExtendedLifetime(role) {} }
+        return try withReserve {
+            try withMaintenanceLease {
+                try closeDeadLeases()
+                try owner?.confirm()
+                var report = CollectionReport()
+                try finishPendingCollection(options, &report)
+                report.lost = try mark(options)
+                while try !catalog.finishMarking() { _ = try followReferences(options) }
+                try sweepAndReclaim(options, &report)
+                return report
+            }
+        }
+    }
+
+    private func withMaintenanceLease<R>(_ body: () throws -> R) throws -> R {
+        let lease = LeaseEntry(id: .random(), kind: .maintenance, opened: clock())
+        _ = try open(lease)
+        defer { closeLease(lease.id) }
+        return try body()
+    }
+
+    /// Takes up what a killed collection left behind its floor, and objects that were to be deleted: points whose packs
+    /// still stand must not lose their blobs.
+    private func finishPendingCollection(_ options: CollectionOptions, _ report: inout CollectionReport) throws {
+        report.freedBytes += try deleteCondemned()
+        let phase = try catalog.position().phase
+        if phase == .sweeping || phase == .reclaiming { try sweepAndReclaim(options, &report) }
+    }
+
+    private func finishPendingCollection(_ options: CollectionOptions) throws {
+        var report = CollectionReport()
+        try finishPendingCollection(options, &report)
+    }
+
+    // MARK: Marking
+
+    /// Follows all references from the roots. Answers what is named and lost.
+    private func mark(_ options: CollectionOptions) throws -> [BlobID] {
+        if try catalog.unpropagatedDamage() != 0 { try propagateDamage() }
+        _ = try catalog.beginMarking()
+        while try catalog.seedRecentlyMarked(limit: VaultLimits.collectionBatch) { try options.checkpoint() }
+        return try followReferences(options)
+    }
+
+    private func followReferences(_ options: CollectionOptions) throws -> [BlobID] {
+        var lost: Set<BlobID> = []
+        while true {
+            try options.checkpoint()
+            let batch = try catalog.frontier(limit: VaultLimits.collectionBatch)
+            if batch.isEmpty { return lost.sorted() }
+            // In the order of the packs, so that the store is read forwards.
+            let sorted = batch.sorted { a, b in
+                (a.copies.first?.pack ?? 0, a.copies.first?.offset ?? 0)
+                    < (b.copies.first?.pack ?? 0, b.copies.first?.offset ?? 0)
+            }
+            var expanded: [(blob: BlobID, references: [BlobID])] = []
+            var count = 0
+            for blob in sorted {
+                if blob.copies.isEmpty { lost.insert(blob.id) }
+                let names = try references(of: blob, options)
+                expanded.append((blob.id, names))
+                count += names.count
+                // Bounded transactions: a node may name thousands.
+                if count >= VaultLimits.collectionBatch {
+                    lost.formUnion(try catalog.reach(expanded))
+                    expanded = []
+                    count = 0
+                }
+            }
+            lost.formUnion(try catalog.reach(expanded))
+        }
+    }
+
+    /// What the copies of a blob name. Every copy counts: a hostile writer may have sent one whose references are not
+    /// those of the others.
+    private func references(of blob: FrontierBlob, _ options: CollectionOptions) throws -> [BlobID] {
+        var names: Set<BlobID> = []
+        var isRead = blob.copies.isEmpty
+        var reason: (any Error)?
+        for copy in blob.copies where copy.referenceCount > 0 {
+            do {
+                var found = try references(of: copy, checking: false)
+                // A flipped bit in a reference makes a name that nothing has: then the checksum decides.
+                if try !catalog.present(found).allSatisfy({ $0 }) { found = try references(of: copy, checking: true) }
+                names.formUnion(found)
+                isRead = true
+            } catch let error as HoldfastError where error.code == .damaged || error.code == .notFound {
+                if error.code == .damaged { try catalog.setCondition(.damaged, of: [copy.reference]) }
+                reason = error
+            }
+        }
+        if blob.copies.contains(where: { $0.referenceCount == 0 }) { isRead = true }
+        guard isRead || options.ignoresDamage else {
+            throw HoldfastError(
+                .damaged,
+                "part of a point is damaged so that it cannot be seen what it needs; nothing was freed. Run `holdfast vault "
+                    + "verify`, back up again or delete the damaged points",
+                context: ["blob": blob.id.hex], cause: reason)
+        }
+        return names.sorted()
+    }
+
+    // MARK: Clearing
+
+    private func sweepAndReclaim(_ options: CollectionOptions, _ report: inout CollectionReport) throws {
+        while try catalog.sweep(limit: VaultLimits.collectionBatch) { try options.checkpoint() }
+        let limit = try catalog.position().packLimit
+        try reclaimDeadPacks(limit, options, &report)
+        try rewritePacks(limit, options, &report)
+        try mergeRecordPacks()
+        report.freedBytes += try deleteCondemned()
+        try catalog.finishCollection()
+    }
+
+    /// Wholly dead packs first: they free room without taking any.
+    private func reclaimDeadPacks(
+        _ limit: Int64, _ options: CollectionOptions, _ report: inout CollectionReport
+    ) throws {
+        var pending = 0
+        try forEachPack(upTo: limit) { pack in
+            guard pack.packClass != .points, pack.liveBlobs == 0 else { return }
+            try options.checkpoint()
+            if try catalog.condemn(pack.number, listing: try blobIDs(of: pack)) {
+                report.deletedPacks += 1
+                pending += 1
+                if pending >= 64 {
+                    report.freedBytes += try deleteCondemned()
+                    pending = 0
+                }
+            }
+        }
+        report.freedBytes += try deleteCondemned()
+    }
+
+    private func forEachPack(upTo limit: Int64, _ body: (PackEntry) throws -> Void) throws {
+        var cursor: Int64 = 0
+        while cursor < limit {
+            let packs = try catalog.packs(after: cursor, limit: 256)
+            guard let last = packs.last else { return }
+            cursor = last.number
+            for pack in packs where pack.state == .stored && pack.number <= limit { try body(pack) }
+        }
+    }
+
+    /// All blobs of a pack: from its own list, or from the catalog when that cannot be read.
+    private func blobIDs(of pack: PackEntry) throws -> [BlobID] {
+        do {
+            let listed = try PackIndexReader.read(pack.name, from: store, vault: vault).blobs
+            if listed.count == pack.blobCount { return listed.map(\.id) }
+        } catch let error as HoldfastError where error.code == .damaged || error.code == .notFound {
+            // The catalog knows.
+        }
+        return try catalog.blobs(inPack: pack.number)
+    }
+
+    private func rewritePacks(_ limit: Int64, _ options: CollectionOptions, _ report: inout CollectionReport) throws {
+        var candidates: [PackEntry] = []
+        try forEachPack(upTo: limit) { pack in
+            if pack.packClass != .points, pack.liveBlobs > 0, PackRewriting.isCandidate(pack) {
+                candidates.append(pack)
+            }
+        }
+        for group in PackRewriting.groups(of: candidates) {
+            var rewriting = PackRewriting(vault: self, packs: group)
+            try rewriting.run(options, &report)
+        }
+    }
+
+    /// Each commit writes a small pack: from time to time they become one.
+    private func mergeRecordPacks() throws {
+        var small: [Int64] = []
+        try forEachPack(upTo: .max) { pack in
+            if pack.packClass == .points, pack.bytes < UInt64(VaultLimits.smallPack) { small.append(pack.number) }
+        }
+        if small.count >= 16 { try rewriteRecordPacks(small, deleting: []) }
+    }
+}
+
+extension PackEntry {
+    /// Bytes that no live blob takes.
+    var unusedBytes: UInt64 { bytes > liveBytes ? bytes - liveBytes : 0 }
+}

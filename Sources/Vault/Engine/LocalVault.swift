@@ -1,0 +1,322 @@
+package import Model
+import Platform
+import Synchronization
+
+/// A vault whose catalog and store are in this process's reach. Several processes may work on one vault at once.
+package final class LocalVault: VaultService {
+    package let config: VaultConfig
+    package let store: any BlobStore
+    package let catalog: any VaultCatalog
+    let guards: any LeaseGuard
+    let owner: (any VaultOwnership)?
+    /// Kept while the vault is in use: nobody replaces the catalog meanwhile.
+    private let use: (any HeldRole)?
+    let clock: @Sendable () -> Timestamp
+    private let machines = Mutex<[MachineID: MachineRecord]>([:])
+    private let notesTaken = Mutex<[String]>([])
+
+    package var vault: VaultID { config.vault }
+
+    /// What opening the vault found out and did, in sentences for the person who runs it.
+    package var notes: [String] { notesTaken.withLock { $0 } }
+
+    /// Puts a vault together from its parts, and compares catalog and store when something says that they may differ: a
+    /// catalog from an earlier day, or a killed writer.
+    ///
+    /// - Parameters:
+    ///   - config: as read from the store.
+    ///   - owner: where several hosts could work on the vault: the claim of this one.
+    ///   - use: what says that the catalog is in use; see `VaultRole.catalog`.
+    ///   - clock: the vault's clock.
+    ///   - compares: `false` for a catalog that is about to be rebuilt.
+    package init(
+        config: VaultConfig, store: any BlobStore, catalog: any VaultCatalog, guards: any LeaseGuard,
+        owner: (any VaultOwnership)? = nil, use: (any HeldRole)? = nil,
+        clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) }, compares: Bool = true
+    ) throws {
+        guard catalog.vault == config.vault else {
+            throw HoldfastError(.damaged, "the catalog belongs to another vault than the store")
+        }
+        self.config = config
+        self.store = store
+        self.catalog = catalog
+        self.guards = guards
+        self.owner = owner
+        self.use = use
+        self.clock = clock
+        try config.check(operation: .read)
+        if compares { try compareIfNeeded() }
+    }
+
+    /// Adds a sentence to the notes.
+    package func addNote(_ text: String) { notesTaken.withLock { $0.append(text) } }
+
+    // MARK: Leases
+
+    package func openLease(_ request: LeaseRequest) throws -> Lease {
+        switch request.purpose {
+        case .reader(let points): return try openReader(points)
+        case .writer(let machine, let head, let base): return try openWriter(machine, head: head, base: base)
+        }
+    }
+
+    private func openReader(_ points: [PointID]) throws -> Lease {
+        let entry = LeaseEntry(id: .random(), kind: .reader, opened: clock())
+        let generation = try open(entry, pinning: points)
+        do {
+            // A point that is there after its references were pinned was there when they were.
+            let found = Set(try catalog.points(PointQuery(ids: points), now: entry.opened).map(\.id))
+            if !points.isEmpty, let gone = points.first(where: { !found.contains($0) }) {
+                throw HoldfastError(
+                    .notFound, "there is no recovery point \(gone.hex)", context: ["point": gone.hex])
+            }
+        } catch {
+            closeLease(entry.id)
+            throw error
+        }
+        return Lease(
+            id: entry.id, generation: generation, head: nil,
+            next: PointPosition(incarnation: .random(), number: 1, previous: .none), isNewIncarnation: false,
+            baseAvailable: false, damaged: [])
+    }
+
+    private func openWriter(_ machine: MachineID, head: MachineHead?, base: PointID?) throws -> Lease {
+        try config.check(operation: .write)
+        try owner?.confirm()
+        try closeDeadLeases()
+        _ = try record(of: machine)
+        let entry = LeaseEntry(id: .random(), kind: .writer, machine: machine, opened: clock())
+        let generation = try open(entry, pinning: base.map { [$0] } ?? [])
+        do {
+            let heads = try catalog.heads(of: machine)
+            let known = head.flatMap { heads.contains($0) ? $0 : nil }
+            let position =
+                known.map { PointPosition(incarnation: $0.incarnation, number: $0.number + 1, previous: $0.hash) }
+                ?? PointPosition(incarnation: .random(), number: 1, previous: .none)
+
+            var query = PointQuery(machine: machine, newest: 1)
+            if let base { query = PointQuery(machine: machine, ids: [base]) }
+            let point = try catalog.points(query, now: entry.opened).first
+            let damaged = try point.map { try self.damaged(below: $0.references) } ?? []
+            return Lease(
+                id: entry.id, generation: generation, head: heads.first, next: position,
+                isNewIncarnation: known == nil, baseAvailable: base != nil && point != nil && damaged.isEmpty,
+                damaged: damaged)
+        } catch {
+            closeLease(entry.id)
+            throw error
+        }
+    }
+
+    /// Makes a lease live and registers it.
+    func open(_ entry: LeaseEntry, pinning points: [PointID] = []) throws -> UInt64 {
+        try guards.hold(entry.id)
+        do {
+            return try catalog.openLease(entry, pinning: points)
+        } catch {
+            guards.release(entry.id)
+            throw error
+        }
+    }
+
+    package func closeLease(_ id: LeaseID) {
+        // A lease that could not be unregistered is found dead by the next process and closed then.
+        try? catalog.closeLeases([id])
+        guards.release(id)
+    }
+
+    /// Closes the leases of processes that have died. Answers whether one of them may have left packs behind.
+    @discardableResult
+    func closeDeadLeases() throws -> Bool {
+        let entries = try catalog.leases()
+        var dead: [LeaseID] = []
+        var mayHaveLeftPacks = false
+        for entry in entries where try !guards.isHeld(entry.id) {
+            dead.append(entry.id)
+            if entry.kind != .reader { mayHaveLeftPacks = true }
+        }
+        if !dead.isEmpty { try catalog.closeLeases(dead) }
+        for id in dead { guards.forget(id) }
+        return mayHaveLeftPacks
+    }
+
+    // MARK: Writing
+
+    package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
+        guard ids.count <= VaultLimits.missingBatch else {
+            throw HoldfastError(.usage, "at most \(VaultLimits.missingBatch) blobs can be asked for at once")
+        }
+        return try catalog.missing(ids, lease: lease)
+    }
+
+    package func store(_ pack: SealedPack, lease: LeaseID) throws {
+        guard pack.packClass != .points else {
+            throw HoldfastError(.denied, "packs of points are written by the vault only")
+        }
+        if let known = try catalog.pack(pack.name), known.state != .stored {
+            throw HoldfastError(
+                .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
+                context: ["pack": pack.name.hex], isTemporary: true)
+        }
+        // What will be refused is not stored at all. The answer that counts is the registration's.
+        if pack.packClass == .meta { try checkReferences(of: pack) }
+        try put(pack)
+        let entry = PackEntry(
+            name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
+            blobCount: pack.blobs.count)
+        if try catalog.register(entry, blobs: pack.blobs, lease: lease) { try reviewIncomplete() }
+    }
+
+    private func checkReferences(of pack: SealedPack) throws {
+        var inside: Set<BlobID> = []
+        var outside: Set<BlobID> = []
+        for blob in pack.blobs {
+            for name in blob.references where !inside.contains(name) { outside.insert(name) }
+            inside.insert(blob.id)
+        }
+        let names = Array(outside)
+        var lost: [BlobID] = []
+        for start in stride(from: 0, to: names.count, by: VaultLimits.missingBatch) {
+            let batch = Array(names[start..<min(start + VaultLimits.missingBatch, names.count)])
+            for (name, isPresent) in zip(batch, try catalog.present(batch)) where !isPresent { lost.append(name) }
+        }
+        if !lost.isEmpty { throw LocalVault.missingBlobs(lost.sorted()) }
+    }
+
+    static func missingBlobs(_ ids: [BlobID]) -> HoldfastError {
+        var error = HoldfastError(
+            .missingBlobs, "\(ids.count) blobs that are named are not in the vault; send them first", isTemporary: true)
+        error.blobs = ids
+        return error
+    }
+
+    /// Brings a pack into the store. An object that is there already may be a damaged one: it is compared.
+    func put(_ pack: SealedPack) throws {
+        let key = StoreKey.pack(pack.name)
+        if try store.put(key, pack.bytes, mode: .ifAbsent) { return }
+        let stored = try? store.get(key, atMost: FormatLimits.packLength)
+        if stored != pack.bytes { try store.put(key, pack.bytes, mode: .replacing) }
+    }
+
+    package func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt {
+        guard point.locator.vault == vault else {
+            throw HoldfastError(.denied, "the point is of another vault", context: ["vault": point.locator.vault.hex])
+        }
+        try checkSignature(of: point)
+        try owner?.confirm()
+        return try catalog.commit(PointEntry(point), lease: lease, now: clock()) { arrival in
+            var accepted = point
+            accepted.arrival = arrival
+            var records = RecordPackWriter(vault: vault, writer: WriterID(point.locator.machine))
+            try records.append(accepted)
+            let pack = try records.finish()
+            try put(pack.sealed)
+            return pack.stored
+        }
+    }
+
+    private func checkSignature(of point: SealedPoint) throws {
+        let machine = point.locator.machine
+        do {
+            try point.verify(with: try record(of: machine).key)
+        } catch let error as HoldfastError where error.code == .damaged {
+            // The machine may have joined again with another key since its record was read.
+            machines.withLock { $0[machine] = nil }
+            do { try point.verify(with: try record(of: machine).key) } catch {
+                throw HoldfastError(
+                    .denied, "the point is not signed by the machine that it claims to be of",
+                    context: ["machine": machine.hex], cause: error)
+            }
+        }
+    }
+
+    // MARK: Machines
+
+    /// The record of a machine that may write. Throws `denied` when the vault does not know it.
+    package func record(of machine: MachineID) throws -> MachineRecord {
+        if let known = machines.withLock({ $0[machine] }) { return known }
+        let all = try machineRecords()
+        machines.withLock { $0 = all }
+        guard let found = all[machine] else {
+            throw HoldfastError(
+                .denied, "this machine has not joined the vault; run `holdfast vault join`",
+                context: ["machine": machine.hex])
+        }
+        return found
+    }
+
+    /// The machines that have joined; of several records for one machine the one joined last counts.
+    package func machineRecords() throws -> [MachineID: MachineRecord] {
+        var result: [MachineID: MachineRecord] = [:]
+        for location in try catalog.records(of: .machine) {
+            let record = try withRecord(location) { try MachineRecord.decode($0) }
+            if let other = result[record.machine], other.joined > record.joined { continue }
+            result[record.machine] = record
+        }
+        return result
+    }
+
+    /// Lets a machine write. The record must be signed by the vault.
+    package func register(_ machine: MachineRecord) throws {
+        try config.check(operation: .write)
+        try machine.verify(with: config.signing)
+        try owner?.confirm()
+        var records = RecordPackWriter(vault: vault, writer: WriterID(machine.machine))
+        try records.append(machine)
+        try add(records.finish())
+        machines.withLock { $0[machine.machine] = nil }
+    }
+
+    /// Stores a pack of records and registers it.
+    func add(_ pack: (sealed: SealedPack, stored: StoredRecordPack)) throws {
+        let lease = LeaseEntry(id: .random(), kind: .maintenance, opened: clock())
+        _ = try open(lease)
+        defer { closeLease(lease.id) }
+        try put(pack.sealed)
+        try catalog.add(pack.stored, now: clock())
+    }
+
+    // MARK: Points
+
+    package func points(_ query: PointQuery) throws -> [PointSummary] {
+        var points = try catalog.points(query, now: clock())
+        let holds = try self.holds().filter(\.isPlaced)
+        if !holds.isEmpty {
+            for index in points.indices {
+                let point = points[index]
+                points[index].isHeld = holds.contains { $0.covers(machine: point.machine, time: point.effective) }
+            }
+        }
+        return points
+    }
+
+    package func point(_ id: PointID) throws -> SealedPoint {
+        guard let location = try catalog.record(of: id) else {
+            throw HoldfastError(.notFound, "there is no recovery point \(id.hex)", context: ["point": id.hex])
+        }
+        return try withRecord(location) { try SealedPoint.decode($0) }
+    }
+
+    /// Lends the body of a record of class 3.
+    func withRecord<R>(_ location: RecordLocation, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        let end = location.offset + UInt64(location.length)
+        let framed = try store.get(StoreKey.pack(location.packName), location.offset..<end)
+        return try framed.withUnsafeBytes { try body(try BlobOpener.record($0, expecting: location.type)) }
+    }
+}
+
+extension WriterID {
+    /// Blobs of a machine, in packs that the vault writes.
+    init(_ machine: MachineID) { self.init(high: machine.high, low: machine.low) }
+}
+
+extension PointEntry {
+    /// What the catalog keeps of a stored point.
+    package init(_ point: SealedPoint) {
+        let locator = point.locator
+        self.init(
+            id: locator.point, machine: locator.machine, incarnation: locator.incarnation, number: locator.number,
+            time: locator.time, kind: locator.kind, isPartial: locator.isPartial, isPinned: locator.isPinned,
+            hash: locator.hash, previous: locator.previous, references: locator.references, arrival: point.arrival)
+    }
+}
