@@ -1,0 +1,27 @@
+import Synchronization
+
+/// How far a capture is; counted by its threads, read by displays at any time.
+package final class CaptureProgress: Sendable {
+    /// Paths seen by the walk.
+    package let entriesSeen = Atomic<UInt64>(0)
+    /// Regular files among them.
+    package let filesSeen = Atomic<UInt64>(0)
+    /// Their logical bytes.
+    package let bytesSeen = Atomic<UInt64>(0)
+    /// Whether the walk has seen everything, so that what it saw is the whole.
+    package let walkIsComplete = Atomic<Bool>(false)
+    /// Paths that are in the tree.
+    package let entriesDone = Atomic<UInt64>(0)
+    /// Logical bytes of regular files that are in the tree.
+    package let bytesDone = Atomic<UInt64>(0)
+    /// Regular files that were opened and read.
+    package let filesRead = Atomic<UInt64>(0)
+    /// Bytes that were read from them.
+    package let bytesRead = Atomic<UInt64>(0)
+    /// Warnings so far.
+    package let warnings = Atomic<UInt64>(0)
+    /// Set to ask the capture to stop; it ends with `cancelled`.
+    package let stopRequested = Atomic<Bool>(false)
+
+    package init() {}
+}

@@ -1,0 +1,136 @@
+package import Model
+package import Platform
+package import Vault
+
+/// What to capture and how.
+package struct CaptureSource: Sendable {
+    /// The protected paths, absolute, in normal form. None lies below another.
+    package let roots: [TreePath]
+    /// Stay on the file systems of the roots.
+    package var oneFileSystem: Bool
+    package var exclusions: ExclusionRules
+    /// Leave out the contents of directories that hold a `CACHEDIR.TAG`.
+    package var excludeCaches: Bool
+    /// Files larger than this are left out, with a warning; `nil`: no limit.
+    package var maximumFileSize: UInt64?
+    /// Directories that are never captured: the vault and the state of this program.
+    package var ownDirectories: Set<FileNode>
+
+    /// A file by device and inode.
+    package struct FileNode: Hashable, Sendable {
+        package let device: UInt64
+        package let inode: UInt64
+        package init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
+        }
+    }
+
+    /// Roots below other roots are dropped: they are captured with those.
+    package init(
+        roots: [TreePath], oneFileSystem: Bool = false, exclusions: ExclusionRules = ExclusionRules(),
+        excludeCaches: Bool = false, maximumFileSize: UInt64? = nil, ownDirectories: Set<FileNode> = []
+    ) {
+        let sorted = Set(roots).sorted { $0.bytes.count < $1.bytes.count }
+        var kept: [TreePath] = []
+        for root in sorted where !kept.contains(where: { $0.contains(root) }) { kept.append(root) }
+        self.roots = kept.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+        self.oneFileSystem = oneFileSystem
+        self.exclusions = exclusions
+        self.excludeCaches = excludeCaches
+        self.maximumFileSize = maximumFileSize
+        self.ownDirectories = ownDirectories
+    }
+}
+
+/// A directory kept open while names in it are read; closed with the last reference.
+final class DirectoryHandle: Sendable {
+    let descriptor: FileDescriptor
+    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+    var raw: Int32 { descriptor.raw }
+}
+
+/// What the names of a hard-linked file share, filled in when the first of them has been read.
+final class LinkCell: @unchecked Sendable {
+    // Sound: written and read by the sequencer only.
+    var content: EntryContent?
+    var remarks: Entry.Remarks = []
+    var contentHash: ContentHash?
+    var chunks: [CachedChunk] = []
+}
+
+/// One path on its way from the walk to the tree.
+struct CaptureItem {
+    /// What has to be done for it.
+    enum Work {
+        /// Nothing: the cached entry holds.
+        case none
+        /// Metadata only.
+        case metadata
+        /// Content of at most `BundleRule.smallFileLimit` bytes, into the batch's slab.
+        case small
+        /// Longer content, cut into chunks.
+        case large
+        /// A further name of a file that comes earlier.
+        case link(LinkCell)
+    }
+
+    /// Content as a reader found it.
+    enum Content {
+        case none
+        /// Known already: from the cache, or cut into chunks.
+        case known(EntryContent)
+        /// In the batch's slab, to be bundled.
+        case small(Range<Int>, ContentHash, rule: UInt64)
+        case link(LinkCell)
+    }
+
+    let key: [UInt8]
+    /// The name with its terminator, in the batch's names.
+    let name: Range<Int>
+    let directory: DirectoryHandle?
+    var status: FileStatus
+    var work: Work
+    /// The entry of the run before, if the cache has one.
+    var cached: CachedEntry?
+    /// Set for the first of several names of a file.
+    var cell: LinkCell?
+    var extraRemarks: Entry.Remarks = []
+
+    // What the reader found:
+    var entry: Entry?
+    var content: Content = .none
+    var contentHash: ContentHash?
+    var chunks: [CachedChunk] = []
+    /// The path vanished before it was read: there is no entry.
+    var isGone = false
+}
+
+/// Some paths in tree order that are read together by one thread.
+final class CaptureBatch: @unchecked Sendable {
+    // Sound: the walker fills it, one reader completes it, then the sequencer reads it; the queues hand it over.
+    var items: [CaptureItem] = []
+    var names: [UInt8] = []
+    var slab: Slab?
+    /// Bytes of the slab promised to small files.
+    var slabUsed = 0
+    var warnings: [PointWarning] = []
+    var needsReading = false
+    let isDone = Monitor(false)
+
+    func withName<R>(_ item: CaptureItem, _ body: (UnsafePointer<CChar>) throws -> R) rethrows -> R {
+        try names.withUnsafeBytes { bytes in
+            try body((bytes.baseAddress! + item.name.lowerBound).assumingMemoryBound(to: CChar.self))
+        }
+    }
+}
+
+extension FileTime {
+    init(_ instant: FileInstant) { self.init(seconds: instant.seconds, nanoseconds: instant.nanoseconds) }
+}
+
+extension FileIdentity {
+    init(_ status: FileStatus) {
+        self.init(device: status.device, inode: status.inode, changeTime: FileTime(status.changed))
+    }
+}

@@ -1,0 +1,280 @@
+import CXXHash
+import Glibc
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// Reads the metadata and contents of the paths in a batch; one per reading thread.
+///
+/// A file that changes while it is read is read again, up to ten times with growing pauses; if it goes on changing the
+/// last reading is kept and marked. A file that only grew is kept as it was at first. A permission error is never
+/// retried. Nothing here ends a backup: what cannot be read becomes a warning of the point.
+final class FileReader {
+    /// The pauses before reading a changing file again, in milliseconds; in all about a second.
+    private static let pauses: [UInt32] = [1, 2, 5, 10, 20, 50, 100, 200, 300, 300]
+
+    private let pipeline: SealingPipeline
+    private let slabs: SlabPool
+    private let secret: DomainSecret
+    private let chunker: Chunker
+    private let progress: CaptureProgress
+    private var attributes = AttributeReader()
+
+    /// - Parameter slabs: the slabs for large files; small ones are read into the slab of their batch.
+    init(pipeline: SealingPipeline, slabs: SlabPool, secret: DomainSecret, progress: CaptureProgress) {
+        self.pipeline = pipeline
+        self.slabs = slabs
+        self.secret = secret
+        self.progress = progress
+        chunker = Chunker(gearTable: secret.gearTable)
+    }
+
+    /// Completes every item of the batch. Throws only what ends the backup: the vault's errors, and a stop.
+    func complete(_ batch: CaptureBatch) throws {
+        var slabUsed = 0
+        for index in batch.items.indices {
+            if case .none = batch.items[index].work { continue }
+            if progress.stopRequested.load(ordering: .relaxed) { throw HoldfastError(.cancelled, "the backup was stopped") }
+            try complete(&batch.items[index], batch, &slabUsed)
+        }
+    }
+
+    private func complete(_ item: inout CaptureItem, _ batch: CaptureBatch, _ slabUsed: inout Int) throws {
+        let start = item.name.lowerBound
+        // The names of the batch do not change any more, so the pointer stays.
+        try batch.names.withUnsafeBytes { names in
+            let pointer = (names.baseAddress! + start).assumingMemoryBound(to: CChar.self)
+            do throws(Errno) {
+                switch item.status.kind {
+                case .regular: try readRegular(&item, pointer, batch)
+                case .directory: try readDirectory(&item, pointer, batch)
+                case .symbolicLink:
+                    try readMetadata(&item, directory: item.directory!.raw, pointer, batch)
+                    item.entry?.target = try FileSystem.linkTarget(at: item.directory!.raw, pointer)
+                default: try readMetadata(&item, directory: item.directory!.raw, pointer, batch)
+                }
+            } catch {
+                skip(&item, error, batch)
+                return
+            }
+            guard !item.isGone, item.status.kind == .regular, let opened = openedFile else { return }
+            openedFile = nil
+            switch item.work {
+            case .small: try readSmall(&item, opened, batch, &slabUsed)
+            case .large: try readLarge(&item, opened, batch)
+            case .link(let cell): item.content = .link(cell)
+            case .none, .metadata: break
+            }
+        }
+    }
+
+    /// The regular file that `readRegular` opened, for reading its content.
+    private var openedFile: DirectoryHandle?
+
+    private func skip(_ item: inout CaptureItem, _ error: Errno, _ batch: CaptureBatch) {
+        if error == .noEntry || error == .stale || error == .symbolicLink {
+            // Gone or replaced since it was listed: as if it had gone just before. The next run sees what is there.
+            item.isGone = true
+            warn(.vanished, item, "it vanished or was replaced while the backup ran", batch)
+            return
+        }
+        if item.entry == nil { item.entry = makeEntry(item) }
+        if item.status.kind == .regular, item.status.size > 0 { item.entry?.remarks.insert(.contentMissing) }
+        warn(error.isPermission ? .denied : .unreadable, item, "it cannot be read: \(error)", batch)
+    }
+
+    private func warn(_ reason: PointWarning.Reason, _ item: CaptureItem, _ text: String, _ batch: CaptureBatch) {
+        progress.warnings.wrappingAdd(1, ordering: .relaxed)
+        batch.warnings.append(
+            PointWarning(reason: reason, path: TreePath(key: item.key)?.bytes ?? item.key, text: text))
+    }
+
+    // MARK: Metadata
+
+    private func makeEntry(_ item: CaptureItem) -> Entry {
+        let status = item.status
+        var entry = Entry(kind: EntryKind(rawValue: status.kind.rawValue)!, mode: status.mode)
+        entry.uid = status.uid
+        entry.gid = status.gid
+        entry.user = Accounts.userName(status.uid)
+        entry.group = Accounts.groupName(status.gid)
+        entry.mtime = FileTime(status.modified)
+        entry.remarks = item.extraRemarks
+        switch status.kind {
+        case .regular: entry.size = status.size
+        case .characterDevice, .blockDevice: entry.device = status.specialDevice
+        default: break
+        }
+        if status.kind != .directory, status.links > 1 {
+            entry.linkGroup = LinkGroup(device: status.device, inode: status.inode)
+        }
+        return entry
+    }
+
+    private func readMetadata(
+        _ item: inout CaptureItem, directory: Int32, _ name: UnsafePointer<CChar>, _ batch: CaptureBatch
+    ) throws(Errno) {
+        var entry = makeEntry(item)
+        entry.attributes = try attributes.read(at: directory, name).map {
+            ExtendedAttribute(name: $0.name, value: $0.value)
+        }
+        for failure in attributes.failures {
+            let name = TreePath.display(failure.name)
+            warn(.attributes, item, "its attribute \(name) cannot be read: \(failure.error)", batch)
+        }
+        item.entry = entry
+    }
+
+    private func readRegular(
+        _ item: inout CaptureItem, _ name: UnsafePointer<CChar>, _ batch: CaptureBatch
+    ) throws(Errno) {
+        let descriptor: FileDescriptor
+        do {
+            descriptor = try FileDescriptor.openForReading(at: item.directory!.raw, name)
+        } catch {
+            // Without the right to read, owner, mode and often the attributes can still be had.
+            if error.isPermission { try readMetadata(&item, directory: item.directory!.raw, name, batch) }
+            throw error
+        }
+        let file = DirectoryHandle(descriptor)
+        try readMetadata(&item, directory: file.raw, FileReader.empty, batch)
+        item.entry?.flags = try FileSystem.flags(descriptor: file.raw).intersection(.settable).rawValue
+        openedFile = file
+    }
+
+    private func readDirectory(
+        _ item: inout CaptureItem, _ name: UnsafePointer<CChar>, _ batch: CaptureBatch
+    ) throws(Errno) {
+        // The root has no name: its own handle is the directory.
+        if name.pointee == 0 {
+            try readMetadata(&item, directory: item.directory!.raw, FileReader.empty, batch)
+            item.entry?.flags = try FileSystem.flags(descriptor: item.directory!.raw).intersection(.settable).rawValue
+            return
+        }
+        try readMetadata(&item, directory: item.directory!.raw, name, batch)
+        // A directory that cannot be opened is warned of when the walk descends into it.
+        if let opened = try? FileDescriptor.openDirectory(at: item.directory!.raw, name),
+            let flags = try? FileSystem.flags(descriptor: opened.raw)
+        {
+            item.entry?.flags = flags.intersection(.settable).rawValue
+        }
+    }
+
+    nonisolated(unsafe) private static let empty: UnsafePointer<CChar> = {
+        let pointer = UnsafeMutablePointer<CChar>.allocate(capacity: 1)
+        pointer.pointee = 0
+        return UnsafePointer(pointer)
+    }()
+
+    /// Whether the content may have changed between two statuses of the same open file.
+    private static func changed(_ a: FileStatus, _ b: FileStatus) -> Bool {
+        a.size != b.size || a.modified != b.modified || a.changed != b.changed || a.inode != b.inode
+            || a.device != b.device
+    }
+
+    // MARK: Small files
+
+    private func readSmall(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch, _ slabUsed: inout Int
+    ) throws {
+        guard let slab = batch.slab else { throw pipeline.failure ?? HoldfastError(.cancelled, "the backup was stopped") }
+        let promised = Int(item.status.size)
+        let start = slabUsed
+        slabUsed += promised
+        var before = item.status
+        var attempt = 0
+        var lastHash: ContentHash?
+        while true {
+            let length: Int
+            let after: FileStatus
+            do throws(Errno) {
+                // Never more than was promised at first: what grows is cut there.
+                length = try file.descriptor.readFully(
+                    into: UnsafeMutableRawBufferPointer(start: slab.base + start, count: promised), at: 0)
+                after = try file.descriptor.status()
+            } catch {
+                skip(&item, error, batch)
+                return
+            }
+            progress.bytesRead.wrappingAdd(UInt64(length), ordering: .relaxed)
+            let bytes = slab.bytes(start..<(start + length))
+            let hash = XXH3_128bits_withSeed(bytes.baseAddress, bytes.count, secret.bundleSeed)
+            let contentHash = ContentHash(high: hash.high64, low: hash.low64)
+            let isStable = !FileReader.changed(before, after)
+            // Only growth beyond what was read: the first bytes are the same on both readings.
+            let onlyGrew = after.size > UInt64(length) && length == promised && lastHash == contentHash
+            if isStable || onlyGrew || attempt == FileReader.pauses.count {
+                if !isStable && !onlyGrew {
+                    item.entry?.remarks.insert(.fuzzy)
+                    warn(.changing, item, "it went on changing while it was read; what was read last is kept", batch)
+                }
+                if !isStable { refresh(&item, after) }
+                item.entry?.size = UInt64(length)
+                progress.filesRead.wrappingAdd(1, ordering: .relaxed)
+                if let cached = item.cached, cached.contentHash == contentHash, cached.entry.size == UInt64(length) {
+                    item.content = .known(cached.entry.content)
+                } else if length == 0 {
+                    item.content = .none
+                } else {
+                    let rule = XXH3_64bits_withSeed(bytes.baseAddress, bytes.count, secret.bundleSeed)
+                    item.content = .small(start..<(start + length), contentHash, rule: rule)
+                }
+                item.contentHash = length == 0 ? nil : contentHash
+                return
+            }
+            lastHash = contentHash
+            usleep(FileReader.pauses[attempt] * 1000)
+            attempt += 1
+            before = after
+        }
+    }
+
+    /// Takes over the status of after a change. The identity is left as it was before, so that the next run looks again.
+    private func refresh(_ item: inout CaptureItem, _ after: FileStatus) {
+        item.entry?.mtime = FileTime(after.modified)
+        item.entry?.mode = after.mode
+    }
+
+    // MARK: Large files
+
+    private func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
+        var known = item.cached?.chunks ?? []
+        var before = item.status
+        var attempt = 0
+        let size = item.status.size
+        while true {
+            let result: LargeFile
+            let after: FileStatus
+            do {
+                var run = LargeFileReading(
+                    file: file, size: size, isSparse: before.blocks < before.size / 512, known: known,
+                    pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret, progress: progress)
+                result = try run.run()
+                after = try file.descriptor.status()
+            } catch let error as Errno {
+                skip(&item, error, batch)
+                return
+            }
+            let isStable = !FileReader.changed(before, after)
+            let onlyGrew = attempt > 0 && result.cutChunks == 0 && result.length == size && after.size >= size
+            if isStable || onlyGrew || attempt == FileReader.pauses.count {
+                if !isStable && !onlyGrew {
+                    item.entry?.remarks.insert(.fuzzy)
+                    warn(.changing, item, "it went on changing while it was read; what was read last is kept", batch)
+                }
+                if !isStable { refresh(&item, after) }
+                item.entry?.size = result.length
+                item.content = .known(result.content)
+                item.chunks = result.chunks
+                progress.filesRead.wrappingAdd(1, ordering: .relaxed)
+                return
+            }
+            // What did not change since the first reading is recognised by its hashes, at memory speed.
+            known = result.chunks
+            usleep(FileReader.pauses[attempt] * 1000)
+            attempt += 1
+            before = after
+        }
+    }
+}

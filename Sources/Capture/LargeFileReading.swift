@@ -1,0 +1,214 @@
+import CXXHash
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// What became of a large file.
+struct LargeFile {
+    var content: EntryContent
+    /// The chunks with their hashes for the next run; empty when there are more than are worth remembering.
+    var chunks: [CachedChunk]
+    /// Bytes read or skipped as holes: less than the size when the file shrank meanwhile.
+    var length: UInt64
+    /// Chunks that were cut anew, not recognised.
+    var cutChunks: Int
+}
+
+/// One reading of a large file: cuts it into chunks, hands them to the pipeline and builds the list of extents.
+///
+/// Where a chunk of the reading before began and its range still has the same hash, the chunk is taken over without
+/// cutting, hashing or asking: a 4 KB change in a huge file costs reading at memory speed and one or two new chunks.
+struct LargeFileReading {
+    /// More chunks than this are not remembered (64 GB of file, 12 MB of memory): such files are cut again when they change.
+    static let rememberedChunks = 262_144
+
+    let file: DirectoryHandle
+    let size: UInt64
+    let isSparse: Bool
+    let known: [CachedChunk]
+    let pipeline: SealingPipeline
+    let slabs: SlabPool
+    let chunker: Chunker
+    let secret: DomainSecret
+    let progress: CaptureProgress
+
+    private struct Pending {
+        let ticket: BlobTicket
+        let length: UInt32
+        let hash: UInt64
+    }
+
+    private var extents: ExtentListBuilder
+    private var pending: [Pending] = []
+    private var pendingHead = 0
+    private var chunks: [CachedChunk] = []
+    private var cutChunks = 0
+    private var isForgetful = false
+    /// The chunk of the reading before that begins at or behind the current position.
+    private var knownIndex = 0
+    private var knownOffset: UInt64 = 0
+
+    init(
+        file: DirectoryHandle, size: UInt64, isSparse: Bool, known: [CachedChunk], pipeline: SealingPipeline,
+        slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress
+    ) {
+        self.file = file
+        self.size = size
+        self.isSparse = isSparse
+        self.known = known
+        self.pipeline = pipeline
+        self.slabs = slabs
+        self.chunker = chunker
+        self.secret = secret
+        self.progress = progress
+        extents = ExtentListBuilder(seed: secret.extentsSeed, sink: pipeline)
+    }
+
+    /// Reads the file up to `size`.
+    mutating func run() throws -> LargeFile {
+        var offset: UInt64 = 0
+        while offset < size {
+            var end = size
+            if isSparse {
+                guard let data = try file.descriptor.nextData(from: offset), data < size else {
+                    try hole(size - offset)
+                    offset = size
+                    break
+                }
+                if data > offset {
+                    try hole(data - offset)
+                    offset = data
+                }
+                end = min(size, try file.descriptor.nextHole(from: offset))
+            }
+            let reached = try data(from: offset, to: end)
+            offset = reached
+            if reached < end { break }
+        }
+        try drain(all: true)
+        return LargeFile(
+            content: try extents.finish(), chunks: isForgetful ? [] : chunks, length: offset, cutChunks: cutChunks)
+    }
+
+    private mutating func hole(_ length: UInt64) throws {
+        try drain(all: true)
+        try extents.append(Extent(key: nil, offset: 0, length: length))
+        // A hole is remembered as a chunk without a blob, so that positions behind it are found.
+        var left = length
+        while left > 0 {
+            let piece = UInt32(min(left, UInt64(FormatLimits.blobPlainLength)))
+            if left > 64 << 30 { isForgetful = true }
+            remember(CachedChunk(length: piece, hash: 0, key: ContentKey(.zero)))
+            if isForgetful { break }
+            left -= UInt64(piece)
+        }
+    }
+
+    private mutating func remember(_ chunk: CachedChunk) {
+        if isForgetful { return }
+        if chunks.count >= LargeFileReading.rememberedChunks {
+            isForgetful = true
+            chunks = []
+        } else {
+            chunks.append(chunk)
+        }
+    }
+
+    /// Cuts the bytes from `start` to `end`; returns where it got to, less than `end` when the file shrank.
+    private mutating func data(from start: UInt64, to end: UInt64) throws -> UInt64 {
+        var end = end
+        var slab = try take()
+        // The bytes of the slab that are read and not yet cut.
+        var low = 0
+        var high = 0
+        var position = start
+        while true {
+            while high - low < FormatLimits.blobPlainLength && position + UInt64(high - low) < end {
+                if slab.capacity - low < FormatLimits.blobPlainLength || high == slab.capacity {
+                    let next = try take()
+                    UnsafeMutableRawBufferPointer(start: next.base, count: next.capacity)
+                        .copyMemory(from: slab.bytes(low..<high))
+                    slab = next
+                    high -= low
+                    low = 0
+                }
+                let readFrom = position + UInt64(high - low)
+                let wanted = min(slab.capacity - high, Int(min(end - readFrom, UInt64(Int32.max))))
+                let count = try file.descriptor.readFully(
+                    into: UnsafeMutableRawBufferPointer(start: slab.base + high, count: wanted), at: readFrom)
+                progress.bytesRead.wrappingAdd(UInt64(count), ordering: .relaxed)
+                high += count
+                if count < wanted { end = position + UInt64(high - low) }
+            }
+            if low == high { return position }
+            let available = slab.bytes(low..<high)
+            let length = try chunk(available, at: position, isLast: position + UInt64(available.count) == end) { length in
+                SlabRange(slab: slab, range: low..<(low + length))
+            }
+            low += length
+            position += UInt64(length)
+            try drain(all: false)
+        }
+    }
+
+    private func take() throws -> Slab {
+        guard let slab = slabs.take() else {
+            throw pipeline.failure ?? HoldfastError(.cancelled, "the backup was stopped")
+        }
+        return slab
+    }
+
+    /// Takes over or cuts the chunk at the start of `available`; returns its length.
+    private mutating func chunk(
+        _ available: UnsafeRawBufferPointer, at position: UInt64, isLast: Bool, range: (Int) -> SlabRange
+    ) throws -> Int {
+        while knownIndex < known.count && knownOffset < position {
+            knownOffset += UInt64(known[knownIndex].length)
+            knownIndex += 1
+        }
+        if knownIndex < known.count && knownOffset == position {
+            let old = known[knownIndex]
+            let length = Int(old.length)
+            if old.key != ContentKey(.zero) && length <= available.count
+                && XXH3_64bits_withSeed(available.baseAddress, length, secret.bundleSeed) == old.hash
+            {
+                pending.append(Pending(ticket: BlobTicket(key: old.key), length: old.length, hash: old.hash))
+                return length
+            }
+        }
+        guard let length = chunker.cut(available, isLast: isLast) else {
+            throw HoldfastError(.internalError, "the chunker found no cut in a full buffer")
+        }
+        let hash = XXH3_64bits_withSeed(available.baseAddress, length, secret.bundleSeed)
+        let ticket = try pipeline.submit([range(length)])
+        pending.append(Pending(ticket: ticket, length: UInt32(length), hash: hash))
+        cutChunks += 1
+        return length
+    }
+
+    /// Moves chunks whose keys are known to the list of extents, in order.
+    private mutating func drain(all: Bool) throws {
+        while pendingHead < pending.count {
+            let next = pending[pendingHead]
+            let key: ContentKey
+            if let known = next.ticket.key {
+                key = known
+            } else if all {
+                key = try pipeline.wait(for: next.ticket)
+            } else {
+                break
+            }
+            try extents.append(Extent(key: key, offset: 0, length: UInt64(next.length)))
+            remember(CachedChunk(length: next.length, hash: next.hash, key: key))
+            pendingHead += 1
+        }
+        if pendingHead == pending.count {
+            pending.removeAll(keepingCapacity: true)
+            pendingHead = 0
+        } else if pendingHead > 1024 {
+            pending.removeFirst(pendingHead)
+            pendingHead = 0
+        }
+    }
+}
