@@ -29,6 +29,7 @@ final class CaptureSequencer {
         let content: Content
         var contentHash: ContentHash?
         var chunks: [CachedChunk]
+        var pieces: [ContentKey]
         let cell: LinkCell?
     }
 
@@ -38,7 +39,6 @@ final class CaptureSequencer {
     private static let waitingLimit = 32_768
 
     private let pipeline: SealingPipeline
-    private let bundleRule: BundleRule
     private let progress: CaptureProgress
     private let append: (CachedEntry) throws -> Void
 
@@ -57,11 +57,10 @@ final class CaptureSequencer {
 
     /// - Parameter append: takes finished entries in key order.
     init(
-        pipeline: SealingPipeline, bundleRule: BundleRule, progress: CaptureProgress,
+        pipeline: SealingPipeline, progress: CaptureProgress,
         append: @escaping (CachedEntry) throws -> Void
     ) {
         self.pipeline = pipeline
-        self.bundleRule = bundleRule
         self.progress = progress
         self.append = append
     }
@@ -86,7 +85,7 @@ final class CaptureSequencer {
             waiting.append(
                 Waiting(
                     key: item.key, identity: identity, entry: cached.entry, content: .ready,
-                    contentHash: cached.contentHash, chunks: cached.chunks, cell: item.cell))
+                    contentHash: cached.contentHash, chunks: cached.chunks, pieces: cached.pieces, cell: item.cell))
             return
         }
         guard var entry = item.entry else { return }
@@ -101,7 +100,7 @@ final class CaptureSequencer {
         waiting.append(
             Waiting(
                 key: item.key, identity: identity, entry: entry, content: content, contentHash: item.contentHash,
-                chunks: item.chunks, cell: item.cell))
+                chunks: item.chunks, pieces: item.pieces, cell: item.cell))
     }
 
     /// Attributes that would make a node too large go into a blob of their own.
@@ -138,7 +137,7 @@ final class CaptureSequencer {
         bundle.length += range.count
         remember(hash, offset)
         let content = Content.bundle(bundle, offset: offset, length: length)
-        if bundleRule.endsAfter(hash: rule, size: range.count) { try closeBundle() }
+        if BundleRule.endsAfter(hash: rule, size: range.count) { try closeBundle() }
         return content
     }
 
@@ -187,6 +186,7 @@ final class CaptureSequencer {
                 waiting[head].entry.remarks.formUnion(cell.remarks)
                 waiting[head].contentHash = cell.contentHash
                 waiting[head].chunks = cell.chunks
+                waiting[head].pieces = cell.pieces
             case .bundle(let bundle, let offset, let length):
                 guard let ticket = bundle.ticket else { return compact() }
                 let key: ContentKey
@@ -205,6 +205,7 @@ final class CaptureSequencer {
                 cell.remarks = next.entry.remarks
                 cell.contentHash = next.contentHash
                 cell.chunks = next.chunks
+                cell.pieces = next.pieces
             }
             try feed(next)
             head += 1
@@ -236,7 +237,7 @@ final class CaptureSequencer {
         try append(
             CachedEntry(
                 key: item.key, identity: item.identity, entry: item.entry, contentHash: item.contentHash,
-                chunks: item.chunks))
+                chunks: item.chunks, pieces: item.pieces))
     }
 }
 

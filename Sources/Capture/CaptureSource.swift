@@ -1,5 +1,6 @@
 package import Model
 package import Platform
+import Synchronization
 package import Vault
 
 /// What to capture and how.
@@ -57,6 +58,7 @@ final class LinkCell: @unchecked Sendable {
     var remarks: Entry.Remarks = []
     var contentHash: ContentHash?
     var chunks: [CachedChunk] = []
+    var pieces: [ContentKey] = []
 }
 
 /// One path on its way from the walk to the tree.
@@ -102,6 +104,7 @@ struct CaptureItem {
     var content: Content = .none
     var contentHash: ContentHash?
     var chunks: [CachedChunk] = []
+    var pieces: [ContentKey] = []
     /// The path vanished before it was read: there is no entry.
     var isGone = false
 }
@@ -116,7 +119,8 @@ final class CaptureBatch: @unchecked Sendable {
     var slabUsed = 0
     var warnings: [PointWarning] = []
     var needsReading = false
-    let isDone = Monitor(false)
+    /// Set by the reader when every item is complete.
+    let isComplete = Atomic<Bool>(false)
 
     func withName<R>(_ item: CaptureItem, _ body: (UnsafePointer<CChar>) throws -> R) rethrows -> R {
         try names.withUnsafeBytes { bytes in

@@ -240,6 +240,7 @@ final class FileReader {
 
     private func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
         var known = item.cached?.chunks ?? []
+        var knownPieces = item.cached?.pieces ?? []
         var before = item.status
         var attempt = 0
         let size = item.status.size
@@ -249,7 +250,7 @@ final class FileReader {
             do {
                 var run = LargeFileReading(
                     file: file, size: size, isSparse: before.blocks < before.size / 512, known: known,
-                    pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret, progress: progress)
+                    knownPieces: knownPieces, pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret, progress: progress)
                 result = try run.run()
                 after = try file.descriptor.status()
             } catch let error as Errno {
@@ -267,11 +268,13 @@ final class FileReader {
                 item.entry?.size = result.length
                 item.content = .known(result.content)
                 item.chunks = result.chunks
+                item.pieces = result.pieces
                 progress.filesRead.wrappingAdd(1, ordering: .relaxed)
                 return
             }
             // What did not change since the first reading is recognised by its hashes, at memory speed.
             known = result.chunks
+            knownPieces = result.pieces
             usleep(FileReader.pauses[attempt] * 1000)
             attempt += 1
             before = after

@@ -13,6 +13,8 @@ struct LargeFile {
     var length: UInt64
     /// Chunks that were cut anew, not recognised.
     var cutChunks: Int
+    /// Content keys of the pieces of the list of extents, if it is long.
+    var pieces: [ContentKey]
 }
 
 /// One reading of a large file: cuts it into chunks, hands them to the pipeline and builds the list of extents.
@@ -39,6 +41,7 @@ struct LargeFileReading {
         let hash: UInt64
     }
 
+    private let sink: RecordingSink
     private var extents: ExtentListBuilder
     private var pending: [Pending] = []
     private var pendingHead = 0
@@ -50,8 +53,8 @@ struct LargeFileReading {
     private var knownOffset: UInt64 = 0
 
     init(
-        file: DirectoryHandle, size: UInt64, isSparse: Bool, known: [CachedChunk], pipeline: SealingPipeline,
-        slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress
+        file: DirectoryHandle, size: UInt64, isSparse: Bool, known: [CachedChunk], knownPieces: [ContentKey],
+        pipeline: SealingPipeline, slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress
     ) {
         self.file = file
         self.size = size
@@ -62,7 +65,8 @@ struct LargeFileReading {
         self.chunker = chunker
         self.secret = secret
         self.progress = progress
-        extents = ExtentListBuilder(seed: secret.extentsSeed, sink: pipeline)
+        sink = RecordingSink(pipeline: pipeline, known: Set(knownPieces))
+        extents = ExtentListBuilder(seed: secret.extentsSeed, sink: sink)
     }
 
     /// Reads the file up to `size`.
@@ -87,8 +91,10 @@ struct LargeFileReading {
             if reached < end { break }
         }
         try drain(all: true)
+        let content = try extents.finish()
         return LargeFile(
-            content: try extents.finish(), chunks: isForgetful ? [] : chunks, length: offset, cutChunks: cutChunks)
+            content: content, chunks: isForgetful ? [] : chunks, length: offset, cutChunks: cutChunks,
+            pieces: isForgetful ? [] : Array(sink.recorded))
     }
 
     private mutating func hole(_ length: UInt64) throws {

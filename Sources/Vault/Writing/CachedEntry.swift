@@ -42,14 +42,18 @@ package struct CachedEntry: Hashable, Sendable {
     package var entry: Entry
     package var contentHash: ContentHash?
     package var chunks: [CachedChunk]
+    /// Content keys of the pieces of a long list of extents.
+    package var pieces: [ContentKey]
     package init(
-        key: [UInt8], identity: FileIdentity, entry: Entry, contentHash: ContentHash?, chunks: [CachedChunk]
+        key: [UInt8], identity: FileIdentity, entry: Entry, contentHash: ContentHash?, chunks: [CachedChunk],
+        pieces: [ContentKey]
     ) {
         self.key = key
         self.identity = identity
         self.entry = entry
         self.contentHash = contentHash
         self.chunks = chunks
+        self.pieces = pieces
     }
 }
 
@@ -106,6 +110,8 @@ enum CachedEntryCoding {
                 out.u64(chunk.hash)
                 out.digest(chunk.key.bytes)
             }
+            out.varint(cached.pieces.count)
+            for piece in cached.pieces { out.digest(piece.bytes) }
         }
         if let link = entry.linkGroup {
             out.varint(link.device)
@@ -178,6 +184,7 @@ enum CachedEntryCoding {
         var hash: ContentHash?
         if presence & hasHash != 0 { hash = ContentHash(high: try reader.u64(), low: try reader.u64()) }
         var chunks: [CachedChunk] = []
+        var pieces: [ContentKey] = []
         if presence & hasChunks != 0 {
             let count = try reader.varint(atMost: reader.remaining / 41)
             chunks.reserveCapacity(count)
@@ -186,6 +193,9 @@ enum CachedEntryCoding {
                 chunks.append(
                     CachedChunk(length: length, hash: try reader.u64(), key: ContentKey(try reader.digest())))
             }
+            let pieceCount = try reader.varint(atMost: reader.remaining / 32)
+            pieces.reserveCapacity(pieceCount)
+            for _ in 0..<pieceCount { pieces.append(ContentKey(try reader.digest())) }
         }
         if presence & hasLink != 0 {
             entry.linkGroup = LinkGroup(device: try reader.varint(), inode: try reader.varint())
@@ -222,7 +232,8 @@ enum CachedEntryCoding {
             entry.remarks = Entry.Remarks(rawValue: try reader.u8())
         }
         try reader.end()
-        return CachedEntry(key: key, identity: head.identity, entry: entry, contentHash: hash, chunks: chunks)
+        return CachedEntry(
+            key: key, identity: head.identity, entry: entry, contentHash: hash, chunks: chunks, pieces: pieces)
     }
 }
 

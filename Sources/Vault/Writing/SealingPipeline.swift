@@ -81,8 +81,6 @@ package final class SealingPipeline: @unchecked Sendable {
     private let deriver: BlobKeyDeriver
     private let secretNumber: UInt16
     private let options: Options
-    /// Nodes that the writer's newest stored point holds: they need not be sent.
-    private let baseNodes: Set<ContentKey>
     package let counters: WritingCounters
 
     private let queue = Monitor(Queue())
@@ -96,7 +94,6 @@ package final class SealingPipeline: @unchecked Sendable {
         lease: LeaseID,
         vault: VaultID,
         secret: DomainSecret,
-        baseNodes: Set<ContentKey>,
         options: Options,
         counters: WritingCounters = WritingCounters()
     ) {
@@ -104,7 +101,6 @@ package final class SealingPipeline: @unchecked Sendable {
         self.lease = lease
         self.vault = vault
         self.options = options
-        self.baseNodes = baseNodes
         self.counters = counters
         deriver = BlobKeyDeriver(convergence: secret.secret, number: secret.number)
         secretNumber = secret.number
@@ -373,12 +369,15 @@ package final class SealingPipeline: @unchecked Sendable {
     }
 }
 
-extension SealingPipeline: NodeSink {
-    /// Seals a node, a piece of a list of extents or a delta, unless the newest stored point holds it.
-    package func put(type: BlobType, plain: [UInt8], children: [ContentKey]) throws -> ContentKey {
+extension SealingPipeline {
+    /// Seals a node, a piece of a list of extents or a delta, unless it is among `known`: the nodes of the writer's
+    /// newest stored point, which need not be sent.
+    package func put(
+        type: BlobType, plain: [UInt8], children: [ContentKey], known: Set<ContentKey>
+    ) throws -> ContentKey {
         try plain.withUnsafeBytes { bytes in
             let key = deriver.contentKey(type, bytes)
-            if baseNodes.contains(key) { return key }
+            if known.contains(key) { return key }
             let id = BlobCrypto.id(of: key)
             try meta.withLock { meta in
                 guard meta.sent.insert(id).inserted else { return }

@@ -71,6 +71,12 @@ package enum WriterCache {
     static let blockSize = 256 << 10
     static let maximumBlock = 64 << 20
 
+    /// The file name of the cache for a vault and a set of protected paths.
+    package static func name(vault: VaultID, source: [UInt8]) -> [UInt8] {
+        let hash = source.withUnsafeBytes { checksum($0) }
+        return Array("\(vault.hex)-\(Hex.encode(withUnsafeBytes(of: hash.bigEndian, Array.init))).cache".utf8)
+    }
+
     static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 { XXH3_64bits(bytes.baseAddress, bytes.count) }
 }
 
@@ -88,10 +94,14 @@ package final class CacheWriter {
     /// - Parameters:
     ///   - directory: where the cache lives; must exist.
     ///   - name: file name of the finished cache.
-    package init(directory: [UInt8], name: [UInt8]) throws {
+    package convenience init(directory: [UInt8], name: [UInt8]) throws {
+        try self.init(directory: directory, name: name, suffix: ".writing")
+    }
+
+    private init(directory: [UInt8], name: [UInt8], suffix: String) throws {
         self.directory = directory
         self.name = name
-        temporary = directory + Array("/.".utf8) + name + Array(".writing".utf8)
+        temporary = directory + Array("/.".utf8) + name + Array(suffix.utf8)
         file = try CacheWriter.create(temporary)
         try write(WriterCache.magic)
     }
@@ -145,6 +155,31 @@ package final class CacheWriter {
                 cause: error)
         }
         length += UInt64(bytes.count)
+    }
+
+    /// Puts a copy of what was appended so far in place, for a partial point; appending goes on.
+    package func snapshot(identity: CacheIdentity, nodes: some Collection<ContentKey>) throws {
+        try flush()
+        let copy = try CacheWriter(directory: directory, name: name, suffix: ".partial")
+        defer { copy.cancel() }
+        let source: FileDescriptor
+        do {
+            source = try FileDescriptor.open(temporary, .readOnly)
+            try source.seek(to: UInt64(WriterCache.magic.count))
+        } catch {
+            throw HoldfastError(.io, "cannot copy the backup cache: \(error)", cause: error)
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { buffer.deallocate() }
+        while true {
+            let count: Int
+            do { count = try source.read(into: buffer) } catch {
+                throw HoldfastError(.io, "cannot copy the backup cache: \(error)", cause: error)
+            }
+            if count == 0 { break }
+            try copy.write(Array(buffer[..<count]))
+        }
+        try copy.finish(identity: identity, nodes: nodes)
     }
 
     /// Completes the cache and puts it in place of the one before. Call after the point was committed.

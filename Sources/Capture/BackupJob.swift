@@ -1,0 +1,223 @@
+package import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// What a backup is to do.
+package struct BackupRequest: Sendable {
+    package var source: CaptureSource
+    package var kind: PointKind
+    package var labels: [String]
+    package var sealing: SealingPipeline.Options
+    /// Threads that read files.
+    package var readers: Int
+    /// Host name and program version for the point's record.
+    package var hostName: String
+    package var program: String
+    /// A first backup that takes long becomes restorable in between: a partial point after so many new bytes ...
+    package var partialBytes: UInt64 = 10_000_000_000
+    /// ... or so many seconds.
+    package var partialSeconds: UInt64 = 15 * 60
+
+    package init(
+        source: CaptureSource, kind: PointKind = .manual, labels: [String] = [],
+        sealing: SealingPipeline.Options = SealingPipeline.Options(), readers: Int = 2, hostName: String,
+        program: String
+    ) {
+        self.source = source
+        self.kind = kind
+        self.labels = labels
+        self.sealing = sealing
+        self.readers = readers
+        self.hostName = hostName
+        self.program = program
+    }
+}
+
+/// What a backup did.
+package struct BackupReport: Sendable {
+    package var point: PointID
+    package var number: UInt64
+    package var time: Timestamp
+    package var head: MachineHead
+    package var statistics: PointStatistics
+    package var warnings: [PointWarning]
+    package var omittedWarnings: UInt64
+    /// The vault's history of this machine and the machine's own memory did not fit: a new incarnation was begun.
+    package var isNewIncarnation: Bool
+    /// Files were compared with the run before.
+    package var usedCache: Bool
+}
+
+/// Protects paths: walk, read, bundle, seal, and commit one point.
+///
+/// Threads: one walks, some read, some seal, one stores packs, and the calling thread puts everything in order. Queues
+/// between them are bounded, so memory does not grow with the number or size of files.
+package final class BackupJob {
+    private static let smallSlab = 2 << 20
+    private static let smallSlabs = 6
+    private static let largeSlab = 4 << 20
+    private static let orderedBatches = 24
+
+    /// Batches are completed out of order; the sequencer waits here for the next in order.
+    private struct Completion {
+        var error: (any Error)?
+    }
+
+    private let service: any VaultService
+    private let secrets: WriterSecrets
+    private let head: MachineHead?
+    private let cacheDirectory: [UInt8]
+    private let request: BackupRequest
+    package let progress: CaptureProgress
+    package let counters: WritingCounters
+
+    /// - Parameters:
+    ///   - head: the newest point that this machine remembers of this vault.
+    ///   - cacheDirectory: where the writer's caches live; made when it does not exist.
+    package init(
+        service: any VaultService, secrets: WriterSecrets, head: MachineHead?, cacheDirectory: [UInt8],
+        request: BackupRequest, progress: CaptureProgress = CaptureProgress(),
+        counters: WritingCounters = WritingCounters()
+    ) {
+        self.service = service
+        self.secrets = secrets
+        self.head = head
+        self.cacheDirectory = cacheDirectory
+        self.request = request
+        self.progress = progress
+        self.counters = counters
+    }
+
+    /// Runs the backup. Throws when nothing was committed; what could not be read is in the report's warnings.
+    package func run() throws -> BackupReport {
+        let started = SystemClock.monotonicNanoseconds()
+        let captureTime = Timestamp(nanoseconds: SystemClock.wallNanoseconds())
+        let writer = try PointWriter(
+            service: service, secrets: secrets, head: head, cacheDirectory: cacheDirectory,
+            cacheName: cacheName, options: request.sealing, counters: counters)
+        defer { writer.close() }
+
+        let ordered = BoundedQueue<CaptureBatch>(capacity: BackupJob.orderedBatches)
+        let work = BoundedQueue<CaptureBatch>(capacity: BackupJob.orderedBatches)
+        let completion = Monitor(Completion())
+        let smallSlabs = SlabPool(slabSize: BackupJob.smallSlab, limit: BackupJob.smallSlabs)
+        let largeSlabs = SlabPool(slabSize: BackupJob.largeSlab, limit: 2 * max(1, request.readers) + 2)
+
+        let stopAll: @Sendable (any Error) -> Void = { error in
+            ordered.fail(error)
+            work.fail(error)
+            smallSlabs.fail()
+            largeSlabs.fail()
+            completion.update { if $0.error == nil { $0.error = error } }
+        }
+
+        var threads: [WorkerThread] = []
+        defer { for thread in threads { thread.join() } }
+        let source = request.source
+        let progress = progress
+        let pipeline = writer.pipeline
+        let secret = writer.secret
+        nonisolated(unsafe) let cache = writer.cache
+        let damaged = writer.damaged
+        do {
+            threads.append(
+                try WorkerThread(name: "walk") {
+                    do {
+                        let walker = TreeWalker(
+                            source: source, cache: cache, damaged: damaged, slabs: smallSlabs, progress: progress
+                        ) { batch in
+                            let needsReading = batch.needsReading
+                            if !needsReading { batch.isComplete.store(true, ordering: .releasing) }
+                            nonisolated(unsafe) let batch = batch
+                            try ordered.push(batch)
+                            if needsReading { try work.push(batch) }
+                        }
+                        try walker.run()
+                        ordered.close()
+                        work.close()
+                    } catch {
+                        stopAll(error)
+                    }
+                })
+            for index in 0..<max(1, request.readers) {
+                threads.append(
+                    try WorkerThread(name: "read-\(index)") {
+                        do {
+                            let reader = FileReader(
+                                pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress)
+                            while let batch = try work.pop() {
+                                try reader.complete(batch)
+                                batch.isComplete.store(true, ordering: .releasing)
+                                completion.update { _ in }
+                            }
+                        } catch {
+                            stopAll(error)
+                        }
+                    })
+            }
+            return try sequence(
+                writer, ordered: ordered, completion: completion, started: started, captureTime: captureTime)
+        } catch {
+            stopAll(error)
+            // The first error is the cause; what other threads met after it is its echo.
+            throw completion.withLock { $0.error } ?? error
+        }
+    }
+
+    private func sequence(
+        _ writer: PointWriter, ordered: BoundedQueue<CaptureBatch>, completion: Monitor<Completion>, started: UInt64,
+        captureTime: Timestamp
+    ) throws -> BackupReport {
+        let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress) { try writer.append($0) }
+        var lastPartial = (bytes: UInt64(0), time: started)
+        while let batch = try ordered.pop() {
+            try completion.wait { state -> Void? in
+                if batch.isComplete.load(ordering: .acquiring) { return () }
+                if let error = state.error { throw error }
+                if let error = writer.pipeline.failure { throw error }
+                return nil
+            }
+            try sequencer.take(batch)
+            if !writer.hasBase {
+                let newBytes = counters.newBytes.load(ordering: .relaxed)
+                let now = SystemClock.monotonicNanoseconds()
+                if newBytes - lastPartial.bytes >= request.partialBytes
+                    || now - lastPartial.time >= request.partialSeconds * 1_000_000_000
+                {
+                    _ = try writer.commit(
+                        draft(sequencer, started: started, captureTime: captureTime), isPartial: true)
+                    lastPartial = (newBytes, now)
+                }
+            }
+        }
+        try sequencer.finish()
+        let draft = draft(sequencer, started: started, captureTime: captureTime)
+        let committed = try writer.commit(draft, isPartial: false)
+        return BackupReport(
+            point: committed.point, number: committed.number, time: captureTime, head: committed.head,
+            statistics: committed.statistics, warnings: draft.warnings, omittedWarnings: draft.omittedWarnings,
+            isNewIncarnation: writer.lease.isNewIncarnation, usedCache: writer.cache != nil)
+    }
+
+    private func draft(_ sequencer: CaptureSequencer, started: UInt64, captureTime: Timestamp) -> PointDraft {
+        var statistics = PointStatistics()
+        statistics.entries = sequencer.entries
+        statistics.files = sequencer.files
+        statistics.directories = sequencer.directories
+        statistics.bytes = sequencer.bytes
+        statistics.bytesRead = progress.bytesRead.load(ordering: .relaxed)
+        statistics.durationMilliseconds = (SystemClock.monotonicNanoseconds() - started) / 1_000_000
+        return PointDraft(
+            kind: request.kind, time: captureTime, labels: request.labels, consistency: .file, statistics: statistics,
+            warnings: sequencer.warnings.warnings, omittedWarnings: sequencer.warnings.omitted,
+            paths: request.source.roots.map(\.bytes), hostName: request.hostName, program: request.program)
+    }
+
+    /// One cache per set of protected paths: two schedules with different paths do not wear out each other's.
+    private var cacheName: [UInt8] {
+        var bytes: [UInt8] = []
+        for root in request.source.roots { bytes += root.bytes + [0] }
+        return WriterCache.name(vault: secrets.vault, source: bytes)
+    }
+}

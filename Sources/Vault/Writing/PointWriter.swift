@@ -1,0 +1,193 @@
+package import Model
+import Platform
+
+/// What a point says beside its tree.
+package struct PointDraft: Sendable {
+    package var kind: PointKind
+    package var time: Timestamp
+    package var labels: [String]
+    package var consistency: PointConsistency
+    package var statistics: PointStatistics
+    package var warnings: [PointWarning]
+    package var omittedWarnings: UInt64
+    /// The protected paths.
+    package var paths: [[UInt8]]
+    package var hostName: String
+    package var program: String
+
+    package init(
+        kind: PointKind, time: Timestamp, labels: [String], consistency: PointConsistency,
+        statistics: PointStatistics, warnings: [PointWarning], omittedWarnings: UInt64, paths: [[UInt8]],
+        hostName: String, program: String
+    ) {
+        self.kind = kind
+        self.time = time
+        self.labels = labels
+        self.consistency = consistency
+        self.statistics = statistics
+        self.warnings = warnings
+        self.omittedWarnings = omittedWarnings
+        self.paths = paths
+        self.hostName = hostName
+        self.program = program
+    }
+}
+
+/// A point that was committed.
+package struct CommittedPoint: Sendable {
+    package var point: PointID
+    package var number: UInt64
+    package var head: MachineHead
+    package var statistics: PointStatistics
+}
+
+/// Writes one tree, entry by entry in key order, and commits it as a point.
+///
+/// Order: data packs, meta packs, point, cache. The commit is the only moment at which anything becomes visible; dying
+/// at any instruction before it leaves blobs that nothing refers to.
+package final class PointWriter {
+    private let service: any VaultService
+    private let secrets: WriterSecrets
+    package let secret: DomainSecret
+    package private(set) var lease: Lease
+    private var position: PointPosition
+    package let pipeline: SealingPipeline
+    package let counters: WritingCounters
+    /// The cache of the run before, if the vault still holds the point it describes.
+    package let cache: CacheReader?
+    /// Blobs that are damaged among what the newest point names: files that use them are read again.
+    package let damaged: Set<BlobID>
+    private let sink: RecordingSink
+    private var builder: TreeBuilder
+    private let cacheWriter: CacheWriter
+    private var recordKey: RecordKey?
+    private var recordKeyTime: UInt64 = 0
+    private var isClosed = false
+
+    /// Opens a lease and the cache.
+    /// - Parameters:
+    ///   - head: the newest point of this machine that it remembers.
+    ///   - cacheDirectory: made when it does not exist.
+    package init(
+        service: any VaultService, secrets: WriterSecrets, head: MachineHead?, cacheDirectory: [UInt8],
+        cacheName: [UInt8], options: SealingPipeline.Options, counters: WritingCounters
+    ) throws {
+        self.service = service
+        self.secrets = secrets
+        self.counters = counters
+        secret = secrets.domainSecret
+        let found = CacheReader(path: cacheDirectory + Array("/".utf8) + cacheName)
+        let usable = found.flatMap { reader -> CacheReader? in
+            let identity = reader.identity
+            let fits =
+                identity.vault == secrets.vault && identity.machine == secrets.machine
+                && identity.secretNumber == secrets.domainSecret.number
+            return fits ? reader : nil
+        }
+        let lease = try service.openLease(
+            .writer(machine: secrets.machine, head: head, base: usable?.identity.point))
+        self.lease = lease
+        position = lease.next
+        let isValid =
+            lease.baseAvailable && !lease.isNewIncarnation
+            && usable?.identity.incarnation == lease.next.incarnation
+        cache = isValid ? usable : nil
+        let damaged = Set(lease.damaged)
+        self.damaged = damaged
+        var known = cache?.nodes ?? []
+        if !damaged.isEmpty { known = known.filter { !damaged.contains(BlobCrypto.id(of: $0)) } }
+        do {
+            pipeline = SealingPipeline(
+                service: service, lease: lease.id, vault: secrets.vault, secret: secret, options: options,
+                counters: counters)
+            sink = RecordingSink(pipeline: pipeline, known: known)
+            builder = TreeBuilder(seed: secret.treeSeed, sink: sink)
+            cacheWriter = try CacheWriter(directory: cacheDirectory, name: cacheName)
+            try pipeline.start()
+        } catch {
+            service.closeLease(lease.id)
+            throw error
+        }
+    }
+
+    /// Whether there is a point that this run builds on.
+    package var hasBase: Bool { cache != nil }
+
+    /// Adds the next entry; keys ascend.
+    package func append(_ cached: CachedEntry) throws {
+        try builder.append(key: cached.key, entry: cached.entry)
+        try cacheWriter.append(cached)
+    }
+
+    /// Commits what was appended so far. After a partial point, appending goes on.
+    package func commit(_ draft: PointDraft, isPartial: Bool) throws -> CommittedPoint {
+        var finished = builder
+        let tree = try finished.finish()
+        try pipeline.flush()
+        var statistics = draft.statistics
+        statistics.newBytes = counters.newBytes.load(ordering: .relaxed)
+        statistics.storedBytes = counters.storedBytes.load(ordering: .relaxed)
+        let record = PointRecord(
+            root: tree.root, deltas: [], labels: draft.labels, consistency: draft.consistency, statistics: statistics,
+            warnings: draft.warnings, omittedWarnings: draft.omittedWarnings, paths: draft.paths,
+            hostName: draft.hostName, program: draft.program)
+        let point = PointID.random()
+        var receipt: CommitReceipt?
+        var hash = LocatorHash.none
+        for attempt in 1...3 {
+            let locator = PointLocator(
+                vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
+                number: position.number, time: draft.time, kind: draft.kind, flags: isPartial ? .partial : [],
+                previous: position.previous, references: [BlobCrypto.id(of: tree.root)])
+            hash = locator.hash
+            let sealed = try SealedPoint.seal(
+                locator: locator, record: record, key: try currentRecordKey(), signing: secrets.signing)
+            do {
+                receipt = try service.commit(sealed, lease: lease.id)
+                break
+            } catch let error as HoldfastError where error.code == .headMoved && attempt < 3 {
+                // Another backup of this machine was quicker: stand behind it. The old lease stays open meanwhile, so
+                // that what was stored under it stays.
+                let newer = try service.openLease(
+                    .writer(machine: secrets.machine, head: nil, base: nil))
+                defer { service.closeLease(newer.id) }
+                guard let head = newer.head else { throw error }
+                position = PointPosition(
+                    incarnation: head.incarnation, number: head.number + 1, previous: head.hash)
+            }
+        }
+        guard let receipt else { throw HoldfastError(.busy, "another backup of this machine commits at the same time") }
+        let number = position.number
+        position = PointPosition(incarnation: position.incarnation, number: number + 1, previous: hash)
+        let identity = CacheIdentity(
+            vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
+            number: number, locator: hash, secretNumber: secret.number, root: tree.root)
+        if isPartial {
+            try cacheWriter.snapshot(identity: identity, nodes: sink.recorded)
+        } else {
+            try cacheWriter.finish(identity: identity, nodes: sink.recorded)
+        }
+        return CommittedPoint(point: point, number: number, head: receipt.storedUpTo, statistics: statistics)
+    }
+
+    /// A fresh key per lease, or per hour of a long run.
+    private func currentRecordKey() throws -> RecordKey {
+        let now = SystemClock.monotonicNanoseconds()
+        if let recordKey, now - recordKeyTime < 3_600_000_000_000 { return recordKey }
+        let key = try RecordKey.fresh(for: secrets.publicKey, vault: secrets.vault)
+        recordKey = key
+        recordKeyTime = now
+        return key
+    }
+
+    /// Stops the threads and ends the lease. Harmless to call twice.
+    package func close() {
+        if isClosed { return }
+        isClosed = true
+        pipeline.stop()
+        cacheWriter.cancel()
+        service.closeLease(lease.id)
+    }
+
+    deinit { close() }
+}
