@@ -91,8 +91,8 @@ package final class BackupJob {
 
     /// Runs the backup. Throws when nothing was committed; what could not be read is in the report's warnings.
     package func run() throws -> BackupReport {
-        let started = SystemClock.monotonicNanoseconds()
-        let captureTime = Timestamp(nanoseconds: SystemClock.wallNanoseconds())
+        let started = SystemClock.monotonic
+        let captureTime = Timestamp(nanoseconds: SystemClock.wall)
         let writer = try PointWriter(
             service: service, secrets: secrets, head: head, cacheDirectory: cacheDirectory,
             cacheName: cacheName, options: request.sealing, counters: counters)
@@ -129,7 +129,6 @@ package final class BackupJob {
                         ) { batch in
                             let needsReading = batch.needsReading
                             if !needsReading { batch.isComplete.store(true, ordering: .releasing) }
-                            nonisolated(unsafe) let batch = batch
                             try ordered.push(batch)
                             if needsReading { try work.push(batch) }
                         }
@@ -166,7 +165,7 @@ package final class BackupJob {
     }
 
     private func sequence(
-        _ writer: PointWriter, ordered: BoundedQueue<CaptureBatch>, completion: Monitor<Completion>, started: UInt64,
+        _ writer: PointWriter, ordered: BoundedQueue<CaptureBatch>, completion: Monitor<Completion>, started: Int64,
         captureTime: Timestamp
     ) throws -> BackupReport {
         let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress) { try writer.append($0) }
@@ -181,9 +180,9 @@ package final class BackupJob {
             try sequencer.take(batch)
             if !writer.hasBase {
                 let newBytes = counters.newBytes.load(ordering: .relaxed)
-                let now = SystemClock.monotonicNanoseconds()
+                let now = SystemClock.monotonic
                 if newBytes - lastPartial.bytes >= request.partialBytes
-                    || now - lastPartial.time >= request.partialSeconds * 1_000_000_000
+                    || now - lastPartial.time >= Int64(request.partialSeconds) * 1_000_000_000
                 {
                     _ = try writer.commit(
                         draft(sequencer, started: started, captureTime: captureTime), isPartial: true)
@@ -200,14 +199,14 @@ package final class BackupJob {
             isNewIncarnation: writer.lease.isNewIncarnation, usedCache: writer.cache != nil)
     }
 
-    private func draft(_ sequencer: CaptureSequencer, started: UInt64, captureTime: Timestamp) -> PointDraft {
+    private func draft(_ sequencer: CaptureSequencer, started: Int64, captureTime: Timestamp) -> PointDraft {
         var statistics = PointStatistics()
         statistics.entries = sequencer.entries
         statistics.files = sequencer.files
         statistics.directories = sequencer.directories
         statistics.bytes = sequencer.bytes
         statistics.bytesRead = progress.bytesRead.load(ordering: .relaxed)
-        statistics.durationMilliseconds = (SystemClock.monotonicNanoseconds() - started) / 1_000_000
+        statistics.milliseconds = UInt64(max(0, SystemClock.monotonic - started)) / 1_000_000
         return PointDraft(
             kind: request.kind, time: captureTime, labels: request.labels, consistency: .file, statistics: statistics,
             warnings: sequencer.warnings.warnings, omittedWarnings: sequencer.warnings.omitted,

@@ -1,4 +1,4 @@
-import Synchronization
+package import Synchronization
 
 /// How far a capture is; counted by its threads, read by displays at any time.
 package final class CaptureProgress: Sendable {
@@ -18,6 +18,8 @@ package final class CaptureProgress: Sendable {
     package let filesRead = Atomic<UInt64>(0)
     /// Bytes that were read from them.
     package let bytesRead = Atomic<UInt64>(0)
+    /// Files left out because they are larger than the limit asked for.
+    package let filesTooLarge = Atomic<UInt64>(0)
     /// Warnings so far.
     package let warnings = Atomic<UInt64>(0)
     /// Set to ask the capture to stop; it ends with `cancelled`.

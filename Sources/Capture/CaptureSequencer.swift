@@ -108,7 +108,7 @@ final class CaptureSequencer {
         if entry.attributes.isEmpty { return }
         let size = entry.attributes.reduce(0) { $0 + $1.name.count + $1.value.count + 8 }
         if size <= Entry.maximumInlineAttributes { return }
-        let bytes = EntryCoding.encodeAttributes(entry.attributes)
+        let bytes = try AttributeCoding.encode(entry.attributes)
         guard bytes.count <= FormatLimits.blobPlainLength else {
             throw HoldfastError(.unsupported, "a file has more than 1 MiB of extended attributes")
         }

@@ -1,7 +1,7 @@
 package import Model
-package import Platform
+import Platform
 import Synchronization
-package import Vault
+import Vault
 
 /// What to capture and how.
 package struct CaptureSource: Sendable {

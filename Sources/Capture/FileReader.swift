@@ -1,4 +1,3 @@
-import CXXHash
 import Glibc
 import Model
 import Platform
@@ -81,7 +80,7 @@ final class FileReader {
         }
         if item.entry == nil { item.entry = makeEntry(item) }
         if item.status.kind == .regular, item.status.size > 0 { item.entry?.remarks.insert(.contentMissing) }
-        warn(error.isPermission ? .denied : .unreadable, item, "it cannot be read: \(error)", batch)
+        warn(error.isDenied ? .denied : .io, item, "it cannot be read: \(error)", batch)
     }
 
     private func warn(_ reason: PointWarning.Reason, _ item: CaptureItem, _ text: String, _ batch: CaptureBatch) {
@@ -121,7 +120,7 @@ final class FileReader {
         }
         for failure in attributes.failures {
             let name = TreePath.display(failure.name)
-            warn(.attributes, item, "its attribute \(name) cannot be read: \(failure.error)", batch)
+            warn(.metadata, item, "its attribute \(name) cannot be read: \(failure.error)", batch)
         }
         item.entry = entry
     }
@@ -134,7 +133,7 @@ final class FileReader {
             descriptor = try FileDescriptor.openForReading(at: item.directory!.raw, name)
         } catch {
             // Without the right to read, owner, mode and often the attributes can still be had.
-            if error.isPermission { try readMetadata(&item, directory: item.directory!.raw, name, batch) }
+            if error.isDenied { try readMetadata(&item, directory: item.directory!.raw, name, batch) }
             throw error
         }
         let file = DirectoryHandle(descriptor)
@@ -199,15 +198,15 @@ final class FileReader {
             }
             progress.bytesRead.wrappingAdd(UInt64(length), ordering: .relaxed)
             let bytes = slab.bytes(start..<(start + length))
-            let hash = XXH3_128bits_withSeed(bytes.baseAddress, bytes.count, secret.bundleSeed)
-            let contentHash = ContentHash(high: hash.high64, low: hash.low64)
+            let hash = XXH3.hash128(bytes, seed: secret.bundleSeed)
+            let contentHash = ContentHash(high: hash.high, low: hash.low)
             let isStable = !FileReader.changed(before, after)
             // Only growth beyond what was read: the first bytes are the same on both readings.
             let onlyGrew = after.size > UInt64(length) && length == promised && lastHash == contentHash
             if isStable || onlyGrew || attempt == FileReader.pauses.count {
                 if !isStable && !onlyGrew {
                     item.entry?.remarks.insert(.fuzzy)
-                    warn(.changing, item, "it went on changing while it was read; what was read last is kept", batch)
+                    warn(.changed, item, "it went on changing while it was read; what was read last is kept", batch)
                 }
                 if !isStable { refresh(&item, after) }
                 item.entry?.size = UInt64(length)
@@ -217,7 +216,7 @@ final class FileReader {
                 } else if length == 0 {
                     item.content = .none
                 } else {
-                    let rule = XXH3_64bits_withSeed(bytes.baseAddress, bytes.count, secret.bundleSeed)
+                    let rule = XXH3.hash(bytes, seed: secret.bundleSeed)
                     item.content = .small(start..<(start + length), contentHash, rule: rule)
                 }
                 item.contentHash = length == 0 ? nil : contentHash
@@ -262,7 +261,7 @@ final class FileReader {
             if isStable || onlyGrew || attempt == FileReader.pauses.count {
                 if !isStable && !onlyGrew {
                     item.entry?.remarks.insert(.fuzzy)
-                    warn(.changing, item, "it went on changing while it was read; what was read last is kept", batch)
+                    warn(.changed, item, "it went on changing while it was read; what was read last is kept", batch)
                 }
                 if !isStable { refresh(&item, after) }
                 item.entry?.size = result.length

@@ -1,4 +1,3 @@
-import CXXHash
 import Model
 import Platform
 import Synchronization
@@ -75,16 +74,16 @@ struct LargeFileReading {
         while offset < size {
             var end = size
             if isSparse {
-                guard let data = try file.descriptor.nextData(from: offset), data < size else {
+                guard let data = try file.descriptor.nextData(from: offset, size: size) else {
                     try hole(size - offset)
                     offset = size
                     break
                 }
-                if data > offset {
-                    try hole(data - offset)
-                    offset = data
+                if data.offset > offset {
+                    try hole(data.offset - offset)
+                    offset = data.offset
                 }
-                end = min(size, try file.descriptor.nextHole(from: offset))
+                end = data.offset + data.length
             }
             let reached = try data(from: offset, to: end)
             offset = reached
@@ -177,7 +176,7 @@ struct LargeFileReading {
             let old = known[knownIndex]
             let length = Int(old.length)
             if old.key != ContentKey(.zero) && length <= available.count
-                && XXH3_64bits_withSeed(available.baseAddress, length, secret.bundleSeed) == old.hash
+                && XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed) == old.hash
             {
                 pending.append(Pending(ticket: BlobTicket(key: old.key), length: old.length, hash: old.hash))
                 return length
@@ -186,7 +185,7 @@ struct LargeFileReading {
         guard let length = chunker.cut(available, isLast: isLast) else {
             throw HoldfastError(.internalError, "the chunker found no cut in a full buffer")
         }
-        let hash = XXH3_64bits_withSeed(available.baseAddress, length, secret.bundleSeed)
+        let hash = XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed)
         let ticket = try pipeline.submit([range(length)])
         pending.append(Pending(ticket: ticket, length: UInt32(length), hash: hash))
         cutChunks += 1

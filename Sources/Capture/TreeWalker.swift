@@ -123,14 +123,14 @@ final class TreeWalker {
     private func descend(into name: [UInt8], of parent: Frame, handle: DirectoryHandle?) -> Frame? {
         let path = childPath(parent, name)
         guard let handle else {
-            warn(.unreadable, path, "its directory could not be opened again")
+            warn(.io, path, "its directory could not be opened again")
             return nil
         }
         do throws(Errno) {
-            let descriptor = try name.withCName { pointer throws(Errno) in
-                try FileDescriptor.openDirectory(at: handle.raw, pointer)
-            }
-            let child = DirectoryHandle(descriptor)
+            let child = DirectoryHandle(
+                try withCName(name) { pointer throws(Errno) in
+                    try FileDescriptor.openDirectory(at: handle.raw, pointer)
+                })
             let status = try child.descriptor.status()
             let isAncestor = parent.only != nil && !source.roots.contains { $0.bytes == path }
             return frame(path: path, handle: child, status: status, only: isAncestor ? ancestorNames(of: path) : nil)
@@ -138,7 +138,7 @@ final class TreeWalker {
             if error == .noEntry {
                 warn(.vanished, path, "the directory was removed while the backup ran")
             } else {
-                warn(error.isPermission ? .denied : .unreadable, path, "the directory cannot be opened: \(error)")
+                warn(error.isDenied ? .denied : .io, path, "the directory cannot be opened: \(error)")
             }
             return nil
         }
@@ -180,7 +180,7 @@ final class TreeWalker {
         do throws(Errno) {
             try names.read(handle.raw, with: &reader)
         } catch {
-            warn(.unreadable, frame.path, "the directory cannot be listed: \(error)")
+            warn(.io, frame.path, "the directory cannot be listed: \(error)")
             return
         }
         if source.excludeCaches, isCacheDirectory(handle) { return }
@@ -206,7 +206,7 @@ final class TreeWalker {
             if frame.only != nil {
                 warn(.vanished, path, "it does not exist")
             } else if error != .noEntry {
-                warn(error.isPermission ? .denied : .unreadable, path, "its status cannot be read: \(error)")
+                warn(error.isDenied ? .denied : .io, path, "its status cannot be read: \(error)")
             }
             return
         }
@@ -221,11 +221,15 @@ final class TreeWalker {
             isAncestor = false
             if !source.exclusions.isEmpty {
                 let path = childPath(frame, Array(name))
-                if source.exclusions.excludes(path, isDirectory: status.kind == .directory) { return }
+                let isExcluded = path.withUnsafeBytes { bytes in
+                    source.exclusions.excludes(
+                        bytes, nameOffset: bytes.count - name.count, isDirectory: status.kind == .directory)
+                }
+                if isExcluded { return }
             }
         }
         if status.kind == .regular, let limit = source.maximumFileSize, status.size > limit {
-            warn(.excluded, childPath(frame, Array(name)), "larger than the limit of \(limit) bytes")
+            progress.filesTooLarge.wrappingAdd(1, ordering: .relaxed)
             return
         }
         guard frame.prefix.count + name.count <= FormatLimits.keyLength else {
@@ -260,13 +264,21 @@ final class TreeWalker {
         if source.ownDirectories.contains(.init(device: status.device, inode: status.inode)) { return false }
         if status.device == frame.device || isAncestor { return true }
         if source.oneFileSystem && !isProtectedRoot { return false }
-        if PseudoFileSystem.isMounted(at: handle.raw, Array(name)) {
+        if isKernelFileSystem(at: handle.raw, Array(name)) {
             if isProtectedRoot {
                 warn(.unsupported, childPath(frame, Array(name)), "a file system of the kernel holds nothing to keep")
             }
             return false
         }
         return true
+    }
+
+    /// Whether the kernel makes up what lies below: nothing there is worth keeping, and some of it never ends.
+    private func isKernelFileSystem(at directory: Int32, _ name: [UInt8]) -> Bool {
+        guard let opened = try? FileDescriptor.open(at: directory, name, [.readOnly, .directory]),
+            let space = try? FileSystem.space(descriptor: opened.raw)
+        else { return false }
+        return space.isPseudo
     }
 
     private func add(

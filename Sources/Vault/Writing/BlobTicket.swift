@@ -1,5 +1,5 @@
 package import Model
-import Synchronization
+package import Synchronization
 
 /// A blob on its way through the sealing pipeline: its content key is known once a worker has hashed it and either
 /// sealed it into a pack or learnt that the vault holds it.
@@ -50,8 +50,4 @@ package final class WritingCounters: Sendable {
     package let storedPacks = Atomic<UInt64>(0)
 
     package init() {}
-
-    func add(_ value: UInt64, to counter: borrowing Atomic<UInt64>) {
-        counter.wrappingAdd(value, ordering: .relaxed)
-    }
 }

@@ -1,12 +1,13 @@
 package import Model
 import Platform
+import Synchronization
 
 /// What a point says beside its tree.
 package struct PointDraft: Sendable {
     package var kind: PointKind
     package var time: Timestamp
     package var labels: [String]
-    package var consistency: PointConsistency
+    package var consistency: Consistency
     package var statistics: PointStatistics
     package var warnings: [PointWarning]
     package var omittedWarnings: UInt64
@@ -16,7 +17,7 @@ package struct PointDraft: Sendable {
     package var program: String
 
     package init(
-        kind: PointKind, time: Timestamp, labels: [String], consistency: PointConsistency,
+        kind: PointKind, time: Timestamp, labels: [String], consistency: Consistency,
         statistics: PointStatistics, warnings: [PointWarning], omittedWarnings: UInt64, paths: [[UInt8]],
         hostName: String, program: String
     ) {
@@ -61,7 +62,7 @@ package final class PointWriter {
     private var builder: TreeBuilder
     private let cacheWriter: CacheWriter
     private var recordKey: RecordKey?
-    private var recordKeyTime: UInt64 = 0
+    private var recordKeyTime: Int64 = 0
     private var isClosed = false
 
     /// Opens a lease and the cache.
@@ -127,10 +128,15 @@ package final class PointWriter {
         var statistics = draft.statistics
         statistics.newBytes = counters.newBytes.load(ordering: .relaxed)
         statistics.storedBytes = counters.storedBytes.load(ordering: .relaxed)
-        let record = PointRecord(
-            root: tree.root, deltas: [], labels: draft.labels, consistency: draft.consistency, statistics: statistics,
-            warnings: draft.warnings, omittedWarnings: draft.omittedWarnings, paths: draft.paths,
-            hostName: draft.hostName, program: draft.program)
+        var record = PointRecord(root: tree.root)
+        record.labels = draft.labels
+        record.consistency = draft.consistency
+        record.statistics = statistics
+        record.warnings = draft.warnings
+        record.furtherWarnings = draft.omittedWarnings
+        record.protectedPaths = draft.paths
+        record.host = draft.hostName
+        record.program = draft.program
         let point = PointID.random()
         var receipt: CommitReceipt?
         var hash = LocatorHash.none
@@ -172,7 +178,7 @@ package final class PointWriter {
 
     /// A fresh key per lease, or per hour of a long run.
     private func currentRecordKey() throws -> RecordKey {
-        let now = SystemClock.monotonicNanoseconds()
+        let now = SystemClock.monotonic
         if let recordKey, now - recordKeyTime < 3_600_000_000_000 { return recordKey }
         let key = try RecordKey.fresh(for: secrets.publicKey, vault: secrets.vault)
         recordKey = key

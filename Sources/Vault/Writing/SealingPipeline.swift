@@ -51,10 +51,34 @@ package final class SealingPipeline: @unchecked Sendable {
         }
     }
 
+    /// A pack that blobs are added to. Guarded by the monitor that holds it, later owned by the storing thread.
+    private final class OpenPack {
+        private var builder: PackBuilder?
+        private(set) var count = 0
+        private(set) var isFull = false
+
+        init(vault: VaultID, packClass: PackClass) {
+            builder = PackBuilder(vault: vault, writer: .random(), packClass: packClass)
+        }
+
+        func append(from buffer: [UInt8], _ blob: PackedBlob) throws {
+            try builder?.append(from: buffer, blob)
+            count += 1
+            isFull = builder?.isFull ?? true
+        }
+
+        func finish() throws -> SealedPack {
+            guard let builder = builder.take() else {
+                throw HoldfastError(.internalError, "a pack was finished twice")
+            }
+            return try builder.finish()
+        }
+    }
+
     private struct Packing {
-        var builder: PackBuilder
+        var open: OpenPack
         /// Full packs that wait to be stored.
-        var waiting: [PackBuilder] = []
+        var waiting: [OpenPack] = []
         /// Packs handed to the storing thread and not yet stored.
         var outstanding = 0
         var isClosed = false
@@ -64,7 +88,7 @@ package final class SealingPipeline: @unchecked Sendable {
     }
 
     private struct Meta {
-        var builder: PackBuilder
+        var open: OpenPack
         var sealer: BlobSealer
         var opener: BlobOpener
         var sent: Set<BlobID> = []
@@ -104,10 +128,10 @@ package final class SealingPipeline: @unchecked Sendable {
         self.counters = counters
         deriver = BlobKeyDeriver(convergence: secret.secret, number: secret.number)
         secretNumber = secret.number
-        packing = Monitor(Packing(builder: PackBuilder(vault: vault, writer: .random(), packClass: .data)))
+        packing = Monitor(Packing(open: OpenPack(vault: vault, packClass: .data)))
         meta = Monitor(
             Meta(
-                builder: PackBuilder(vault: vault, writer: .random(), packClass: .meta),
+                open: OpenPack(vault: vault, packClass: .meta),
                 sealer: BlobSealer(compression: options.compression),
                 opener: BlobOpener()
             )
@@ -283,14 +307,14 @@ package final class SealingPipeline: @unchecked Sendable {
     // MARK: Packs
 
     private func append(_ framed: [UInt8], _ packed: PackedBlob) throws {
-        let isFull = packing.withLock { packing in
-            packing.builder.append(framed, packed)
-            return packing.builder.byteCount >= FormatLimits.packTarget
+        let isFull = try packing.withLock { packing in
+            try packing.open.append(from: framed, packed)
+            return packing.open.isFull
         }
         guard isFull else { return }
         try packing.update { packing in
             // Another worker may have moved it meanwhile.
-            if packing.builder.byteCount >= FormatLimits.packTarget { try closeOpenPack(&packing) }
+            if packing.open.isFull { try closeOpenPack(&packing) }
         }
         try packing.wait { packing -> Void? in
             if let error = packing.error { throw error }
@@ -301,22 +325,23 @@ package final class SealingPipeline: @unchecked Sendable {
     /// Moves the open pack to those that wait.
     private func closeOpenPack(_ packing: inout Packing) throws {
         if let error = packing.error { throw error }
-        packing.waiting.append(packing.builder)
+        packing.waiting.append(packing.open)
         packing.outstanding += 1
-        packing.builder = PackBuilder(vault: vault, writer: .random(), packClass: .data)
+        packing.open = OpenPack(vault: vault, packClass: .data)
     }
 
     private func runStorer() {
         do {
             while true {
-                let next = packing.wait { packing -> PackBuilder?? in
-                    if packing.error != nil { return .some(nil) }
-                    if !packing.waiting.isEmpty { return packing.waiting.removeFirst() }
-                    return packing.isClosed ? .some(nil) : nil
+                let next = packing.wait { packing -> [OpenPack]? in
+                    if packing.error != nil { return [] }
+                    if !packing.waiting.isEmpty { return [packing.waiting.removeFirst()] }
+                    return packing.isClosed ? [] : nil
                 }
-                guard let builder = next else { return }
+                guard let full = next.first else { return }
+                // There is room for another now.
                 packing.update { _ in }
-                let ids = try store(builder)
+                let ids = try store(full)
                 packing.update { packing in
                     packing.outstanding -= 1
                     for id in ids { packing.inFlight.remove(id) }
@@ -328,25 +353,26 @@ package final class SealingPipeline: @unchecked Sendable {
     }
 
     /// Names and stores a pack. A name that the vault is just deleting is avoided by packing the same blobs anew.
-    private func store(_ builder: PackBuilder) throws -> [BlobID] {
-        var builder = builder
-        var pack = builder.finish()
+    private func store(_ full: OpenPack) throws -> [BlobID] {
+        var pack = try full.finish()
         do {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {
-            pack = pack.repacked(writer: .random())
+            let again = OpenPack(vault: vault, packClass: pack.packClass)
+            for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
+            pack = try again.finish()
             try service.store(pack, lease: lease)
         }
         counters.storedBytes.wrappingAdd(UInt64(pack.bytes.count), ordering: .relaxed)
         counters.storedPacks.wrappingAdd(1, ordering: .relaxed)
-        return pack.blobs.map(\.id)
+        return pack.blobs.map { $0.id }
     }
 
     /// Stores the open data pack and waits until every data pack is registered.
     package func flushData() throws {
         try packing.update { packing in
             if let error = packing.error { throw error }
-            if packing.builder.blobCount > 0 { try closeOpenPack(&packing) }
+            if packing.open.count > 0 { try closeOpenPack(&packing) }
         }
         try packing.wait { packing -> Void? in
             if let error = packing.error { throw error }
@@ -361,9 +387,9 @@ package final class SealingPipeline: @unchecked Sendable {
     }
 
     private func storeMeta(_ meta: inout Meta) throws {
-        guard meta.builder.blobCount > 0 else { return }
-        let full = meta.builder
-        meta.builder = PackBuilder(vault: vault, writer: .random(), packClass: .meta)
+        guard meta.open.count > 0 else { return }
+        let full = meta.open
+        meta.open = OpenPack(vault: vault, packClass: .meta)
         meta.sent.removeAll(keepingCapacity: true)
         _ = try store(full)
     }
@@ -388,8 +414,8 @@ extension SealingPipeline {
                     type: type, key: key, id: id, secretNumber: secretNumber, references: references, plain: bytes,
                     into: &framed)
                 try SealingPipeline.check(framed, key: key, type: type, plain: bytes, opener: meta.opener)
-                meta.builder.append(framed, packed)
-                if meta.builder.byteCount >= FormatLimits.packTarget {
+                try meta.open.append(from: framed, packed)
+                if meta.open.isFull {
                     try flushData()
                     try storeMeta(&meta)
                 }

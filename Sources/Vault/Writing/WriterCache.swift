@@ -1,7 +1,6 @@
-import CXXHash
 import Glibc
 package import Model
-package import Platform
+import Platform
 
 /// Which point a writer's cache describes. Only if the vault still holds that point may the cache be relied on.
 package struct CacheIdentity: Hashable, Sendable {
@@ -74,10 +73,10 @@ package enum WriterCache {
     /// The file name of the cache for a vault and a set of protected paths.
     package static func name(vault: VaultID, source: [UInt8]) -> [UInt8] {
         let hash = source.withUnsafeBytes { checksum($0) }
-        return Array("\(vault.hex)-\(Hex.encode(withUnsafeBytes(of: hash.bigEndian, Array.init))).cache".utf8)
+        return Array("\(vault.hex)-\(Hex.encode(withUnsafeBytes(of: hash.bigEndian) { Array($0) })).cache".utf8)
     }
 
-    static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 { XXH3_64bits(bytes.baseAddress, bytes.count) }
+    static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 { XXH3.hash(bytes) }
 }
 
 /// Writes a writer's cache.
@@ -162,22 +161,18 @@ package final class CacheWriter {
         try flush()
         let copy = try CacheWriter(directory: directory, name: name, suffix: ".partial")
         defer { copy.cancel() }
-        let source: FileDescriptor
         do {
-            source = try FileDescriptor.open(temporary, .readOnly)
+            let source = try FileDescriptor.open(temporary, .readOnly)
             try source.seek(to: UInt64(WriterCache.magic.count))
-        } catch {
-            throw HoldfastError(.io, "cannot copy the backup cache: \(error)", cause: error)
-        }
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-        defer { buffer.deallocate() }
-        while true {
-            let count: Int
-            do { count = try source.read(into: buffer) } catch {
-                throw HoldfastError(.io, "cannot copy the backup cache: \(error)", cause: error)
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+            defer { buffer.deallocate() }
+            while true {
+                let count = try source.read(into: buffer)
+                if count == 0 { break }
+                try copy.write(Array(buffer[..<count]))
             }
-            if count == 0 { break }
-            try copy.write(Array(buffer[..<count]))
+        } catch let error as Errno {
+            throw HoldfastError(.io, "cannot copy the backup cache: \(error)", cause: error)
         }
         try copy.finish(identity: identity, nodes: nodes)
     }
