@@ -1,0 +1,132 @@
+import Foundation
+import Model
+import Platform
+import TestSupport
+import Testing
+import Vault
+
+@testable import Capture
+
+/// A machine with a directory of its own, a vault in memory, and the keys of both.
+final class BackupFixture {
+    let root: String
+    let caches: String
+    let vault: MemoryVault
+    let keys: VaultKeys
+    let secrets: WriterSecrets
+    var head: MachineHead?
+
+    private static let shared = Result { try makeKeys() }
+
+    private static func makeKeys() throws -> (VaultKeys, WriterSecrets) {
+        // No passphrase slot: its scrypt is tested elsewhere and costs half a second.
+        let made = try VaultKeys.makeVault(
+            kind: .serverReadable, secrets: [], created: Timestamp(seconds: 1_700_000_000))
+        let enrolled = try made.keys.enrol(
+            machine: .random(), name: "test", location: "memory", joined: Timestamp(seconds: 1_700_000_000))
+        return (made.keys, enrolled.secrets)
+    }
+
+    init() throws {
+        (keys, secrets) = try BackupFixture.shared.get()
+        vault = MemoryVault(vault: keys.vault)
+        let base = NSTemporaryDirectory() + "/holdfast-capture-" + UUID().uuidString
+        root = base + "/tree"
+        caches = base + "/caches"
+        for path in [root, caches] {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        }
+    }
+
+    deinit {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/rm")
+        process.arguments = ["-rf", (root as NSString).deletingLastPathComponent]
+        try? process.run()
+        process.waitUntilExit()
+    }
+
+    func write(_ name: String, _ bytes: [UInt8]) throws {
+        let path = root + "/" + name
+        try FileManager.default.createDirectory(
+            atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+        let file = try FileDescriptor.open(Array(path.utf8), [.writeOnly, .create, .truncate], mode: 0o644)
+        try file.writeAll(bytes)
+        try file.close()
+    }
+
+    /// Backs the directory up and remembers the new head.
+    @discardableResult
+    func backup(_ change: (inout BackupRequest) -> Void = { _ in }) throws -> (report: BackupReport, job: BackupJob) {
+        var request = BackupRequest(
+            source: CaptureSource(roots: [TreePath(root)!]), hostName: "test", program: "test")
+        change(&request)
+        let job = BackupJob(
+            service: vault, secrets: secrets, head: head, cacheDirectory: Array(caches.utf8), request: request)
+        let report = try job.run()
+        head = report.head
+        return (report, job)
+    }
+
+    /// The tree of a point.
+    func reader(_ point: PointID) throws -> TreeReader {
+        let record = try keys.openRecord(try vault.point(point))
+        return TreeReader(source: VaultNodes(vault), root: record.root, deltas: record.deltas)
+    }
+
+    /// The content of a file of a point, holes as zeros.
+    func content(_ reader: TreeReader, _ path: String) throws -> [UInt8]? {
+        guard let entry = try reader.lookup(TreePath(root + "/" + path)!) else { return nil }
+        var bytes: [UInt8] = []
+        let opener = BlobOpener()
+        try reader.extents(of: entry) { extent, position in
+            #expect(position == UInt64(bytes.count))
+            guard let key = extent.key else {
+                bytes += [UInt8](repeating: 0, count: Int(extent.length))
+                return true
+            }
+            try vault.read([BlobCrypto.id(of: key)]) { _, framed in
+                try opener.open(framed, key: key, expecting: .data) { plain in
+                    bytes += plain[Int(extent.offset)..<(Int(extent.offset) + Int(extent.length))]
+                }
+            }
+            return true
+        }
+        return bytes
+    }
+}
+
+/// Opens nodes of a vault in memory.
+final class VaultNodes: NodeSource {
+    private let vault: MemoryVault
+    private let opener = BlobOpener()
+    init(_ vault: MemoryVault) { self.vault = vault }
+
+    func node(_ key: ContentKey, type: BlobType) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        try vault.read([BlobCrypto.id(of: key)]) { _, framed in
+            bytes = try opener.open(framed, key: key, expecting: type) { Array($0) }
+        }
+        return bytes
+    }
+}
+
+/// Numbers that a printed seed brings back.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+    mutating func bytes(_ count: Int) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(count + 8)
+        while result.count < count { withUnsafeBytes(of: next()) { result.append(contentsOf: $0) } }
+        result.removeLast(result.count - count)
+        return result
+    }
+}
