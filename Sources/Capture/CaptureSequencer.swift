@@ -121,7 +121,9 @@ final class CaptureSequencer {
 
     // MARK: Bundles
 
-    private func place(_ range: Range<Int>, _ hash: ContentHash, _ rule: UInt64, _ batch: CaptureBatch) throws -> Content {
+    private func place(_ range: Range<Int>, _ hash: ContentHash, _ rule: UInt64, _ batch: CaptureBatch) throws
+        -> Content
+    {
         let length = UInt32(range.count)
         if let known = recent[hash] { return .bundle(known.bundle, offset: known.offset, length: length) }
         guard let slab = batch.slab else { return .ready }
@@ -182,7 +184,9 @@ final class CaptureSequencer {
             case .ready: break
             case .link(let cell):
                 waiting[head].entry.content = cell.content ?? .none
-                if cell.content == nil, waiting[head].entry.size > 0 { waiting[head].entry.remarks.insert(.contentMissing) }
+                if cell.content == nil, waiting[head].entry.size > 0 {
+                    waiting[head].entry.remarks.insert(.contentMissing)
+                }
                 waiting[head].entry.remarks.formUnion(cell.remarks)
                 waiting[head].contentHash = cell.contentHash
                 waiting[head].chunks = cell.chunks

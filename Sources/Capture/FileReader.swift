@@ -34,7 +34,9 @@ final class FileReader {
         var slabUsed = 0
         for index in batch.items.indices {
             if case .none = batch.items[index].work { continue }
-            if progress.stopRequested.load(ordering: .relaxed) { throw HoldfastError(.cancelled, "the backup was stopped") }
+            if progress.stopRequested.load(ordering: .relaxed) {
+                throw HoldfastError(.cancelled, "the backup was stopped")
+            }
             try complete(&batch.items[index], batch, &slabUsed)
         }
     }
@@ -177,7 +179,9 @@ final class FileReader {
     private func readSmall(
         _ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch, _ slabUsed: inout Int
     ) throws {
-        guard let slab = batch.slab else { throw pipeline.failure ?? HoldfastError(.cancelled, "the backup was stopped") }
+        guard let slab = batch.slab else {
+            throw pipeline.failure ?? HoldfastError(.cancelled, "the backup was stopped")
+        }
         let promised = Int(item.status.size)
         let start = slabUsed
         slabUsed += promised
@@ -249,7 +253,8 @@ final class FileReader {
             do {
                 var run = LargeFileReading(
                     file: file, size: size, isSparse: before.blocks < before.size / 512, known: known,
-                    knownPieces: knownPieces, pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret, progress: progress)
+                    knownPieces: knownPieces, pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret,
+                    progress: progress)
                 result = try run.run()
                 after = try file.descriptor.status()
             } catch let error as Errno {

@@ -148,7 +148,8 @@ struct LargeFileReading {
             }
             if low == high { return position }
             let available = slab.bytes(low..<high)
-            let length = try chunk(available, at: position, isLast: position + UInt64(available.count) == end) { length in
+            let length = try chunk(available, at: position, isLast: position + UInt64(available.count) == end) {
+                length in
                 SlabRange(slab: slab, range: low..<(low + length))
             }
             low += length
@@ -176,7 +177,8 @@ struct LargeFileReading {
             let old = known[knownIndex]
             let length = Int(old.length)
             if old.key != ContentKey(.zero) && length <= available.count
-                && XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed) == old.hash
+                && XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed)
+                    == old.hash
             {
                 pending.append(Pending(ticket: BlobTicket(key: old.key), length: old.length, hash: old.hash))
                 return length

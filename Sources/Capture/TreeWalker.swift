@@ -70,7 +70,9 @@ final class TreeWalker {
         try list(&stack[0])
         while var top = stack.popLast() {
             if progress.stopRequested.load(ordering: .relaxed) {
-                throw HoldfastError(.cancelled, "the backup was stopped; nothing of it is visible, and what was read so far is not read again")
+                throw HoldfastError(
+                    .cancelled,
+                    "the backup was stopped; nothing of it is visible, and what was read so far is not read again")
             }
             guard top.next < top.belowStarts.count else {
                 if var parent = stack.popLast() {
@@ -150,7 +152,8 @@ final class TreeWalker {
             let up = try? FileDescriptor.open(at: handle.raw, Array("..".utf8), [.readOnly, .directory])
         {
             let opened = DirectoryHandle(up)
-            if let status = try? opened.descriptor.status(), status.device == frame.device, status.inode == frame.inode {
+            if let status = try? opened.descriptor.status(), status.device == frame.device, status.inode == frame.inode
+            {
                 return opened
             }
         }
@@ -298,6 +301,7 @@ final class TreeWalker {
                 kind == .regular || (known == identity && size == status.size && time == mtime)
             })
         {
+            let isDamaged = touchesDamage(cached)
             let isSame =
                 cached.identity == identity && cached.entry.mtime == mtime
                 && (status.kind != .regular || cached.entry.size == status.size)
@@ -307,14 +311,15 @@ final class TreeWalker {
                 && cached.entry.user == Accounts.userName(status.uid)
                 && cached.entry.group == Accounts.groupName(status.gid)
                 && !(cached.entry.attributesBlob != nil && !damaged.isEmpty)
-                && !touchesDamage(cached)
+                && !isDamaged
             if isSame {
                 item.work = .none
                 item.cached = cached
                 batch.items.append(item)
                 return
             }
-            if status.kind == .regular { item.cached = cached }
+            // Of a damaged file nothing is taken over, so that all of it is asked for and what is lost is sent again.
+            if status.kind == .regular, !isDamaged { item.cached = cached }
         }
         batch.needsReading = true
         guard status.kind == .regular else {

@@ -74,6 +74,16 @@ final class BackupFixture {
         return TreeReader(source: VaultNodes(vault), root: record.root, deltas: record.deltas)
     }
 
+    /// Everything at and below the protected directory.
+    func entries(_ point: PointID) throws -> [[UInt8]: Entry] {
+        var found: [[UInt8]: Entry] = [:]
+        try reader(point).scan(below: TreePath(root)!) { item in
+            found[item.key] = try item.entry()
+            return true
+        }
+        return found
+    }
+
     /// The content of a file of a point, holes as zeros.
     func content(_ reader: TreeReader, _ path: String) throws -> [UInt8]? {
         guard let entry = try reader.lookup(TreePath(root + "/" + path)!) else { return nil }

@@ -34,7 +34,9 @@ package final class MemoryVault: VaultService {
     package func inject(_ change: @Sendable (inout Faults) -> Void) { state.withLock { change(&$0.faults) } }
 
     /// How many packs of a class are stored.
-    package func packCount(_ packClass: PackClass) -> Int { state.withLock { $0.packs.values.count { $0 == packClass } } }
+    package func packCount(_ packClass: PackClass) -> Int {
+        state.withLock { $0.packs.values.count { $0 == packClass } }
+    }
 
     /// Bytes of all blobs with their frames.
     package var storedBytes: Int { state.withLock { $0.blobs.values.reduce(0) { $0 + $1.count } } }

@@ -47,6 +47,26 @@ final class ItemEncoder {
 
     deinit { base.deallocate() }
 
+    /// An encoder of its own with the same items.
+    func copy() -> ItemEncoder {
+        let other = ItemEncoder(capacity: capacity)
+        other.base.copyMemory(from: base, byteCount: length)
+        other.length = length
+        other.keys = keys
+        other.count = count
+        other.firstKey = firstKey
+        other.lastKey = lastKey
+        other.entries = entries
+        other.bytes = bytes
+        other.keyIndexes = keyIndexes
+        other.names = names
+        other.nameIndexes = nameIndexes
+        other.namesLength = namesLength
+        other.lastUser = lastUser
+        other.lastGroup = lastGroup
+        return other
+    }
+
     /// The length that decides about boundaries: the items, 32 for each content key, and the names.
     var codedLength: Int { length + 32 * keys.count + namesLength }
 

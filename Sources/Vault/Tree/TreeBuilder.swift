@@ -40,6 +40,13 @@ package struct TreeBuilder {
         }
     }
 
+    /// A builder of its own with the same entries so far: finishing it gives the tree of what was appended until now.
+    package func copy() -> TreeBuilder {
+        var other = self
+        other.levels = levels.map { $0.copy() }
+        return other
+    }
+
     /// Closes what is open and returns the tree. The builder is not used again.
     package mutating func finish() throws -> TreeSummary {
         if itemCounts[0] == 0, levels.count == 1 {

@@ -160,7 +160,8 @@ enum CachedEntryCoding {
     static func decodeHead(_ reader: inout ByteReader) throws -> Head {
         let device = try reader.varint()
         let inode = try reader.varint()
-        let changeTime = FileTime(seconds: try reader.zigzag(), nanoseconds: UInt32(try reader.varint(atMost: 999_999_999)))
+        let changeTime = FileTime(
+            seconds: try reader.zigzag(), nanoseconds: UInt32(try reader.varint(atMost: 999_999_999)))
         guard let kind = EntryKind(rawValue: try reader.u8()) else { throw ByteReader.malformed("kind") }
         let size = try reader.varint()
         let mtime = FileTime(seconds: try reader.zigzag(), nanoseconds: UInt32(try reader.varint(atMost: 999_999_999)))

@@ -122,7 +122,7 @@ package final class PointWriter {
 
     /// Commits what was appended so far. After a partial point, appending goes on.
     package func commit(_ draft: PointDraft, isPartial: Bool) throws -> CommittedPoint {
-        var finished = builder
+        var finished = builder.copy()
         let tree = try finished.finish()
         try pipeline.flush()
         var statistics = draft.statistics

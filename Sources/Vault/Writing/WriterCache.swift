@@ -214,7 +214,8 @@ package final class CacheWriter {
         }
     }
 
-    private static func withPointer(_ path: [UInt8], _ body: (UnsafePointer<CChar>) throws(Errno) -> Void) throws(Errno) {
+    private static func withPointer(_ path: [UInt8], _ body: (UnsafePointer<CChar>) throws(Errno) -> Void) throws(Errno)
+    {
         try (path + [0]).withUnsafeBufferPointer { buffer throws(Errno) in
             try buffer.withMemoryRebound(to: CChar.self) { pointer throws(Errno) in try body(pointer.baseAddress!) }
         }
@@ -247,7 +248,9 @@ package final class CacheReader {
             Array(footer[8...]) == WriterCache.closing
         else { return nil }
         let start = footer.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
-        guard start >= 8, start < size, let last = CacheReader.block(file, at: start, end: size - 16) else { return nil }
+        guard start >= 8, start < size, let last = CacheReader.block(file, at: start, end: size - 16) else {
+            return nil
+        }
         let decoded = try? last.withUnsafeBytes { bytes -> (CacheIdentity, Set<ContentKey>) in
             var reader = ByteReader(bytes)
             let identity = try CacheIdentity(from: &reader)
