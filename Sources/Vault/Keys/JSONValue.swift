@@ -259,6 +259,11 @@ struct JSONFields {
         self.members = members
     }
 
+    private init(members: [String: JSONValue], document: String) {
+        self.document = document
+        self.members = members
+    }
+
     init(parsing bytes: [UInt8], document: String) throws {
         let value: JSONValue
         do {
@@ -320,7 +325,7 @@ struct JSONFields {
     }
 
     func object(_ name: String) throws -> JSONFields {
-        guard let value = members[name] else { throw wrong(name) }
-        return try JSONFields(value, document: document)
+        guard case .object(let members) = members[name] else { throw wrong(name) }
+        return JSONFields(members: members, document: document)
     }
 }

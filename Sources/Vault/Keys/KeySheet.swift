@@ -92,12 +92,16 @@ package struct KeySheet: SecretValue {
     private static func index(of word: String) -> Int? {
         let word = word.lowercased()
         if let index = indexByWord[word] { return index }
-        guard word.utf8.count == 4 else { return nil }
-        return KeySheetWords.all.firstIndex { $0.hasPrefix(word) }
+        return word.utf8.count == 4 ? indexByStart[word] : nil
     }
 
     private static let indexByWord = Dictionary(
         uniqueKeysWithValues: KeySheetWords.all.enumerated().map { ($0.element, $0.offset) }
+    )
+
+    /// No two words share their first four letters.
+    private static let indexByStart = Dictionary(
+        uniqueKeysWithValues: KeySheetWords.all.enumerated().map { (String($0.element.prefix(4)), $0.offset) }
     )
 
     private static func unknownWord(_ word: String, at position: Int) -> HoldfastError {

@@ -135,7 +135,11 @@ package struct VaultConfig: Hashable, Sendable {
         let requirements = try fields.object("requires")
         var requires: [Operation: [String]] = [:]
         for operation in Operation.allCases {
-            requires[operation] = try requirements.strings(operation.rawValue, atMost: 256)
+            do {
+                requires[operation] = try requirements.strings(operation.rawValue, atMost: 256)
+            } catch {
+                throw fields.wrong("requires")
+            }
         }
         self.requires = requires
         var members = fields.members

@@ -1,4 +1,5 @@
 package import Model
+import Synchronization
 
 /// The files below `keys/` of a vault: slots and key pairs, and those that could not be read.
 package struct KeyFiles: Sendable {
@@ -80,6 +81,7 @@ package struct VaultKeys: Sendable {
     package let unreadable: [(name: String, error: HoldfastError)]
     private let pairs: [VaultKeyPair]
     private let privateKeys: [UInt16: VaultPrivateKey]
+    private let opened = OpenedWraps()
 
     // MARK: Making and unlocking
 
@@ -101,6 +103,17 @@ package struct VaultKeys: Sendable {
         secrets: [(secret: UnlockSecret, label: String)],
         created: Timestamp
     ) throws -> NewVault {
+        try makeVault(vault: vault, kind: kind, secrets: secrets, created: created, scrypt: .current)
+    }
+
+    /// The same with a cheaper scrypt, for tests.
+    static func makeVault(
+        vault: VaultID = .random(),
+        kind: VaultConfig.Kind,
+        secrets: [(secret: UnlockSecret, label: String)],
+        created: Timestamp,
+        scrypt: ScryptParameters
+    ) throws -> NewVault {
         let master = MasterSecret.random()
         let config = VaultConfig(vault: vault, kind: kind, created: created, master: master)
         let pair = try VaultKeyPair.make(number: 1, master: master, vault: vault, created: created)
@@ -114,7 +127,8 @@ package struct VaultKeys: Sendable {
                     vault: vault,
                     number: slots.count + 1,
                     label: label,
-                    created: created
+                    created: created,
+                    scrypt: scrypt
                 )
             )
         }
@@ -223,9 +237,12 @@ package struct VaultKeys: Sendable {
         config.kind == .serverReadable ? DomainSecret.vaultDomain : DomainSecret.domain(of: machine)
     }
 
-    /// Opens a wrapped record key.
+    /// Opens a wrapped record key. Points of one hour share a wrap, so the last ones opened are remembered.
     package func open(wrap: [UInt8]) throws -> RecordKey {
-        try RecordKey.open(wrap, privateKeys: privateKeys, vault: vault)
+        if let key = opened.key(for: wrap) { return key }
+        let key = try RecordKey.open(wrap, privateKeys: privateKeys, vault: vault)
+        opened.remember(key)
+        return key
     }
 
     /// Opens a point's record. The signature is not looked at: `SealedPoint.verify` does that, with the machine's key.
@@ -338,5 +355,21 @@ package struct VaultKeys: Sendable {
         let number = max(highest, unread.max() ?? 0)
         guard number < UInt16.max else { throw HoldfastError(.forbidden, "There can be no more key pairs.") }
         return try VaultKeyPair.make(number: number + 1, master: master, vault: vault, created: created)
+    }
+}
+
+/// Record keys that were opened lately, by their wraps.
+private final class OpenedWraps: Sendable {
+    /// A day of hourly wraps of some machines; each takes about 1.3 KiB.
+    private static let limit = 256
+    private let keys = Mutex<[[UInt8]: RecordKey]>([:])
+
+    func key(for wrap: [UInt8]) -> RecordKey? { keys.withLock { $0[wrap] } }
+
+    func remember(_ key: RecordKey) {
+        keys.withLock { keys in
+            if keys.count >= OpenedWraps.limit { keys.removeAll(keepingCapacity: true) }
+            keys[key.wrap] = key
+        }
     }
 }

@@ -13,7 +13,7 @@ package enum EffectiveTime {
     /// - Parameters:
     ///   - points: Time by the machine's clock and arrival by the vault's, in order of acceptance.
     ///   - now: The vault's clock.
-    /// - Returns: As many times, in the same order, never decreasing, none after `now` unless the list's own sound arrivals are.
+    /// - Returns: As many times, in the same order, never decreasing and none after `now`.
     package static func of(_ points: [(time: Timestamp, arrival: Timestamp)], now: Timestamp) -> [Timestamp] {
         var result: [Timestamp] = []
         result.reserveCapacity(points.count)

@@ -4,7 +4,7 @@ import Model
 enum RecordCoding {
     /// The id of a record's blob: SHA-256("holdfast/1/record", type, body).
     static func blobID(type: BlobType, body: [UInt8]) -> BlobID {
-        BlobID(KeyCrypto.sha256(Array(label: "holdfast/1/record"), [type.rawValue], body))
+        body.withUnsafeBytes { BlobCrypto.recordID(type: type, body: $0) }
     }
 
     /// The error for a record whose signature does not fit.

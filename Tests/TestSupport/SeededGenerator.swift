@@ -1,0 +1,42 @@
+/// Random numbers that come again with the same seed (SplitMix64), so that a failure can be repeated.
+package struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    package init(seed: UInt64) { state = seed }
+
+    package mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    /// `count` random bytes.
+    package mutating func bytes(_ count: Int) -> [UInt8] {
+        (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
+    }
+
+    /// A damaged copy of `bytes`: bits flipped, bytes replaced by telling values, pieces cut, doubled or inserted.
+    package mutating func mutation(of bytes: [UInt8]) -> [UInt8] {
+        var result = bytes
+        for _ in 0..<Int.random(in: 1...4, using: &self) {
+            let place = result.isEmpty ? 0 : Int.random(in: 0..<result.count, using: &self)
+            switch Int.random(in: 0..<7, using: &self) {
+            case 0 where !result.isEmpty: result[place] ^= 1 << UInt8.random(in: 0..<8, using: &self)
+            case 1 where !result.isEmpty: result[place] = [0, 1, 0x7F, 0x80, 0xFF].randomElement(using: &self) ?? 0
+            case 2 where !result.isEmpty: result.removeLast(result.count - place)
+            case 3 where !result.isEmpty:
+                let end = min(result.count, place + Int.random(in: 1...16, using: &self))
+                result.removeSubrange(place..<end)
+            case 4 where !result.isEmpty:
+                let end = min(result.count, place + Int.random(in: 1...16, using: &self))
+                result.insert(contentsOf: result[place..<end], at: place)
+            case 5 where result.count - place >= 4:
+                for index in 0..<4 { result[place + index] = 0xFF }
+            default: result.insert(contentsOf: self.bytes(Int.random(in: 1...8, using: &self)), at: place)
+            }
+        }
+        return result
+    }
+}
