@@ -77,7 +77,7 @@ import Testing
         let pairs = [
             ("bag", "bar"), ("cat", "can"), ("ship", "shop"), ("wait", "want"), ("fog", "dog"), ("race", "rate"),
         ].prefix(3)
-        var generator = SeededGenerator(seed: 3)
+        var generator = FuzzGenerator(seed: 3)
         for (right, wrong) in pairs {
             let index = try #require(KeySheetWords.all.firstIndex(of: right))
             // A sheet whose eighth word is `right`: bits 77 to 87.
@@ -99,7 +99,7 @@ import Testing
 
     @Test("Random words have a wrong checksum, but for one in 65,536")
     func checksum() {
-        var generator = SeededGenerator(seed: 11)
+        var generator = FuzzGenerator(seed: 11)
         var accepted = 0
         for _ in 0..<5 {
             let words = (0..<16).map { _ in KeySheetWords.all.randomElement(using: &generator)! }

@@ -123,7 +123,7 @@ import Testing
     func fuzz(index: Int) throws {
         let secret = KeySlotTests.secrets[index]
         let bytes = try slot(secret).encoded()
-        var generator = SeededGenerator(seed: 100 + UInt64(index))
+        var generator = FuzzGenerator(seed: 100 + UInt64(index))
         for _ in 0..<1_500 {
             let mutated = generator.mutation(of: bytes)
             guard let read = try? KeySlot.decode(mutated, fileName: "x"), read.scrypt?.n ?? 0 <= 1024 else { continue }

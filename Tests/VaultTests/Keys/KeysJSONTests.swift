@@ -17,7 +17,7 @@ import Testing
 
     @Test("What was written is read again", arguments: [1, 2, 3, 4, 5] as [UInt64])
     func roundTrip(seed: UInt64) throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = FuzzGenerator(seed: seed)
         for _ in 0..<200 {
             let value = JSONValue.random(depth: 0, using: &generator)
             #expect(try JSONValue(parsing: value.encoded()) == value, "seed \(seed)")
@@ -62,7 +62,7 @@ import Testing
 
     @Test("Mutated documents are read or refused, never more")
     func fuzz() {
-        var generator = SeededGenerator(seed: 20)
+        var generator = FuzzGenerator(seed: 20)
         let valid = JSONValue.object([
             "created": .string("2026-11-20T10:15:00Z"), "n": .array([.integer(5), .object(["x": .null])]),
             "t": .bool(false),
@@ -88,7 +88,7 @@ import Testing
 }
 
 extension JSONValue {
-    static func random(depth: Int, using generator: inout SeededGenerator) -> JSONValue {
+    static func random(depth: Int, using generator: inout FuzzGenerator) -> JSONValue {
         switch Int.random(in: 0..<(depth < 4 ? 6 : 4), using: &generator) {
         case 0: return .null
         case 1: return .bool(Bool.random(using: &generator))
@@ -107,7 +107,7 @@ extension JSONValue {
         }
     }
 
-    private static func text(using generator: inout SeededGenerator) -> String {
+    private static func text(using generator: inout FuzzGenerator) -> String {
         let alphabet: [Character] = ["a", "Z", "0", "\"", "\\", "\n", "\u{0}", "\u{1f}", "ä", "😀", "/", "\u{7f}", " "]
         return String(
             (0..<Int.random(in: 0..<8, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })

@@ -206,7 +206,7 @@ import Testing
 
     @Test("Mutated files are read or refused, never more")
     func fuzz() throws {
-        var generator = SeededGenerator(seed: 40)
+        var generator = FuzzGenerator(seed: 40)
         let bytes = try secrets().encoded()
         for _ in 0..<1_000 { _ = try? WriterSecrets.decode(generator.mutation(of: bytes), document: "x") }
         let machine = MachineIdentity(id: KeysFixture.machine, name: "ä").encoded()

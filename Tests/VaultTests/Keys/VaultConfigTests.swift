@@ -96,7 +96,7 @@ import Testing
 
     @Test("Mutated files are refused or found by the MAC")
     func fuzz() {
-        var generator = SeededGenerator(seed: 5)
+        var generator = FuzzGenerator(seed: 5)
         let bytes = config.encoded()
         for _ in 0..<3_000 {
             let mutated = generator.mutation(of: bytes)

@@ -142,7 +142,7 @@ import Testing
     func heads() throws {
         let head = MachineHead(after: chain(1)[0])
         #expect(try MachineHead.decode(head.encoded(), document: "x") == head)
-        var generator = SeededGenerator(seed: 1)
+        var generator = FuzzGenerator(seed: 1)
         for _ in 0..<500 { _ = try? MachineHead.decode(generator.mutation(of: head.encoded()), document: "x") }
         let newer = String(decoding: head.encoded(), as: UTF8.self).replacing("\"version\":1", with: "\"version\":2")
         let error = try #require(throws: HoldfastError.self) {
@@ -186,7 +186,7 @@ import Testing
 
     @Test("Times never decrease, whatever the clocks say", arguments: [1, 2, 3] as [UInt64])
     func monotonic(seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
+        var generator = FuzzGenerator(seed: seed)
         for _ in 0..<500 {
             let points = (0..<Int.random(in: 0..<30, using: &generator)).map { _ in
                 (Int64.random(in: -50...150, using: &generator), Int64.random(in: -50...150, using: &generator))

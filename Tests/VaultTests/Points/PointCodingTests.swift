@@ -14,7 +14,7 @@ import Testing
         try SealedPoint.seal(locator: locator, record: KeysFixture.record, key: key, signing: KeysFixture.machineKey)
     }
 
-    private func randomLocator(_ generator: inout SeededGenerator) -> PointLocator {
+    private func randomLocator(_ generator: inout FuzzGenerator) -> PointLocator {
         PointLocator(
             vault: .random(), machine: .random(), incarnation: .random(), point: .random(),
             number: max(1, generator.next() >> UInt64.random(in: 1..<64, using: &generator)),
@@ -28,7 +28,7 @@ import Testing
 
     @Test("Locators are read back, and each has one encoding only", arguments: [1, 2, 3] as [UInt64])
     func locators(seed: UInt64) throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = FuzzGenerator(seed: seed)
         for _ in 0..<300 {
             let locator = randomLocator(&generator)
             let bytes = locator.encoded()
@@ -111,7 +111,7 @@ import Testing
         }
         #expect(try open(key.wrap).key == key.key)
         #expect(throws: HoldfastError.self) { try open(key.wrap, .random()) }
-        var generator = SeededGenerator(seed: 8)
+        var generator = FuzzGenerator(seed: 8)
         for _ in 0..<40 {
             var wrap = key.wrap
             wrap[Int.random(in: 0..<wrap.count, using: &generator)] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
@@ -138,7 +138,7 @@ import Testing
 
     @Test("Mutated points are read or refused, and what is read is encoded back to the same bytes")
     func fuzzPoints() throws {
-        var generator = SeededGenerator(seed: 30)
+        var generator = FuzzGenerator(seed: 30)
         let bytes = try sealed().encoded()
         for _ in 0..<2_000 {
             let mutated = generator.mutation(of: bytes)
@@ -270,7 +270,7 @@ import Testing
 
     @Test("Mutated records are read or refused, never more")
     func fuzz() throws {
-        var generator = SeededGenerator(seed: 31)
+        var generator = FuzzGenerator(seed: 31)
         let bytes = try KeysFixture.record.encoded()
         for _ in 0..<5_000 {
             let mutated = generator.mutation(of: bytes)
@@ -398,7 +398,7 @@ import Testing
 
     @Test("Mutated records are read or refused, and what is read is encoded back to the same bytes")
     func fuzz() throws {
-        var generator = SeededGenerator(seed: 32)
+        var generator = FuzzGenerator(seed: 32)
         let machine = try machine().encoded()
         let hold = try HoldRecord(hold, signing: vaultKey).encoded()
         let redaction = try redaction().encoded()

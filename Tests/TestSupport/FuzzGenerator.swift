@@ -1,5 +1,5 @@
-/// Random numbers that come again with the same seed (SplitMix64), so that a failure can be repeated.
-package struct SeededGenerator: RandomNumberGenerator {
+/// Random numbers that come again with the same seed (SplitMix64), and damaged copies of valid encodings for fuzz loops.
+package struct FuzzGenerator: RandomNumberGenerator {
     private var state: UInt64
 
     package init(seed: UInt64) { state = seed }
