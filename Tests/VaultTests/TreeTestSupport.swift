@@ -144,6 +144,11 @@ struct SortedEntries: Equatable {
     private(set) var keys: [[UInt8]] = []
     var count: Int { values.count }
 
+    init(values: [[UInt8]: Entry] = [:]) {
+        self.values = values
+        keys = values.keys.sorted { ByteOrder.isLess($0, $1) }
+    }
+
     subscript(key: [UInt8]) -> Entry? {
         get { values[key] }
         set {
@@ -180,9 +185,9 @@ struct SortedEntries: Equatable {
         for operation in delta.operations {
             if case .deleteBelow = operation.change, let path = TreePath(key: operation.key) { removeBelow(path) }
         }
-        for operation in delta.operations { if case .delete = operation.change { values[operation.key] = nil } }
+        for operation in delta.operations { if case .delete = operation.change { self[operation.key] = nil } }
         for operation in delta.operations {
-            if case .put(let entry) = operation.change { values[operation.key] = entry }
+            if case .put(let entry) = operation.change { self[operation.key] = entry }
         }
     }
 
