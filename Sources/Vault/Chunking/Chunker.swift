@@ -12,10 +12,11 @@ package struct Chunker: Sendable {
     /// Always a cut here; equals `FormatLimits.blobPlainLength`.
     package static let maximum = 1 << 20
 
-    /// Before the average the 20 highest bits must be zero, after it the 16 highest: two bits more and fewer than the
-    /// 18 that the average alone would ask for, which narrows the distribution of lengths.
-    private static let rareMask: UInt64 = 0xFFFF_F000_0000_0000
-    private static let oftenMask: UInt64 = 0xFFFF_0000_0000_0000
+    /// Before the average the 20 highest bits must be zero, after it the 16 highest, which is the same as being below
+    /// these limits: two bits more and fewer than the 18 that the average alone would ask for, which narrows the
+    /// distribution of lengths.
+    private static let rareLimit: UInt64 = 1 << 44
+    private static let oftenLimit: UInt64 = 1 << 48
 
     private let gear: [UInt64]
 
@@ -39,7 +40,11 @@ package struct Chunker: Sendable {
             let length = gear.withUnsafeBufferPointer { table -> Int in
                 // Checked in `init`.
                 guard let table = table.baseAddress else { return 0 }
-                return Chunker.scan(input, end, table)
+                var hash: UInt64 = 0
+                let middle = min(Chunker.average, end)
+                let early = Chunker.scan(input, from: Chunker.minimum, to: middle, Chunker.rareLimit, &hash, table)
+                if early > 0 { return early }
+                return Chunker.scan(input, from: middle, to: end, Chunker.oftenLimit, &hash, table)
             }
             if length > 0 { return length }
         }
@@ -47,41 +52,43 @@ package struct Chunker: Sendable {
         return isLast ? end : nil
     }
 
-    /// The one hot loop: the length up to the first cut before `end`, or 0.
-    ///
-    /// Two bytes a turn: the sum of both table values is ready before the hash is, so that only one shift and one
-    /// addition a turn wait for each other.
-    private static func scan(_ input: UnsafePointer<UInt8>, _ end: Int, _ gear: UnsafePointer<UInt64>) -> Int {
-        var hash: UInt64 = 0
-        var index = minimum
-        let middle = min(average, end)
-        while index + 1 < middle {
-            let first = gear[Int(input[index])]
-            let second = gear[Int(input[index + 1])]
-            let between = (hash << 1) &+ first
-            hash = (hash << 2) &+ ((first << 1) &+ second)
-            if between & rareMask == 0 { return index + 1 }
-            if hash & rareMask == 0 { return index + 2 }
-            index += 2
+    /// The one hot loop: the length up to the first cut, or 0. Eight bytes a turn with one load of the input; a hash
+    /// below `limit` has its highest bits zero. Measured a fifth faster than byte by byte.
+    @inline(__always)
+    private static func scan(
+        _ input: UnsafePointer<UInt8>, from start: Int, to end: Int, _ limit: UInt64, _ hash: inout UInt64,
+        _ gear: UnsafePointer<UInt64>
+    ) -> Int {
+        let raw = UnsafeRawPointer(input)
+        var index = start
+        var h0 = hash
+        while index &+ 8 <= end {
+            let word = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let h1 = (h0 &<< 1) &+ gear[Int(word & 0xFF)]
+            let h2 = (h1 &<< 1) &+ gear[Int((word &>> 8) & 0xFF)]
+            let h3 = (h2 &<< 1) &+ gear[Int((word &>> 16) & 0xFF)]
+            let h4 = (h3 &<< 1) &+ gear[Int((word &>> 24) & 0xFF)]
+            let h5 = (h4 &<< 1) &+ gear[Int((word &>> 32) & 0xFF)]
+            let h6 = (h5 &<< 1) &+ gear[Int((word &>> 40) & 0xFF)]
+            let h7 = (h6 &<< 1) &+ gear[Int((word &>> 48) & 0xFF)]
+            let h8 = (h7 &<< 1) &+ gear[Int(word &>> 56)]
+            if h1 < limit { return index &+ 1 }
+            if h2 < limit { return index &+ 2 }
+            if h3 < limit { return index &+ 3 }
+            if h4 < limit { return index &+ 4 }
+            if h5 < limit { return index &+ 5 }
+            if h6 < limit { return index &+ 6 }
+            if h7 < limit { return index &+ 7 }
+            if h8 < limit { return index &+ 8 }
+            h0 = h8
+            index &+= 8
         }
-        if index < middle {
-            hash = (hash << 1) &+ gear[Int(input[index])]
-            index += 1
-            if hash & rareMask == 0 { return index }
+        while index < end {
+            h0 = (h0 &<< 1) &+ gear[Int(input[index])]
+            index &+= 1
+            if h0 < limit { return index }
         }
-        while index + 1 < end {
-            let first = gear[Int(input[index])]
-            let second = gear[Int(input[index + 1])]
-            let between = (hash << 1) &+ first
-            hash = (hash << 2) &+ ((first << 1) &+ second)
-            if between & oftenMask == 0 { return index + 1 }
-            if hash & oftenMask == 0 { return index + 2 }
-            index += 2
-        }
-        if index < end {
-            hash = (hash << 1) &+ gear[Int(input[index])]
-            if hash & oftenMask == 0 { return index + 1 }
-        }
+        hash = h0
         return 0
     }
 }
