@@ -35,6 +35,8 @@ let package = Package(
             dependencies: ["Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", argumentParser]
         ),
 
+        .executableTarget(name: "Stages", dependencies: ["Vault", "Model"], path: "Benchmarks/Stages"),
+
         .target(
             name: "TestSupport",
             dependencies: ["Platform", "Model", "Vault", "Catalog"],

@@ -27,8 +27,8 @@ package struct SealedPack: Sendable {
     }
 }
 
-/// Collects framed blobs of one class into one pack.
-package struct PackBuilder: ~Copyable {
+/// Collects framed blobs of one class into one pack, then into the next.
+package struct PackBuilder: Sendable {
     private let header: PackHeader
     private var bytes: [UInt8]
     private var blobs: [PackedBlob] = []
@@ -38,14 +38,24 @@ package struct PackBuilder: ~Copyable {
     ///   holds is thrown away, its capacity is kept. Without one, room for a pack of the usual size is taken.
     package init(vault: VaultID, writer: WriterID, packClass: PackClass, buffer: consuming [UInt8] = []) {
         header = PackHeader(packClass: packClass, vault: vault, writer: writer)
-        bytes = buffer
-        bytes.removeAll(keepingCapacity: true)
-        bytes.reserveCapacity(FormatLimits.packTarget + (1 << 20))
-        bytes.append(contentsOf: header.encoded())
+        bytes = []
+        begin(buffer)
     }
 
+    private mutating func begin(_ buffer: consuming [UInt8]) {
+        bytes = buffer
+        bytes.removeAll(keepingCapacity: true)
+        bytes.reserveCapacity(PackBuilder.capacity)
+        bytes.append(contentsOf: header.encoded())
+        blobs = []
+        ids = []
+    }
+
+    /// A pack is closed once it has reached its target: the last blob and the footer come on top.
+    private static let capacity = FormatLimits.packTarget + (1 << 20) + (128 << 10)
+
     /// Bytes of the pack so far, without footer and trailer.
-    package var byteCount: Int { bytes.count }
+    package var byteCount: Int { max(bytes.count, PackHeader.length) }
     /// Blobs so far.
     package var count: Int { blobs.count }
     /// Whether no blob was appended yet.
@@ -65,6 +75,7 @@ package struct PackBuilder: ~Copyable {
     ///   `blob` says, or would make the pack longer than readers accept.
     @discardableResult
     package mutating func append(_ framed: UnsafeRawBufferPointer, _ blob: PackedBlob) throws -> PackedBlob {
+        if bytes.isEmpty { begin([]) }
         let footer = (blobs.count + 1) * FooterEntry.length + PackTrailer.length
         guard blob.type.packClass == header.packClass, framed.count == blob.framedLength,
             bytes.count + framed.count + footer <= FormatLimits.packLength, blobs.count < FormatLimits.packBlobs
@@ -91,10 +102,13 @@ package struct PackBuilder: ~Copyable {
         }
     }
 
-    /// Writes footer and trailer and names the pack. Hashing takes about 10 ms: call it outside of locks.
+    /// Writes footer and trailer, names the pack, and begins the next one.
     ///
+    /// Hashing takes about 15 ms for a full pack: call it outside of locks.
+    ///
+    /// - Parameter buffer: memory for the next pack, as in `init`; without one, none is taken before it is needed.
     /// - Throws: `internal` when the pack is empty.
-    package consuming func finish() throws -> SealedPack {
+    package mutating func finish(reusing buffer: consuming [UInt8]? = nil) throws -> SealedPack {
         guard !blobs.isEmpty else { throw HoldfastError(.internalError, "an empty pack cannot be finished") }
         var footer = ByteWriter(capacity: blobs.count * FooterEntry.length + PackTrailer.length)
         for blob in blobs { FooterEntry.append(blob, to: &footer) }
@@ -102,10 +116,16 @@ package struct PackBuilder: ~Copyable {
             count: blobs.count, footerOffset: bytes.count,
             footerChecksum: footer.bytes.withUnsafeBytes { XXH3.hash($0) })
         trailer.append(to: &footer)
-        var bytes = bytes
-        bytes.append(contentsOf: footer.bytes)
-        let name = bytes.withUnsafeBytes { BlobCrypto.packName(of: $0) }
-        return SealedPack(
-            name: name, bytes: bytes, packClass: header.packClass, writer: header.writer, blobs: blobs)
+        // Moved out, not copied: the builder lets go of them.
+        var whole: [UInt8] = []
+        swap(&whole, &bytes)
+        whole.append(contentsOf: footer.bytes)
+        let name = whole.withUnsafeBytes { BlobCrypto.packName(of: $0) }
+        let pack = SealedPack(
+            name: name, bytes: whole, packClass: header.packClass, writer: header.writer, blobs: blobs)
+        blobs = []
+        ids = []
+        if let buffer { begin(buffer) }
+        return pack
     }
 }

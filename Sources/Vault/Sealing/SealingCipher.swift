@@ -1,11 +1,11 @@
 import CCrypto
-import Model
+package import Model
 
 /// AES-256-GCM in place, over one context that is reused for every blob.
 ///
 /// OpenSSL's interface works on the caller's memory; swift-crypto's returns new `Data` for each call, which costs as
 /// much again as the encryption (`docs/decisions/sealing-primitives.md`).
-final class SealingCipher {
+package final class SealingCipher {
     static let nonceLength = 12
     static let tagLength = 16
 
@@ -13,7 +13,7 @@ final class SealingCipher {
     private let encryption: OpaquePointer
     private let decryption: OpaquePointer
 
-    init() {
+    package init() {
         guard let cipher = EVP_CIPHER_fetch(nil, "AES-256-GCM", nil),
             let encryption = EVP_CIPHER_CTX_new(), let decryption = EVP_CIPHER_CTX_new()
         else {
@@ -32,7 +32,7 @@ final class SealingCipher {
     }
 
     /// Encrypts `text` in place and writes the tag to the 16 bytes at `tag`.
-    func seal(
+    package func seal(
         key: Bytes32,
         nonce: UnsafeRawPointer,
         additional: UnsafeRawBufferPointer,
@@ -55,7 +55,7 @@ final class SealingCipher {
 
     /// Decrypts `sealed` to `text`, which has the same length and may be the same memory. Answers `false` when the tag
     /// does not fit; `text` must not be looked at then.
-    func open(
+    package func open(
         key: Bytes32,
         nonce: UnsafeRawPointer,
         additional: UnsafeRawBufferPointer,

@@ -10,7 +10,8 @@ package enum Compression: String, Sendable, CaseIterable {
     /// zstd level 5: smaller, about a third of the speed.
     case better
 
-    var level: Int32 {
+    /// The level of zstd.
+    package var level: Int32 {
         switch self {
         case .none: 0
         case .fast: 1
@@ -20,11 +21,11 @@ package enum Compression: String, Sendable, CaseIterable {
 }
 
 /// Compresses with one reused context.
-final class ZstdCompressor {
+package final class ZstdCompressor {
     private let context: OpaquePointer
     private let level: Int32
 
-    init(level: Int32) {
+    package init(level: Int32) {
         guard let context = ZSTD_createCCtx() else { preconditionFailure("no memory for a compression context") }
         self.context = context
         self.level = level
@@ -33,7 +34,7 @@ final class ZstdCompressor {
     deinit { ZSTD_freeCCtx(context) }
 
     /// Writes one frame to `target` and answers its length; `nil` when it does not fit.
-    func compress(_ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Int? {
+    package func compress(_ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Int? {
         let length = ZSTD_compressCCtx(
             context, target.baseAddress, target.count, source.baseAddress, source.count, level)
         return ZSTD_isError(length) == 0 ? length : nil
