@@ -1,0 +1,190 @@
+import Model
+import Platform
+import Vault
+
+/// What is to happen to a name.
+enum Decision {
+    /// Nothing stands there.
+    case create
+    /// It is there as the point has it.
+    case same
+    /// The content is there, metadata differ.
+    case metadata
+    /// Something else stands there and is replaced.
+    case replace(FileStatus)
+    /// Something else stands there and stays; the reason, when that is worth a warning.
+    case keep(warning: String?)
+    /// Something else stands there and stays; the point's goes under this name.
+    case rename(TerminatedName, Bool)
+}
+
+/// Compares the destination with entries and applies the conflict rule. For one thread.
+final class Examiner {
+    private let reader: PointReader
+    private let conflict: RestoreRequest.Conflict
+    private let deleteExtra: Bool
+    /// Whether owners can be set at all: root, or the right to.
+    let setsOwners: Bool
+    /// The suffix of names under the rule `rename`.
+    private let suffix: [UInt8]
+    private var attributes = AttributeReader()
+    private let untouchable: [TreePath]
+
+    init(reader: PointReader, request: RestoreRequest, setsOwners: Bool) {
+        self.reader = reader
+        conflict = request.effectiveConflict
+        deleteExtra = request.deleteExtra
+        self.setsOwners = setsOwners
+        suffix = Array(".restored-\(reader.point.hex.prefix(8))".utf8)
+        untouchable = request.untouchable
+    }
+
+    /// The name that the point's version of `name` gets under the rule `rename`; cut where it would be too long.
+    func renamed(_ name: some Collection<UInt8>) -> TerminatedName {
+        TerminatedName(Array(name.prefix(255 - suffix.count)) + suffix)
+    }
+
+    /// Whether a place in the destination is, or holds, one that must not be removed or replaced.
+    func isUntouchable(_ path: [UInt8]) -> Bool {
+        if untouchable.isEmpty { return false }
+        let place = TreePath(unchecked: path)
+        return untouchable.contains { place.contains($0) || $0.contains(place) }
+    }
+
+    /// What is to happen to a name that is not a directory in the point.
+    func decide(
+        _ name: TerminatedName, _ entry: Entry, owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        linkedTo cell: LinkCell?
+    ) throws(Errno) -> Decision {
+        if directory.isNew || directory.isMissing { return .create }
+        let handle = try directory.handle()
+        let status = try name.withPointer { (pointer) throws(Errno) in
+            try FileSystem.statusIfAny(at: handle.raw, pointer)
+        }
+        guard let status else { return .create }
+        if let cell, cell.isSame(status) { return .same }
+        if cell == nil, status.kind.rawValue == entry.kind.rawValue,
+            try hasSameContent(name, entry, status, handle)
+        {
+            if try hasSameMetadata(name, entry, owner, status, handle) { return .same }
+            switch conflict {
+            case .never: return .keep(warning: nil)
+            // Nothing that a person has is lost when only metadata are set right.
+            case .newer, .rename, .always: return .metadata
+            }
+        }
+        if isUntouchable(directory.destinationPath(name.name)) {
+            return .keep(warning: "it is a vault or a place of this program and was left alone")
+        }
+        switch conflict {
+        case .always: break
+        case .never: return .keep(warning: nil)
+        case .newer:
+            if !(status.modified < FileInstant(entry.mtime)) { return .keep(warning: nil) }
+        case .rename: return try renaming(name, entry, owner, handle)
+        }
+        if status.kind == .directory {
+            if status.attributes.contains(.mountRoot) {
+                return .keep(warning: "a file system is mounted where this was")
+            }
+            let isEmpty = try isEmptyDirectory(name, handle)
+            if !isEmpty, !(deleteExtra && directory.removesExtra) {
+                return .keep(
+                    warning: "a directory with contents stands where this was; with --delete it would be replaced")
+            }
+        }
+        return .replace(status)
+    }
+
+    /// Whether what was renamed by an earlier run is there already.
+    private func renaming(
+        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, _ handle: OpenHandle
+    ) throws(Errno) -> Decision {
+        let other = renamed(name.name)
+        let status = try other.withPointer { (pointer) throws(Errno) in
+            try FileSystem.statusIfAny(at: handle.raw, pointer)
+        }
+        guard let status else { return .rename(other, false) }
+        if status.kind.rawValue == entry.kind.rawValue, try hasSameContent(other, entry, status, handle) {
+            return .keep(warning: nil)
+        }
+        // Its suffix is that of this very point: an earlier run was interrupted, or somebody worked on it since.
+        return status.kind == .directory
+            ? .keep(warning: "its name and the one beside it, \(TreePath.display(other.name)), are both taken")
+            : .rename(other, true)
+    }
+
+    private func isEmptyDirectory(_ name: TerminatedName, _ handle: OpenHandle) throws(Errno) -> Bool {
+        let directory = try name.withPointer { (pointer) throws(Errno) in
+            try FileDescriptor.openDirectory(at: handle.raw, pointer)
+        }
+        var reader = DirectoryReader(bufferSize: 4096)
+        reader.start(directory.raw)
+        return try reader.next() == nil
+    }
+
+    /// As far as status and, for a link, target tell. A regular file is the same when size and modification time are.
+    private func hasSameContent(
+        _ name: TerminatedName, _ entry: Entry, _ status: FileStatus, _ handle: OpenHandle
+    ) throws(Errno) -> Bool {
+        switch entry.kind {
+        case .regular: return status.size == entry.size && status.modified == FileInstant(entry.mtime)
+        case .symbolicLink:
+            if status.size != UInt64(entry.target.count), status.size != 0 { return false }
+            return try name.withPointer { (pointer) throws(Errno) in
+                try FileSystem.linkTarget(at: handle.raw, pointer) == entry.target
+            }
+        case .characterDevice, .blockDevice: return status.specialDevice == entry.device
+        case .directory, .fifo, .socket: return true
+        }
+    }
+
+    /// Whether mode, owner, time, attributes and those flags that show in the status are what they should be.
+    func hasSameMetadata(
+        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, _ status: FileStatus,
+        _ handle: OpenHandle
+    ) throws(Errno) -> Bool {
+        if entry.kind != .symbolicLink, status.mode != entry.mode { return false }
+        if setsOwners, let owner, status.uid != owner.uid || status.gid != owner.gid { return false }
+        if status.modified != FileInstant(entry.mtime) { return false }
+        let flags = InodeFlags(rawValue: entry.flags)
+        if flags.contains(.immutable) != status.attributes.contains(.immutable)
+            || flags.contains(.appendOnly) != status.attributes.contains(.appendOnly)
+        {
+            return false
+        }
+        let wanted: [ExtendedAttribute]
+        do { wanted = try reader.attributes(of: entry) } catch { return false }
+        let present = try name.withPointer { (pointer) throws(Errno) in
+            try attributes.read(at: handle.raw, pointer)
+        }
+        return Examiner.settable(wanted, asRoot: setsOwners).elementsEqual(
+            present.filter { Examiner.isSettable($0.name, asRoot: setsOwners) && !Examiner.isOwn($0.name) },
+            by: { $0.name == $1.name && $0.value == $1.value })
+    }
+
+    /// Attributes that take part in the comparison.
+    private static func settable(_ attributes: [ExtendedAttribute], asRoot: Bool) -> [ExtendedAttribute] {
+        attributes.filter { isSettable($0.name, asRoot: asRoot) && !isOwn($0.name) }
+    }
+
+    /// Whether whoever is not root may set attributes of this name.
+    static func isSettable(_ name: [UInt8], asRoot: Bool) -> Bool {
+        asRoot || !(name.starts(with: "trusted.".utf8) || name.starts(with: "security.".utf8))
+    }
+
+    /// Attributes that the target's system keeps by itself: they are set when the point has them, and neither compared
+    /// nor removed when it has not.
+    static func isOwn(_ name: [UInt8]) -> Bool {
+        own.contains { name.starts(with: $0) }
+    }
+
+    private static let own: [[UInt8]] = [
+        "security.selinux", "security.ima", "security.evm", "security.SMACK64", "trusted.overlay.", "system.nfs4",
+        "system.cifs", "btrfs.",
+    ].map { Array($0.utf8) }
+}
+
+extension FileInstant {
+    init(_ time: FileTime) { self.init(seconds: time.seconds, nanoseconds: time.nanoseconds) }
+}

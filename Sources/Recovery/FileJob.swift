@@ -1,0 +1,79 @@
+import Model
+import Platform
+import Synchronization
+
+/// A regular file on its way into the destination.
+///
+/// Its pieces may come from any thread in any order; whoever writes the last one finishes it.
+final class FileJob: @unchecked Sendable {
+    // Sound: variable state is guarded by the mutex or atomic; `reused` is set before other threads see the value.
+
+    enum Purpose {
+        case write
+        /// Compare what is there with what the vault has.
+        case compare
+    }
+
+    struct State: ~Copyable {
+        /// The open file, -1 while it is not open.
+        var descriptor: Int32 = -1
+        /// Who uses the open file now.
+        var users = 0
+        var isCreated = false
+        /// Of a file that may be opened again; 0 for others.
+        var inode: UInt64 = 0
+        var hasFailed = false
+        var isDirect = false
+
+        deinit {
+            if descriptor >= 0 { _ = FileDescriptor(owning: descriptor) }
+        }
+    }
+
+    let purpose: Purpose
+    let directory: RestoreDirectory
+    /// The open directory it is made in.
+    let place: OpenHandle
+    let name: TerminatedName
+    /// The name it has until it is complete; `nil`: its own from the start.
+    let temporary: TerminatedName?
+    /// The name in the point, when it is restored under another one.
+    let sourceName: TerminatedName?
+    let entry: Entry
+    let owner: (uid: UInt32, gid: UInt32)?
+    /// What stands under its name may be replaced.
+    let replaces: Bool
+    /// Others are linked to it.
+    let cell: LinkCell?
+    /// Its content does not come in one piece that fills it.
+    var needsSize = false
+
+    let state = Mutex(State())
+    private let pieces = Atomic<Int>(1)
+
+    init(
+        purpose: Purpose = .write, directory: RestoreDirectory, place: OpenHandle, name: TerminatedName,
+        temporary: TerminatedName?, sourceName: TerminatedName? = nil, entry: Entry,
+        owner: (uid: UInt32, gid: UInt32)?, replaces: Bool, cell: LinkCell? = nil
+    ) {
+        self.purpose = purpose
+        self.directory = directory
+        self.place = place
+        self.name = name
+        self.temporary = temporary
+        self.sourceName = sourceName
+        self.entry = entry
+        self.owner = owner
+        self.replaces = replaces
+        self.cell = cell
+        directory.retain()
+    }
+
+    /// In the point.
+    var sourcePath: [UInt8] { directory.sourcePath((sourceName ?? name).name) }
+
+    func retain() { pieces.wrappingAdd(1, ordering: .relaxed) }
+
+    /// Whether that was the last piece.
+    func releaseIsLast() -> Bool { pieces.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+}

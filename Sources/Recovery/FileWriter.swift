@@ -1,0 +1,509 @@
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// Writes files, links and directories into the destination; one for each thread.
+final class FileWriter {
+    /// What all threads of a restore share.
+    final class Context: Sendable {
+        let root: OpenHandle
+        let log: RestoreLog
+        let progress: RestoreProgress
+        let rights: MetadataWriter.Rights
+        /// Files that stay open between their pieces.
+        let openLimit: Int
+        /// Distinguishes the names of unfinished files of this point from those of others.
+        let mark: UInt64
+        let openFiles = Atomic<Int>(0)
+        /// Files with other names get flags that forbid changes at the end.
+        let lateFlags = Mutex<[(path: [UInt8], source: [UInt8], flags: UInt32)]>([])
+        /// Further names that could not be linked and become files of their own.
+        let unlinked = Mutex<[PendingLink]>([])
+
+        init(
+            root: OpenHandle, log: RestoreLog, progress: RestoreProgress, rights: MetadataWriter.Rights, openLimit: Int,
+            mark: UInt64
+        ) {
+            self.root = root
+            self.log = log
+            self.progress = progress
+            self.rights = rights
+            self.openLimit = openLimit
+            self.mark = mark
+        }
+    }
+
+    let context: Context
+    let metadata: MetadataWriter
+    private var log: RestoreLog { context.log }
+    private var progress: RestoreProgress { context.progress }
+    private var comparison = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
+
+    init(_ context: Context) {
+        self.context = context
+        metadata = MetadataWriter(log: context.log, rights: context.rights)
+    }
+
+    deinit { comparison.deallocate() }
+
+    // MARK: Regular files
+
+    /// One piece of a file that may have others. Throws only what ends the restore.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, of job: FileJob) throws {
+        do throws(Errno) {
+            if job.purpose == .compare {
+                try compare(bytes, at: offset, of: job)
+            } else if let descriptor = try open(job) {
+                defer { settle(job) }
+                try FileWriter.writeAll(bytes, at: offset, to: descriptor)
+                progress.bytesWritten.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
+            }
+        } catch {
+            try fail(job, error)
+        }
+        try release(job)
+    }
+
+    /// A piece of a file is lost.
+    func lose(_ job: FileJob) throws {
+        try fail(job, .damaged, "a part of its content is damaged or missing in the vault, and there is no other copy")
+        try release(job)
+    }
+
+    /// Ends the hold that a piece, or the planner, has on a file; the last one finishes it.
+    func release(_ job: FileJob) throws {
+        if job.releaseIsLast() { try finish(job) }
+    }
+
+    /// The open file, made when it is not there yet; `nil` after it failed. Every use ends with `settle`.
+    func open(_ job: FileJob) throws(Errno) -> Int32? {
+        try job.state.withLock { (state) throws(Errno) -> Int32? in
+            if state.hasFailed { return nil }
+            if state.descriptor < 0 {
+                try open(job, &state)
+                OpenHandle.openCount.wrappingAdd(1, ordering: .relaxed)
+            }
+            state.users += 1
+            return state.descriptor
+        }
+    }
+
+    /// Ends a use of the open file. With many unfinished files open it is closed until its next piece comes.
+    private func settle(_ job: FileJob) {
+        job.state.withLock { state in
+            state.users -= 1
+            if state.users == 0, state.descriptor >= 0, state.inode != 0,
+                OpenHandle.openCount.load(ordering: .relaxed) > context.openLimit
+            {
+                FileWriter.close(&state)
+            }
+        }
+    }
+
+    private static func close(_ state: inout FileJob.State) {
+        if state.descriptor < 0 { return }
+        _ = FileDescriptor(owning: state.descriptor)
+        state.descriptor = -1
+        OpenHandle.openCount.wrappingSubtract(1, ordering: .relaxed)
+    }
+
+    private func open(_ job: FileJob, _ state: inout FileJob.State) throws(Errno) {
+        let target = job.temporary ?? job.name
+        if state.isCreated {
+            let file = try target.withPointer { (pointer) throws(Errno) in
+                try FileDescriptor.open(at: job.place.raw, pointer, .readWrite)
+            }
+            guard try file.status().inode == state.inode else { throw .stale }
+            state.descriptor = file.release()
+            return
+        }
+        let mode = metadata.directMode(job.entry, job.owner, in: job.directory)
+        let descriptor = try create(target, mode: mode ?? 0o600, isTemporary: job.temporary != nil, job.place)
+        state.descriptor = descriptor
+        state.isCreated = true
+        state.isDirect = mode != nil
+        if job.needsSize { state.inode = try FileSystem.status(at: descriptor, "").inode }
+        let early = InodeFlags(rawValue: job.entry.flags).intersection(.beforeContent)
+        // What cannot be set is reported at the end, with the other flags.
+        if !early.isEmpty { _ = try? FileSystem.setFlags(descriptor: descriptor, early) }
+        if job.needsSize { try FileWriter.truncate(descriptor, to: job.entry.size) }
+    }
+
+    private func create(
+        _ name: TerminatedName, mode: UInt16, isTemporary: Bool, _ place: OpenHandle
+    ) throws(Errno) -> Int32 {
+        try name.withPointer { (pointer) throws(Errno) in
+            do throws(Errno) {
+                return try FileDescriptor.open(
+                    at: place.raw, pointer, [.readWrite, .create, .exclusive], mode: UInt32(mode)
+                ).release()
+            } catch {
+                // Left behind by a run that was killed: the name is ours alone.
+                guard error == .exists, isTemporary else { throw error }
+                try FileSystem.remove(at: place.raw, pointer)
+                return try FileDescriptor.open(
+                    at: place.raw, pointer, [.readWrite, .create, .exclusive], mode: UInt32(mode)
+                ).release()
+            }
+        }
+    }
+
+    private func finish(_ job: FileJob) throws {
+        defer { release(job.directory) }
+        if job.purpose == .compare {
+            if !job.state.withLock({ $0.hasFailed }) { progress.filesWritten.wrappingAdd(1, ordering: .relaxed) }
+            return close(job)
+        }
+        do throws(Errno) {
+            guard let descriptor = try open(job) else {
+                discard(job)
+                return
+            }
+            let flags = InodeFlags(rawValue: job.entry.flags)
+            let isDirect = job.state.withLock { $0.isDirect }
+            metadata.finish(
+                descriptor: descriptor,
+                MetadataWriter.Target(
+                    entry: job.entry, owner: job.owner, isDirect: isDirect, mayHaveMore: job.directory.inherits,
+                    defersFlags: job.cell != nil || job.temporary != nil, path: { job.sourcePath }))
+            let status = job.cell == nil ? nil : try FileSystem.status(at: descriptor, "")
+            let forbidding = flags.intersection(.afterEverything)
+            if job.cell == nil, job.temporary != nil, !forbidding.isEmpty {
+                // A file that must not change cannot be renamed either.
+                try rename(job)
+                metadata.setFlags(descriptor, flags, target(of: job))
+                try closeChecked(job)
+            } else {
+                try closeChecked(job)
+                try rename(job)
+            }
+            if let cell = job.cell, let status {
+                if !forbidding.isEmpty {
+                    context.lateFlags.withLock {
+                        $0.append((job.directory.destinationPath(job.name.name), job.sourcePath, flags.rawValue))
+                    }
+                }
+                cell.complete(status)
+            }
+            progress.filesWritten.wrappingAdd(1, ordering: .relaxed)
+        } catch {
+            try fail(job, error)
+            discard(job)
+        }
+    }
+
+    private func target(of job: FileJob) -> MetadataWriter.Target {
+        MetadataWriter.Target(
+            entry: job.entry, owner: job.owner, isDirect: false, mayHaveMore: false, defersFlags: false,
+            path: { job.sourcePath })
+    }
+
+    private func rename(_ job: FileJob) throws(Errno) {
+        guard let temporary = job.temporary else { return }
+        try rename(temporary, to: job.name, in: job.place, replaces: job.replaces)
+    }
+
+    /// Gives a complete thing its name. What has appeared there since it was decided on is not replaced unless that
+    /// was the decision.
+    func rename(
+        _ temporary: TerminatedName, to name: TerminatedName, in place: OpenHandle, replaces: Bool
+    ) throws(Errno) {
+        try temporary.withPointer { (from) throws(Errno) in
+            try name.withPointer { (to) throws(Errno) in
+                if !replaces {
+                    do throws(Errno) {
+                        return try FileSystem.rename(at: place.raw, from, to: place.raw, to, .keep)
+                    } catch {
+                        guard error == .invalidArgument || error.isUnsupported else { throw error }
+                    }
+                }
+                do throws(Errno) {
+                    try FileSystem.rename(at: place.raw, from, to: place.raw, to)
+                } catch {
+                    guard error.isDenied || error == .isDirectory, replaces else { throw error }
+                    let status = try FileSystem.status(at: place.raw, to)
+                    if status.kind == .directory {
+                        try FileSystem.removeDirectory(at: place.raw, to)
+                    } else {
+                        try Removal.makeChangeable(at: place.raw, name, status)
+                    }
+                    try FileSystem.rename(at: place.raw, from, to: place.raw, to)
+                }
+            }
+        }
+    }
+
+    private func closeChecked(_ job: FileJob) throws(Errno) {
+        let descriptor = job.state.withLock { state in
+            let descriptor = state.descriptor
+            state.descriptor = -1
+            return descriptor
+        }
+        if descriptor < 0 { return }
+        OpenHandle.openCount.wrappingSubtract(1, ordering: .relaxed)
+        try FileDescriptor(owning: descriptor).close()
+    }
+
+    private func close(_ job: FileJob) {
+        job.state.withLock { state in FileWriter.close(&state) }
+    }
+
+    /// Takes away what was written of a file that failed.
+    private func discard(_ job: FileJob) {
+        close(job)
+        job.cell?.fail()
+        guard job.state.withLock({ $0.isCreated }) else { return }
+        let name = job.temporary ?? job.name
+        do throws(Errno) {
+            try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: job.place.raw, pointer) }
+        } catch {
+            if error != .noEntry { log.add(.failed, job.sourcePath, "its unfinished part cannot be removed: \(error)") }
+        }
+    }
+
+    /// Notes that a file failed. No room for it ends the restore.
+    func fail(_ job: FileJob, _ error: Errno) throws {
+        if error.isNoSpace {
+            try fail(job, .failed, "there is no room for it: \(error)")
+            throw HoldfastError(
+                .noSpace,
+                "There is no room left where the restore writes to. Make room and run it again: what is complete is not "
+                    + "fetched again.", context: ["path": TreePath.display(job.sourcePath)], cause: error)
+        }
+        try fail(job, .failed, FileWriter.words(error))
+    }
+
+    private func fail(_ job: FileJob, _ kind: RestoreIssue.Kind, _ text: String) throws {
+        let isFirst = job.state.withLock { state in
+            defer { state.hasFailed = true }
+            return !state.hasFailed
+        }
+        if isFirst { log.add(kind, job.sourcePath, text) }
+    }
+
+    /// Fails a file before anything of it was written.
+    func abandon(_ job: FileJob, _ kind: RestoreIssue.Kind, _ text: String) throws { try fail(job, kind, text) }
+
+    static func words(_ error: Errno) -> String {
+        switch error {
+        case .exists: "something has appeared under its name while the restore ran"
+        case .stale: "it was replaced by something else while the restore ran"
+        case .symbolicLink: "a symbolic link stands on the way to it; it is not followed"
+        default: "it cannot be written: \(error)"
+        }
+    }
+
+    static func writeAll(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, to descriptor: Int32) throws(Errno) {
+        let file = FileDescriptor(owning: descriptor)
+        var failure: Errno?
+        do throws(Errno) { try file.writeAll(bytes, at: offset) } catch { failure = error }
+        _ = file.release()
+        if let failure { throw failure }
+    }
+
+    static func truncate(_ descriptor: Int32, to size: UInt64) throws(Errno) {
+        let file = FileDescriptor(owning: descriptor)
+        var failure: Errno?
+        do throws(Errno) { try file.truncate(to: size) } catch { failure = error }
+        _ = file.release()
+        if let failure { throw failure }
+    }
+
+    /// Copies a part that an older version of the file has already.
+    func reuse(from source: borrowing FileDescriptor, offset: UInt64, length: UInt64, of job: FileJob) throws {
+        do throws(Errno) {
+            guard let descriptor = try open(job) else { return }
+            defer { settle(job) }
+            let file = FileDescriptor(owning: descriptor)
+            var failure: Errno?
+            var copied: UInt64 = 0
+            do throws(Errno) {
+                copied = try file.copyRange(from: source, offset: offset, to: offset, length: length)
+            } catch { failure = error }
+            _ = file.release()
+            if let failure { throw failure }
+            guard copied == length else { throw Errno.stale }
+            progress.bytesUnchanged.wrappingAdd(length, ordering: .relaxed)
+        } catch {
+            try fail(job, error)
+        }
+    }
+
+    private func compare(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, of job: FileJob) throws(Errno) {
+        let descriptor = try job.state.withLock { (state) throws(Errno) -> Int32? in
+            if state.hasFailed { return nil }
+            if state.descriptor < 0 {
+                state.descriptor = try job.name.withPointer { (pointer) throws(Errno) in
+                    try FileDescriptor.openForReading(at: job.place.raw, pointer).release()
+                }
+                OpenHandle.openCount.wrappingAdd(1, ordering: .relaxed)
+            }
+            return state.descriptor
+        }
+        guard let descriptor else { return }
+        let file = FileDescriptor(owning: descriptor)
+        let there = UnsafeMutableRawBufferPointer(rebasing: comparison[..<bytes.count])
+        var failure: Errno?
+        var count = 0
+        do throws(Errno) { count = try file.readFully(into: there, at: offset) } catch { failure = error }
+        _ = file.release()
+        if let failure { throw failure }
+        if count != bytes.count || !there.elementsEqual(bytes) {
+            try? fail(job, .differs, "what was read back at byte \(offset) is not what the vault has")
+        }
+    }
+
+    // MARK: Other names
+
+    /// Makes a symbolic link, device, FIFO or socket. `replaces`: something else stands there.
+    func make(
+        _ name: TerminatedName, _ entry: Entry, owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        replaces: Bool, cell: LinkCell?, source: [UInt8]
+    ) throws {
+        do throws(Errno) {
+            let place = try directory.handle()
+            let isDirect = directory.allowsDirect && !replaces
+            let target = isDirect ? name : temporaryName(for: name)
+            do throws(Errno) {
+                try makeNode(target, entry, place)
+            } catch {
+                guard error == .exists, !isDirect else { throw error }
+                try target.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: place.raw, pointer) }
+                try makeNode(target, entry, place)
+            }
+            metadata.finish(
+                at: place.raw, target,
+                MetadataWriter.Target(
+                    entry: entry, owner: owner, isDirect: false, mayHaveMore: directory.inherits, defersFlags: false,
+                    path: { source }))
+            if !isDirect { try rename(target, to: name, in: place, replaces: replaces) }
+            if let cell {
+                cell.complete(
+                    try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: place.raw, pointer) })
+            }
+            progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
+        } catch {
+            cell?.fail()
+            if error.isNoSpace { throw FileWriter.noSpace(source, error) }
+            let needsRoot = error == .notPermitted && (entry.kind == .characterDevice || entry.kind == .blockDevice)
+            log.add(.failed, source, needsRoot ? "making a device needs root" : FileWriter.words(error))
+        }
+    }
+
+    private func makeNode(_ name: TerminatedName, _ entry: Entry, _ place: OpenHandle) throws(Errno) {
+        try name.withPointer { (pointer) throws(Errno) in
+            switch entry.kind {
+            case .symbolicLink:
+                try withCName(entry.target) { (target) throws(Errno) in
+                    try FileSystem.makeSymbolicLink(to: target, at: place.raw, pointer)
+                }
+            case .characterDevice:
+                try FileSystem.makeNode(
+                    at: place.raw, pointer, kind: .characterDevice, mode: 0o600, device: entry.device)
+            case .blockDevice:
+                try FileSystem.makeNode(at: place.raw, pointer, kind: .blockDevice, mode: 0o600, device: entry.device)
+            case .fifo: try FileSystem.makeNode(at: place.raw, pointer, kind: .fifo, mode: 0o600)
+            case .socket: try FileSystem.makeNode(at: place.raw, pointer, kind: .socket, mode: 0o600)
+            case .regular, .directory: throw Errno.invalidArgument
+            }
+        }
+    }
+
+    /// Makes a further name of a file. What cannot be linked is handed back as a file of its own.
+    func link(_ link: PendingLink) throws {
+        let source = link.directory.sourcePath(link.name.name)
+        do throws(Errno) {
+            if case .failed = link.cell.current {
+                log.add(.failed, source, "it is another name of a file that was not restored")
+                return release(link.directory)
+            }
+            let place = try link.directory.handle()
+            let isDirect = link.directory.allowsDirect && !link.replaces
+            let target = isDirect ? link.name : temporaryName(for: link.name)
+            try target.withPointer { (pointer) throws(Errno) in
+                do throws(Errno) {
+                    try link.cell.link(root: context.root.raw, to: place.raw, pointer)
+                } catch {
+                    guard error == .exists, !isDirect else { throw error }
+                    try FileSystem.remove(at: place.raw, pointer)
+                    try link.cell.link(root: context.root.raw, to: place.raw, pointer)
+                }
+            }
+            if !isDirect { try rename(target, to: link.name, in: place, replaces: link.replaces) }
+            progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
+            release(link.directory)
+        } catch {
+            if error.isNoSpace { throw FileWriter.noSpace(source, error) }
+            if link.entry.kind != .regular {
+                log.add(.failed, source, FileWriter.words(error))
+                return release(link.directory)
+            }
+            log.cannotKeep("hard links (a file of its own was made)", error, source)
+            context.unlinked.withLock { $0.append(link) }
+        }
+    }
+
+    static func noSpace(_ path: [UInt8], _ error: Errno) -> HoldfastError {
+        HoldfastError(
+            .noSpace,
+            "There is no room left where the restore writes to. Make room and run it again: what is complete is not "
+                + "fetched again.", context: ["path": TreePath.display(path)], cause: error)
+    }
+
+    /// The name of a thing until it is complete: the same in each run of a point, so that the next run finds and replaces
+    /// what a killed one left behind.
+    func temporaryName(for name: TerminatedName) -> TerminatedName {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325 ^ context.mark
+        for byte in name.bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        let digits = String(hash, radix: 16)
+        return TerminatedName(Array(".holdfast-unfinished-\(digits)".utf8))
+    }
+
+    // MARK: Directories
+
+    /// Ends a hold on a directory. The last one sets its metadata and goes on with the directory above.
+    func release(_ directory: RestoreDirectory) {
+        var current: RestoreDirectory? = directory
+        while let here = current, here.releaseIsLast() {
+            finish(here)
+            here.dropHandle()
+            current = here.parent
+        }
+    }
+
+    private func finish(_ directory: RestoreDirectory) {
+        guard let entry = directory.entry else { return }
+        do throws(Errno) {
+            let handle = try directory.handle()
+            let status = try handle.descriptor.status()
+            let isSame =
+                status.mode == entry.mode && status.modified == FileInstant(entry.mtime)
+                && (directory.owner.map { $0.uid == status.uid && $0.gid == status.gid } ?? true)
+                && entry.attributes.isEmpty && entry.flags == 0
+            if isSame, directory.isNew, !directory.inherits { return }
+            metadata.finish(
+                descriptor: handle.raw,
+                MetadataWriter.Target(
+                    entry: entry, owner: directory.owner, isDirect: false,
+                    mayHaveMore: !directory.isNew || directory.inherits, defersFlags: false,
+                    path: { directory.source }))
+        } catch {
+            log.add(.failed, directory.source, "its metadata cannot be set: \(error)")
+        }
+    }
+
+    /// Sets the flags that had to wait for all names of their files.
+    func setLateFlags() {
+        for (path, source, flags) in context.lateFlags.withLock({ $0 }) {
+            do throws(Errno) {
+                let file = try DirectoryPath.openFile(
+                    path, from: context.root.raw, links: .refused, [.readOnly, .nonBlocking])
+                let refused = try FileSystem.setFlags(descriptor: file.raw, InodeFlags(rawValue: flags))
+                if !refused.isEmpty { log.cannotKeep("inode flags", nil, source) }
+            } catch {
+                log.cannotKeep("inode flags", error, source)
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+package import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// Carries out a restore.
+///
+/// One thread walks the tree beside the destination and decides; what needs content is gathered into windows, and workers
+/// fetch, open, check and write blob by blob, in whatever order the vault gives them. Memory depends neither on the number
+/// nor on the size of files, apart from hard links.
+///
+/// Nothing below the destination is ever reached through a symbolic link: every name is used relative to the descriptor of
+/// its directory, which was opened without following one.
+package final class Restorer {
+    private let reader: PointReader
+    private let request: RestoreRequest
+    package let progress: RestoreProgress
+
+    /// - Parameters:
+    ///   - reader: the point, open; used by this restore alone until it ends.
+    ///   - progress: read it from another thread; set `stopRequested` there to stop.
+    package init(reader: PointReader, request: RestoreRequest, progress: RestoreProgress = RestoreProgress()) {
+        self.reader = reader
+        self.request = request
+        self.progress = progress
+    }
+
+    /// The suffix of names that are restored beside what stands there (`Conflict.rename`).
+    package static func renameSuffix(of point: PointID) -> String { ".restored-\(point.hex.prefix(8))" }
+
+    /// Runs the restore. What could not be restored is in the report; an error ends everything (no room, the vault cannot
+    /// be read, stopped on request), and running it again goes on where it ended.
+    package func run() throws -> RestoreReport {
+        try request.check()
+        let start = SystemClock.monotonic
+        let limit = ProcessLimits.raiseOpenFiles()
+        let place = try RestorePlace.open(request, point: reader.point)
+        let log = RestoreLog()
+        let crew = try RestoreCrew(
+            reader: reader, request: request, place: place, log: log, progress: progress, openLimit: limit)
+        var report: RestoreReport
+        do {
+            try crew.run(verifying: false)
+            report = RestoreReport(progress, log)
+        }
+        if request.verify {
+            let verification = RestoreProgress()
+            let again = try RestoreCrew(
+                reader: reader, request: request, place: place, log: log, progress: verification, openLimit: limit)
+            try again.run(verifying: true)
+            report = RestoreReport(progress, log)
+            report.verified = verification.filesWritten.load(ordering: .relaxed)
+        }
+        (report.unknownUsers, report.unknownGroups) = crew.unknownOwners
+        if request.syncs {
+            do throws(Errno) { try FileSystem.syncFileSystem(descriptor: place.handle.raw) } catch {
+                throw HoldfastError(
+                    .io, "The disk reports that not everything could be written: \(error). Run the restore again.",
+                    cause: error)
+            }
+        }
+        place.finish()
+        report.milliseconds = UInt64(max(SystemClock.monotonic - start, 0)) / 1_000_000
+        return report
+    }
+}
+
+/// The threads of a restore: the calling one walks and decides, workers fetch and write.
+private final class RestoreCrew {
+    private let reader: PointReader
+    private let request: RestoreRequest
+    private let place: RestorePlace
+    private let log: RestoreLog
+    private let progress: RestoreProgress
+    private let context: FileWriter.Context
+    private let queue = BoundedQueue<RestoreBatch>(capacity: 64)
+    private let ledger = WindowLedger()
+    private let openLimit: Int
+    private var decider: RestoreDecider?
+
+    init(
+        reader: PointReader, request: RestoreRequest, place: RestorePlace, log: RestoreLog,
+        progress: RestoreProgress, openLimit: Int
+    ) throws {
+        self.reader = reader
+        self.request = request
+        self.place = place
+        self.log = log
+        self.progress = progress
+        // Half for unfinished files and directories; the other half is the vault's, and a reserve.
+        self.openLimit = max(openLimit / 4, 32)
+        context = FileWriter.Context(
+            root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 64),
+            mark: reader.point.high ^ reader.point.low)
+    }
+
+    var unknownOwners: ([UnknownOwner], [UnknownOwner]) { decider?.unknownOwners ?? ([], []) }
+
+    func run(verifying: Bool) throws {
+        let queue = queue
+        let ledger = ledger
+        let context = context
+        let progress = progress
+        let group = ThreadGroup { error in
+            queue.fail(error)
+            ledger.fail(error)
+        }
+        let count = request.workers > 0 ? request.workers : min(Machine.processorCount, 8)
+        do {
+            for index in 0..<count {
+                let fetcher = UncheckedBox(
+                    BlobFetcher(service: reader.service, checker: request.checkContents ? reader.checker : nil))
+                try group.start("restore-\(index)") {
+                    let worker = RestoreWorker(fetcher: fetcher.value, writer: FileWriter(context))
+                    while let batch = try queue.pop() {
+                        try progress.checkStop()
+                        try worker.run(batch)
+                        if batch.window.remaining.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+                            try ledger.complete(batch.window) { try worker.settle($0) }
+                        }
+                    }
+                }
+            }
+            let decider = RestoreDecider(
+                reader: reader, request: request, place: place, context: context, openLimit: openLimit,
+                verifying: verifying
+            ) { window, writer in
+                let batches = window.seal()
+                if batches.isEmpty {
+                    try ledger.complete(window) { window in for link in window.links { try writer.link(link) } }
+                }
+                for batch in batches { try queue.push(batch) }
+            } drain: { count in
+                try ledger.wait(for: count)
+            }
+            self.decider = decider
+            try decider.run()
+            queue.close()
+        } catch {
+            group.fail(error)
+        }
+        try group.wait()
+    }
+}
+
+/// Hands a value to the one thread that uses it from then on.
+private final class UncheckedBox<Value>: @unchecked Sendable {
+    let value: Value
+    init(_ value: Value) { self.value = value }
+}
+
+/// Fetches the blobs of batches and hands their slices to files; one for each thread.
+private final class RestoreWorker {
+    private let fetcher: BlobFetcher
+    private let writer: FileWriter
+
+    init(fetcher: BlobFetcher, writer: FileWriter) {
+        self.fetcher = fetcher
+        self.writer = writer
+    }
+
+    func run(_ batch: RestoreBatch) throws {
+        let window = batch.window
+        let first = batch.blobs.lowerBound
+        let lost = try fetcher.fetch(window.keys[batch.blobs], type: .data) { index, plain in
+            for slice in window.slices(of: first + index) {
+                let job = window.jobs[Int(slice.job)]
+                let end = Int(slice.blobOffset) + Int(slice.length)
+                if end <= plain.count {
+                    try writer.write(
+                        UnsafeRawBufferPointer(rebasing: plain[Int(slice.blobOffset)..<end]), at: slice.fileOffset,
+                        of: job)
+                } else {
+                    try writer.lose(job)
+                }
+            }
+        }
+        for index in lost {
+            for slice in window.slices(of: first + index) { try writer.lose(window.jobs[Int(slice.job)]) }
+        }
+    }
+
+    /// What had to wait for all files of a window and of those before it.
+    func settle(_ window: RestoreWindow) throws {
+        for link in window.links { try writer.link(link) }
+    }
+}

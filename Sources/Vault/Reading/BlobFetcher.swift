@@ -1,0 +1,109 @@
+package import Model
+import Synchronization
+
+/// The convergence secrets that a reader can check contents with, derived as they are met. Safe for several threads.
+package final class ContentChecker: Sendable {
+    private let keys: VaultKeys
+    private let domain: String
+    private let derivers = Mutex<[UInt16: BlobKeyDeriver]>([:])
+
+    package init(keys: VaultKeys, domain: String) {
+        self.keys = keys
+        self.domain = domain
+    }
+
+    /// The deriver of the domain's secret `number`.
+    package func deriver(_ number: UInt16) -> BlobKeyDeriver {
+        derivers.withLock { derivers in
+            if let known = derivers[number] { return known }
+            let secret = keys.domainSecret(domain: domain, number: number)
+            let deriver = BlobKeyDeriver(convergence: secret.secret, number: number)
+            derivers[number] = deriver
+            return deriver
+        }
+    }
+
+    /// Numbers of secrets met so far, the ones that blobs of this point were made with.
+    package var knownNumbers: [UInt16] { derivers.withLock { $0.keys.sorted() } }
+}
+
+/// Fetches blobs by content key and opens them; one for each thread.
+///
+/// Every blob is proved twice on the way: by the tag of its seal and, with a `ContentChecker`, by deriving its content
+/// key from the plaintext. A copy that fails is reported to the service, which tries the next one.
+package final class BlobFetcher {
+    private let service: any VaultService
+    private let checker: ContentChecker?
+    private let opener = BlobOpener()
+    private var places: [BlobID: Int] = [:]
+
+    package init(service: any VaultService, checker: ContentChecker?) {
+        self.service = service
+        self.checker = checker
+    }
+
+    /// Gives the plaintext of each of `keys` to `body` with its index, in the order in which the blobs lie in the store.
+    ///
+    /// - Parameter keys: each once.
+    /// - Returns: the indices of the blobs of which no copy is whole; usually none.
+    /// - Throws: what the service throws apart from damage, and whatever `body` throws, at once.
+    package func fetch(
+        _ keys: some RandomAccessCollection<ContentKey>, type: BlobType,
+        _ body: (Int, UnsafeRawBufferPointer) throws -> Void
+    ) throws -> [Int] {
+        var ids: [BlobID] = []
+        ids.reserveCapacity(keys.count)
+        places.removeAll(keepingCapacity: true)
+        let keys = Array(keys)
+        for (index, key) in keys.enumerated() {
+            let id = BlobCrypto.id(of: key)
+            if places.updateValue(index, forKey: id) == nil { ids.append(id) }
+        }
+        var isDone = [Bool](repeating: false, count: keys.count)
+        // An error of `body` must not be taken for a bad copy, whatever its code is.
+        var failure: (any Error)?
+        do {
+            try service.read(ids) { id, framed in
+                guard let index = places[id], !isDone[index] else { return }
+                try open(framed, key: keys[index], type: type) { plain in
+                    isDone[index] = true
+                    do { try body(index, plain) } catch {
+                        failure = error
+                        throw HoldfastError(.cancelled, "reading was given up", cause: error)
+                    }
+                }
+            }
+        } catch {
+            if let failure { throw failure }
+            guard let known = error as? HoldfastError, BlobFetcher.isLoss(known) else { throw error }
+        }
+        return isDone.indices.filter { !isDone[$0] }
+    }
+
+    /// One blob. Throws `damaged` when no copy of it is whole.
+    package func fetch<R>(
+        _ key: ContentKey, type: BlobType, _ body: (UnsafeRawBufferPointer) throws -> R
+    ) throws -> R {
+        var result: R?
+        let lost = try fetch(CollectionOfOne(key), type: type) { _, plain in result = try body(plain) }
+        guard lost.isEmpty, let result else {
+            throw HoldfastError(
+                .damaged, "a blob is damaged or missing and there is no other copy of it",
+                context: ["blob": BlobCrypto.id(of: key).hex])
+        }
+        return result
+    }
+
+    private func open(
+        _ framed: UnsafeRawBufferPointer, key: ContentKey, type: BlobType, _ body: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        guard let checker else { return try opener.open(framed, key: key, expecting: type, body) }
+        let number = try BlobFrame(framed).secretNumber
+        try opener.openVerified(framed, key: key, expecting: type, derivers: [checker.deriver(number)], body)
+    }
+
+    /// Whether an error of the service says that some blobs cannot be had while the others were handed over.
+    private static func isLoss(_ error: HoldfastError) -> Bool {
+        error.code == .damaged || error.code == .missingBlobs || error.code == .notFound
+    }
+}
