@@ -68,7 +68,7 @@ package final class SealingPipeline: @unchecked Sendable {
         }
 
         func finish() throws -> SealedPack {
-            guard let builder = builder.take() else {
+            guard var builder = builder.take() else {
                 throw HoldfastError(.internalError, "a pack was finished twice")
             }
             return try builder.finish()
