@@ -33,6 +33,10 @@ static struct timespec moment(int64_t seconds, uint32_t nanoseconds) {
 long hf_utimensat(int directory, const char *name, int64_t atime_s, uint32_t atime_ns, int64_t mtime_s,
                   uint32_t mtime_ns) {
     struct timespec times[2] = {moment(atime_s, atime_ns), moment(mtime_s, mtime_ns)};
-    if (name[0] == 0) return result(syscall(SYS_utimensat, directory, NULL, times, 0));
+    if (name[0] == 0) {
+        long outcome = result(syscall(SYS_utimensat, directory, NULL, times, 0));
+        // O_PATH descriptors need AT_EMPTY_PATH, which older kernels lack here.
+        return outcome == -EBADF ? result(syscall(SYS_utimensat, directory, "", times, AT_EMPTY_PATH)) : outcome;
+    }
     return result(utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW));
 }

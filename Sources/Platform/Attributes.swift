@@ -79,6 +79,7 @@ package struct AttributeReader: ~Copyable {
             position += count + 1
             // A list without its last terminator is not one.
             if count == 0 || position > listLength { break }
+            if Self.repeatsACL(UnsafeRawBufferPointer(start: start, count: count)) { continue }
             let attribute = UnsafePointer(start.assumingMemoryBound(to: CChar.self))
             let nameBytes = [UInt8](UnsafeRawBufferPointer(start: start, count: count))
             do throws(Errno) {
@@ -94,6 +95,14 @@ package struct AttributeReader: ~Copyable {
         }
         if attributes.count > 1 { attributes.sort { $0.name.lexicographicallyPrecedes($1.name) } }
         return attributes
+    }
+
+    /// XFS shows root its own form of each ACL (`trusted.SGI_ACL_FILE`, `trusted.SGI_ACL_DEFAULT`) beside the one of
+    /// all file systems; kept, it would be a stray attribute on any other.
+    private static func repeatsACL(_ name: UnsafeRawBufferPointer) -> Bool {
+        let common: StaticString = "trusted.SGI_ACL_"
+        guard name.count > common.utf8CodeUnitCount else { return false }
+        return hf_memory_order(name.baseAddress.unsafelyUnwrapped, common.utf8Start, common.utf8CodeUnitCount) == 0
     }
 
     /// Fills `value`; returns how many bytes of it count.
