@@ -56,6 +56,22 @@ package final class VaultFixture: Sendable {
     /// The store behind the vault, for damage.
     package func store() throws -> DirectoryStore { try DirectoryStore(path: path) }
 
+    /// The bytes of a file of the vault.
+    package func readFile(_ name: String) throws -> [UInt8] { try store().get(name, atMost: 1 << 30) }
+
+    /// Replaces a file of the vault.
+    package func writeFile(_ name: String, _ bytes: [UInt8]) throws {
+        try store().put(name, bytes, mode: .replacing)
+    }
+
+    /// Brings everything that the catalog's log holds into its file.
+    package func checkpoint() throws {
+        let catalog = try SQLiteCatalog(
+            path: path + "/catalog.sqlite", vault: config.vault,
+            witness: WitnessFile(path: Array((path + "/catalog.witness").utf8)))
+        try catalog.close()
+    }
+
     /// Joins a machine.
     package func join(_ vault: LocalVault, name: String = "machine") throws -> TestMachine {
         let id = MachineID.random()

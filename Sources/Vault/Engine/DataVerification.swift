@@ -1,0 +1,235 @@
+import Model
+
+/// The deepest check: opens what points name, from the root down, and compares it with its content keys.
+///
+/// Content keys stand in the plaintext of what lies above: so the walk begins at the points' records. That a blob was seen
+/// in this run is noted in the catalog, not in memory.
+extension LocalVault {
+    func checkData(
+        _ chosen: [PackEntry], _ total: UInt64, _ now: Timestamp, _ request: VerificationRequest,
+        _ report: inout VerificationReport
+    ) throws {
+        guard let keys = request.keys else { return }
+        let lease = LeaseEntry(id: .random(), kind: .reader, opened: clock())
+        let all = try points(PointQuery())
+        _ = try open(lease, pinning: all.map(\.id))
+        defer { closeLease(lease.id) }
+        var walk = DataWalk(vault: self, keys: keys, packs: Set(chosen.map(\.number)), time: now)
+        for point in all {
+            do {
+                let sealed = try self.point(point.id)
+                let record = try keys.openRecord(sealed)
+                let domain = (try? self.record(of: point.machine).domain) ?? keys.defaultDomain(of: point.machine)
+                if try !walk.isDomain(domain, of: record.root) {
+                    report.findings.append(
+                        "point \(point.id.hex) was made with other secrets than its machine has now: what it names was opened, "
+                            + "but not compared with its content keys")
+                    try walk.walk([record.root] + record.deltas, domain: nil, request, total)
+                } else {
+                    try walk.walk([record.root] + record.deltas, domain: domain, request, total)
+                }
+            } catch let error as HoldfastError
+                where error.code == .damaged || error.code == .wrongKey || error.code == .notFound
+            {
+                report.findings.append("point \(point.id.hex) cannot be opened: \(error.message)")
+            }
+        }
+        report.checkedBlobs = walk.checkedBlobs
+        report.checkedBytes = walk.checkedBytes
+        report.checkedPacks = chosen.count
+        report.findings += walk.findings
+        for pack in chosen { try catalog.setChecked(pack.number, level: .data, at: now) }
+    }
+}
+
+/// The walk from content keys to what they open.
+private struct DataWalk {
+    let vault: LocalVault
+    let keys: VaultKeys
+    /// Data blobs are opened in these packs only; nodes always, because they lead to the others.
+    let packs: Set<Int64>
+    /// What was checked at this time was checked by this run.
+    let time: Timestamp
+    var checkedBlobs = 0
+    var checkedBytes: UInt64 = 0
+    var findings: [String] = []
+    private let opener = BlobOpener()
+
+    /// Content keys of one step: about a megabyte of nodes at a time keeps the stack small.
+    private static let step = 256
+
+    init(vault: LocalVault, keys: VaultKeys, packs: Set<Int64>, time: Timestamp) {
+        self.vault = vault
+        self.keys = keys
+        self.packs = packs
+        self.time = time
+    }
+
+    /// Whether the root's content key is the one that the domain's secret gives. A wrong domain must not make everything
+    /// look damaged.
+    func isDomain(_ domain: String, of root: ContentKey) throws -> Bool {
+        var answer = true
+        do {
+            try vault.read([BlobCrypto.id(of: root)]) { _, framed in
+                let frame = try BlobFrame(framed)
+                let deriver = deriver(domain, frame.secretNumber)
+                answer = try opener.open(framed, key: root, expecting: .node) { deriver.contentKey(.node, $0) == root }
+            }
+        } catch let error as HoldfastError where error.code == .damaged {
+            // The walk records it.
+        }
+        return answer
+    }
+
+    private func deriver(_ domain: String, _ number: UInt16) -> BlobKeyDeriver {
+        BlobKeyDeriver(convergence: keys.domainSecret(domain: domain, number: number).secret, number: number)
+    }
+
+    mutating func walk(
+        _ roots: [ContentKey], domain: String?, _ request: VerificationRequest, _ total: UInt64
+    ) throws {
+        var derivers: [UInt16: BlobKeyDeriver] = [:]
+        var stack = roots
+        while !stack.isEmpty {
+            var wanted: [BlobID: ContentKey] = [:]
+            for key in stack.suffix(DataWalk.step) { wanted[BlobCrypto.id(of: key)] = key }
+            stack.removeLast(min(DataWalk.step, stack.count))
+            // Every copy is checked, not only the one that a reader would take first.
+            var bytes: UInt64 = 0
+            let copies = try vault.catalog.copies(of: Array(wanted.keys)).filter { copy in
+                copy.checked != time && (copy.type != .data || packs.contains(copy.pack))
+            }
+            var checked: [CopyReference] = []
+            for run in LocalVault.runs(copies) {
+                for copy in run {
+                    guard let key = wanted[copy.id] else { continue }
+                    do {
+                        let range = copy.range
+                        let framed = try vault.store.get(StoreKey.pack(copy.packName), range)
+                        let deriver = domain.map { derivers[copy.secretNumber] ?? self.deriver($0, copy.secretNumber) }
+                        derivers[copy.secretNumber] = deriver
+                        stack += try framed.withUnsafeBytes { try children(of: copy, $0, key, deriver) }
+                        checked.append(copy.reference)
+                        bytes += UInt64(copy.framedLength)
+                    } catch let error as HoldfastError where error.code == .damaged {
+                        try vault.catalog.setCondition(.damaged, of: [copy.reference])
+                    } catch let error as HoldfastError where error.code == .notFound {
+                        // A collection has moved it meanwhile; the next run checks it where it is then.
+                    }
+                }
+            }
+            try vault.catalog.setChecked(checked, at: time)
+            checkedBlobs += checked.count
+            checkedBytes += bytes
+            try request.progress(bytes, total)
+        }
+    }
+
+    /// Opens a copy, compares it with its content key and its references with what it names. Answers the keys it names.
+    private func children(
+        of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ deriver: BlobKeyDeriver?
+    ) throws -> [ContentKey] {
+        try LocalVault.check(framed, is: copy)
+        let names = try BlobFrame(framed).references(in: framed)
+        return try opener.open(framed, key: key, expecting: copy.type) { plain in
+            if let deriver, deriver.contentKey(copy.type, plain) != key {
+                throw HoldfastError(.damaged, "a blob is not what its content key says")
+            }
+            let children = try DataWalk.table(of: plain, type: copy.type)
+            guard Set(children.map { BlobCrypto.id(of: $0) }).sorted() == names else {
+                throw HoldfastError(.damaged, "a blob names other blobs than its contents do")
+            }
+            return children
+        }
+    }
+
+    /// The table of content keys with which nodes, lists and deltas begin.
+    static func table(of plain: UnsafeRawBufferPointer, type: BlobType) throws -> [ContentKey] {
+        if type == .data { return [] }
+        var reader = ByteReader(plain)
+        _ = try reader.u8()
+        if type != .delta { _ = try reader.u8() }
+        let count = try reader.varint(atMost: min(FormatLimits.references, reader.remaining / 32))
+        return try (0..<count).map { _ in ContentKey(try reader.digest()) }
+    }
+}
+
+/// Finds the paths of a point that damage touches. Reads only what lies above the damage.
+struct DamagedPathFinder {
+    private static let limit = 10_000
+
+    let vault: LocalVault
+    private(set) var paths: Set<TreePath> = []
+    private(set) var isFull = false
+    private let opener = BlobOpener()
+
+    init(vault: LocalVault) { self.vault = vault }
+
+    mutating func search(_ id: PointID, keys: VaultKeys) throws {
+        let record: PointRecord
+        do { record = try keys.openRecord(try vault.point(id)) } catch {
+            // Without the record nothing of the point can be reached.
+            paths.insert(.root)
+            return
+        }
+        try searchNode(record.root, firstKey: [], depth: 0)
+        for delta in record.deltas where try !isWhole(delta) {
+            guard let plain = open(delta, .delta), let block = try? ItemBlock.delta(plain) else {
+                paths.insert(.root)
+                continue
+            }
+            for index in 0..<block.count where block.code(index) == DeltaCode.put.rawValue {
+                try searchEntry(block.key(index), try block.entry(index))
+            }
+        }
+    }
+
+    private func isWhole(_ key: ContentKey) throws -> Bool {
+        try vault.catalog.present([BlobCrypto.id(of: key)]) == [true]
+    }
+
+    private func open(_ key: ContentKey, _ type: BlobType) -> [UInt8]? {
+        var result: [UInt8]?
+        try? vault.read([BlobCrypto.id(of: key)]) { _, framed in
+            result = try opener.open(framed, key: key, expecting: type) { Array($0) }
+        }
+        return result
+    }
+
+    private mutating func add(_ key: [UInt8]) {
+        guard paths.count < DamagedPathFinder.limit else {
+            isFull = true
+            return
+        }
+        paths.insert((try? TreePath(key: key)) ?? .root)
+    }
+
+    private mutating func searchNode(_ key: ContentKey, firstKey: [UInt8], depth: Int) throws {
+        if try isWhole(key) || depth > FormatLimits.treeDepth { return }
+        guard let plain = open(key, .node), let block = try? ItemBlock.node(plain) else {
+            // What lay below is not known any more; it began with this path.
+            add(firstKey)
+            return
+        }
+        for index in 0..<block.count {
+            if block.level > 0 {
+                try searchNode(try block.child(index).key, firstKey: block.key(index), depth: depth + 1)
+            } else {
+                try searchEntry(block.key(index), try block.entry(index))
+            }
+        }
+    }
+
+    private mutating func searchEntry(_ key: [UInt8], _ entry: Entry) throws {
+        var names: [ContentKey] = entry.attributesBlob.map { [$0] } ?? []
+        switch entry.content {
+        case .none: break
+        case .extents(let extents): names += extents.compactMap(\.key)
+        case .list(let root, _): names.append(root)
+        }
+        for name in names where try !isWhole(name) {
+            add(key)
+            return
+        }
+    }
+}

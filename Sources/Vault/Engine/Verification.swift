@@ -1,0 +1,204 @@
+package import Model
+import Platform
+
+/// What of a vault is checked, and how deeply.
+package struct VerificationRequest: Sendable {
+    package var level: VerificationLevel = .structure
+    /// The part of the packs that is checked, by bytes: above 0 and at most 1. Those checked longest ago come first.
+    package var sample: Double = 1
+    /// Only packs that were not checked at this level for so long, in nanoseconds.
+    package var notCheckedFor: Int64?
+    /// Needed for level `data`; with them damage is also reported by path.
+    package var keys: VaultKeys?
+    /// Called with the bytes that were checked since the last call, and those still to be checked at first; throwing stops.
+    package var progress: @Sendable (_ checked: UInt64, _ total: UInt64) throws -> Void = { _, _ in }
+
+    package init(level: VerificationLevel = .structure) { self.level = level }
+}
+
+/// What a verification found. Damage that was known before is reported again.
+package struct VerificationReport: Sendable {
+    package var level: VerificationLevel = .structure
+    /// Packs chosen and checked at the level.
+    package var checkedPacks = 0
+    package var checkedBytes: UInt64 = 0
+    /// Blobs opened and compared with their content keys.
+    package var checkedBlobs = 0
+    /// Packs that are gone from the store.
+    package var lostPacks: [PackName] = []
+    /// Packs whose bytes do not match their name or whose form is not right.
+    package var damagedPacks: [(pack: PackName, reason: String)] = []
+    /// Copies of blobs that are damaged, and blobs that name something damaged or lost.
+    package var damagedBlobs = 0
+    package var incompleteBlobs = 0
+    /// Points that name something damaged or lost, themselves or further down, with the paths when keys were given.
+    package var damagedPoints: [DamagedPoint] = []
+    /// Breaks in the machines' histories, records without the signature they must have.
+    package var findings: [String] = []
+    package var seconds: Double = 0
+
+    package init() {}
+
+    /// Nothing that a point needs is damaged, and the records are in order.
+    package var isSound: Bool {
+        lostPacks.isEmpty && damagedPacks.isEmpty && damagedPoints.isEmpty && findings.isEmpty
+    }
+}
+
+/// A point that cannot be restored in full.
+package struct DamagedPoint: Hashable, Sendable {
+    package var point: PointID
+    package var machine: MachineID
+    package var time: Timestamp
+    /// The paths that are touched; empty when no key was given.
+    package var paths: [TreePath] = []
+    /// There are more paths than are listed.
+    package var hasMorePaths = false
+
+    package init(point: PointID, machine: MachineID, time: Timestamp) {
+        self.point = point
+        self.machine = machine
+        self.time = time
+    }
+}
+
+extension LocalVault {
+    /// Checks the vault. Writers, readers and collections may go on meanwhile.
+    ///
+    /// Damage that is found is recorded: readers use other copies, points say that they are damaged, and the next backup of
+    /// a machine that still has the contents sends them again.
+    ///
+    /// - Throws: `keyNeeded` for level `data` without keys.
+    package func verify(_ request: VerificationRequest) throws -> VerificationReport {
+        if request.level == .data, request.keys == nil {
+            throw HoldfastError(.keyNeeded, "opening every blob needs the vault's passphrase or key sheet")
+        }
+        let start = SystemClock.monotonic
+        let now = clock()
+        var report = VerificationReport()
+        report.level = request.level
+        // Packs that are gone, or that the catalog does not know, come first: everything else rests on them.
+        let comparison = try compare(looksForLost: true)
+        report.lostPacks = comparison.lost
+        report.damagedPacks = comparison.unreadable.map { ($0.pack, $0.reason) }
+        report.findings = comparison.unsigned + (try chainFindings())
+
+        let chosen = try choose(request, now: now)
+        let total = chosen.reduce(0) { $0 + $1.bytes }
+        switch request.level {
+        case .structure: try checkStructure(now, &report)
+        case .packs: try checkPacks(chosen, total, now, request, &report)
+        case .data: try checkData(chosen, total, now, request, &report)
+        }
+        if try catalog.unpropagatedDamage() != 0 { try propagateDamage() }
+        try reviewIncomplete()
+        (report.damagedBlobs, report.incompleteBlobs) = try catalog.unwellCounts()
+        report.damagedPoints = try damagedPoints(request.keys)
+        report.seconds = Double(SystemClock.monotonic - start) / 1e9
+        return report
+    }
+
+    /// The packs to be checked: those checked longest ago first, up to the sample.
+    private func choose(_ request: VerificationRequest, now: Timestamp) throws -> [PackEntry] {
+        var all: [PackEntry] = []
+        var total: UInt64 = 0
+        var cursor: Int64 = 0
+        func date(_ pack: PackEntry) -> Timestamp {
+            switch request.level {
+            case .structure: pack.checkedStructure
+            case .packs: pack.checkedPack
+            case .data: pack.checkedData
+            }
+        }
+        while true {
+            let packs = try catalog.packs(after: cursor, limit: 1_024)
+            guard let last = packs.last else { break }
+            cursor = last.number
+            for pack in packs where pack.state == .stored {
+                total += pack.bytes
+                if let age = request.notCheckedFor, date(pack).nanoseconds > now.nanoseconds &- age { continue }
+                all.append(pack)
+            }
+        }
+        guard request.sample < 1 else { return all }
+        all.sort { (date($0), $0.name) < (date($1), $1.name) }
+        let limit = UInt64(Double(total) * max(0, request.sample))
+        var taken: UInt64 = 0
+        var chosen: [PackEntry] = []
+        for pack in all where taken < limit || chosen.isEmpty {
+            taken += pack.bytes
+            chosen.append(pack)
+        }
+        return chosen.sorted { $0.number < $1.number }
+    }
+
+    // MARK: Structure
+
+    private func checkStructure(_ now: Timestamp, _ report: inout VerificationReport) throws {
+        var packs = 0
+        var bytes: UInt64 = 0
+        try propagateDamage { pack in
+            try self.catalog.setChecked(pack.number, level: .structure, at: now)
+            packs += 1
+            bytes += pack.bytes
+        }
+        report.checkedPacks = packs
+        report.checkedBytes = bytes
+    }
+
+    // MARK: Packs
+
+    private func checkPacks(
+        _ chosen: [PackEntry], _ total: UInt64, _ now: Timestamp, _ request: VerificationRequest,
+        _ report: inout VerificationReport
+    ) throws {
+        for pack in chosen {
+            if let reason = try checkPack(pack) {
+                report.damagedPacks.append((pack.name, reason))
+            }
+            try catalog.setChecked(pack.number, level: .packs, at: now)
+            report.checkedPacks += 1
+            report.checkedBytes += pack.bytes
+            try request.progress(pack.bytes, total)
+        }
+    }
+
+    /// Compares a pack's bytes with its name; what is wrong is recorded. Answers the reason when something is.
+    private func checkPack(_ pack: PackEntry) throws -> String? {
+        let bytes: [UInt8]
+        do {
+            bytes = try store.get(StoreKey.pack(pack.name), atMost: FormatLimits.packLength)
+        } catch let error as HoldfastError where error.code == .notFound {
+            // Removed by a collection meanwhile, or gone.
+            guard try catalog.pack(pack.name)?.state == .stored else { return nil }
+            try catalog.dropPacks([pack.number])
+            return "it is gone from the store"
+        } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
+            return "it cannot be read: \(error.message)"
+        }
+        if bytes.withUnsafeBytes({ BlobCrypto.packName(of: $0) }) == pack.name { return nil }
+        let scanned = bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }
+        guard pack.packClass != .points else {
+            return "its bytes changed; \(scanned.lostBytes) bytes with records of points are damaged"
+        }
+        let intact = Set(scanned.blobs.map(\.id))
+        let damaged = try catalog.blobs(inPack: pack.number).filter { !intact.contains($0) }
+        try catalog.setCondition(.damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
+        return "its bytes changed; \(damaged.count) of its \(pack.blobCount) blobs are damaged"
+    }
+
+    // MARK: Points
+
+    private func damagedPoints(_ keys: VaultKeys?) throws -> [DamagedPoint] {
+        try points(PointQuery()).filter { $0.condition == .damaged }.map { point in
+            var damaged = DamagedPoint(point: point.id, machine: point.machine, time: point.time)
+            if let keys {
+                var finder = DamagedPathFinder(vault: self)
+                try finder.search(point.id, keys: keys)
+                damaged.paths = finder.paths.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+                damaged.hasMorePaths = finder.isFull
+            }
+            return damaged
+        }
+    }
+}
