@@ -201,7 +201,7 @@ struct DamagedPathFinder {
             isFull = true
             return
         }
-        paths.insert((try? TreePath(key: key)) ?? .root)
+        paths.insert(TreePath(key: key) ?? .root)
     }
 
     private mutating func searchNode(_ key: ContentKey, firstKey: [UInt8], depth: Int) throws {
