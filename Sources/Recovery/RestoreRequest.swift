@@ -47,6 +47,8 @@ package struct RestoreRequest: Sendable {
     package var sync: Bool?
     /// Threads that open blobs and write files; 0: one for each processor, at most 8.
     package var workers = 0
+    /// Files that may be open at once; 0: as many as the system allows.
+    package var openFiles = 0
     /// Check every blob against its content key, besides the tag of its seal.
     package var checkContents = true
     /// Places in the destination, relative to its root, that are never removed or replaced: vaults and state.

@@ -33,7 +33,7 @@ package final class Restorer {
     package func run() throws -> RestoreReport {
         try request.check()
         let start = SystemClock.monotonic
-        let limit = ProcessLimits.raiseOpenFiles()
+        let limit = request.openFiles > 0 ? request.openFiles : ProcessLimits.raiseOpenFiles()
         let place = try RestorePlace.open(request, point: reader.point)
         let log = RestoreLog()
         let crew = try RestoreCrew(
@@ -88,9 +88,9 @@ private final class RestoreCrew {
         self.log = log
         self.progress = progress
         // Half for unfinished files and directories; the other half is the vault's, and a reserve.
-        self.openLimit = max(openLimit / 4, 32)
+        self.openLimit = max(openLimit / 4, 8)
         context = FileWriter.Context(
-            root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 64),
+            root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 8),
             mark: reader.point.high ^ reader.point.low)
     }
 
