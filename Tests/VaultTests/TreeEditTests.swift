@@ -188,8 +188,12 @@ extension TreeFixture {
         var entries = SortedEntries(pairs)
         let nodes = MemoryNodes()
         var root = try entries.build(nodes).root
-        for _ in 0..<60 {
-            let key = entries.keys[fixture.number(0..<entries.count)]
+        for round in 0..<60 {
+            // Mostly the first entry of a leaf: the leaf before ended because this one did not fit.
+            let leaves = try leafFirstKeys(root, nodes)
+            let key =
+                round % 4 == 0
+                ? entries.keys[fixture.number(0..<entries.count)] : leaves[fixture.number(0..<leaves.count)]
             var operations: [Delta.Operation] = []
             switch fixture.number(0..<3) {
             case 0: operations = [Delta.Operation(key: key, change: .delete)]
@@ -207,6 +211,13 @@ extension TreeFixture {
         }
     }
 
+    /// The first keys of all leaves of a tree.
+    private func leafFirstKeys(_ root: ContentKey, _ nodes: MemoryNodes) throws -> [[UInt8]] {
+        let node = try ItemBlock.node(try nodes.node(root, type: .node))
+        if node.level == 0 { return [node.firstKey] }
+        return try (0..<node.count).flatMap { try leafFirstKeys(try node.child($0).key, nodes) }
+    }
+
     @Test("folding a tree of long paths, where inner nodes end for want of room, is building it again")
     func foldDeepTree() throws {
         var fixture = TreeFixture(seed: 21)
@@ -215,8 +226,11 @@ extension TreeFixture {
         var root = try entries.build(nodes).root
         for round in 0..<30 {
             var operations: [[UInt8]: Delta.Operation] = [:]
-            for _ in 0..<[1, 3, 20][round % 3] {
-                let key = entries.keys[fixture.number(0..<entries.count)]
+            let leaves = try leafFirstKeys(root, nodes)
+            for number in 0..<[1, 3, 20][round % 3] {
+                let key =
+                    number % 2 == 0
+                    ? entries.keys[fixture.number(0..<entries.count)] : leaves[fixture.number(0..<leaves.count)]
                 switch fixture.number(0..<3) {
                 case 0: operations[key] = Delta.Operation(key: key, change: .delete)
                 case 1:
