@@ -142,7 +142,7 @@ extension TreeFixture {
 @Suite("States and folding") struct TreeEditTests {
     @Test(
         "root and deltas, folded, and built again from the entries are the same",
-        arguments: 1...20 as ClosedRange<UInt64>)
+        arguments: 1...12 as ClosedRange<UInt64>)
     func foldEqualsRebuild(seed: UInt64) throws {
         print("seed", seed)
         var fixture = TreeFixture(seed: seed)
@@ -188,7 +188,7 @@ extension TreeFixture {
         var entries = SortedEntries(pairs)
         let nodes = MemoryNodes()
         var root = try entries.build(nodes).root
-        for round in 0..<60 {
+        for round in 0..<32 {
             // Mostly the first entry of a leaf: the leaf before ended because this one did not fit.
             let leaves = try leafFirstKeys(root, nodes)
             let key =
@@ -221,10 +221,10 @@ extension TreeFixture {
     @Test("folding a tree of long paths, where inner nodes end for want of room, is building it again")
     func foldDeepTree() throws {
         var fixture = TreeFixture(seed: 21)
-        var entries = TreeShapeTests.deepEntries(1500, seed: 22)
+        var entries = TreeShapeTests.deepEntries(1000, seed: 22)
         let nodes = MemoryNodes()
         var root = try entries.build(nodes).root
-        for round in 0..<30 {
+        for round in 0..<15 {
             var operations: [[UInt8]: Delta.Operation] = [:]
             let leaves = try leafFirstKeys(root, nodes)
             for number in 0..<[1, 3, 20][round % 3] {

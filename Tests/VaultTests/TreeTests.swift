@@ -58,7 +58,7 @@ import Testing
             children[parent, default: []].append(Array(path.name))
         }
         #expect(children.count > 100)
-        for (directory, names) in children.sorted(by: { $0.value.count > $1.value.count }).prefix(40) {
+        for (directory, names) in children.sorted(by: { $0.value.count > $1.value.count }).prefix(12) {
             var listed: [[UInt8]] = []
             while true {
                 let page = try reader.list(directory, after: listed.last, limit: 7)
