@@ -69,6 +69,8 @@ package final class BackupJob {
     private let head: MachineHead?
     private let cacheDirectory: [UInt8]
     private let request: BackupRequest
+    /// Whether this machine remembers a point of its own in the vault.
+    package var hadHead: Bool { head != nil }
     package let progress: CaptureProgress
     package let counters: WritingCounters
 
@@ -95,7 +97,8 @@ package final class BackupJob {
         let captureTime = Timestamp(nanoseconds: SystemClock.wall)
         let writer = try PointWriter(
             service: service, secrets: secrets, head: head, cacheDirectory: cacheDirectory,
-            cacheName: cacheName, options: request.sealing, counters: counters)
+            cacheName: WriterCache.name(vault: secrets.vault, source: request.source.cacheSource),
+            options: request.sealing, counters: counters)
         defer { writer.close() }
 
         let ordered = BoundedQueue<CaptureBatch>(capacity: BackupJob.orderedBatches)
@@ -211,12 +214,5 @@ package final class BackupJob {
             kind: request.kind, time: captureTime, labels: request.labels, consistency: .file, statistics: statistics,
             warnings: sequencer.warnings.warnings, omittedWarnings: sequencer.warnings.omitted,
             paths: request.source.roots.map(\.bytes), hostName: request.hostName, program: request.program)
-    }
-
-    /// One cache per set of protected paths: two schedules with different paths do not wear out each other's.
-    private var cacheName: [UInt8] {
-        var bytes: [UInt8] = []
-        for root in request.source.roots { bytes += root.bytes + [0] }
-        return WriterCache.name(vault: secrets.vault, source: bytes)
     }
 }

@@ -44,6 +44,11 @@ package struct CaptureSource: Sendable {
     }
 }
 
+extension CaptureSource {
+    /// What names the cache: two schedules with different paths do not wear out each other's.
+    package var cacheSource: [UInt8] { roots.reduce(into: []) { $0 += $1.bytes + [0] } }
+}
+
 /// A directory kept open while names in it are read; closed with the last reference.
 final class DirectoryHandle: Sendable {
     let descriptor: FileDescriptor

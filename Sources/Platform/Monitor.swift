@@ -1,45 +1,29 @@
-import Glibc
-
 /// A lock with a condition: state of type `State` is reached only while the lock is held, and a thread can wait until
 /// it changes.
 ///
 /// Blocking by design: for dedicated threads, never for the cooperative pool.
 package final class Monitor<State>: @unchecked Sendable {
-    // Sound: `state` is touched only between lock and unlock of `mutex`.
+    // Sound: `state` is touched only between lock and unlock of the gate.
     private var state: State
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
+    private let gate = Gate()
 
-    package init(_ state: sending State) {
-        self.state = state
-        mutex = .allocate(capacity: 1)
-        condition = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
-    }
+    package init(_ state: sending State) { self.state = state }
 
     /// Runs `body` with the lock held; wakes nobody.
     @discardableResult
     package func withLock<R>(_ body: (inout State) throws -> R) rethrows -> R {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        gate.lock()
+        defer { gate.unlock() }
         return try body(&state)
     }
 
     /// Runs `body` with the lock held, then wakes all who wait.
     @discardableResult
     package func update<R>(_ body: (inout State) throws -> R) rethrows -> R {
-        pthread_mutex_lock(mutex)
+        gate.lock()
         defer {
-            pthread_cond_broadcast(condition)
-            pthread_mutex_unlock(mutex)
+            gate.broadcast(0)
+            gate.unlock()
         }
         return try body(&state)
     }
@@ -47,11 +31,24 @@ package final class Monitor<State>: @unchecked Sendable {
     /// Waits until `body` returns a value; it is called with the lock held, at first at once, then after each update.
     /// - Returns: the value. Nobody is woken: use `update` after taking something that others wait for.
     package func wait<R>(_ body: (inout State) throws -> R?) rethrows -> R {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        gate.lock()
+        defer { gate.unlock() }
         while true {
             if let value = try body(&state) { return value }
-            pthread_cond_wait(condition, mutex)
+            gate.wait(0)
+        }
+    }
+
+    /// Waits until `body` answers true, at most so long; answers what it said last.
+    package func waitUntil(_ body: (inout State) throws -> Bool, nanoseconds: Int64) rethrows -> Bool {
+        let end = SystemClock.monotonic + nanoseconds
+        gate.lock()
+        defer { gate.unlock() }
+        while true {
+            if try body(&state) { return true }
+            let left = end - SystemClock.monotonic
+            if left <= 0 { return false }
+            _ = gate.wait(0, nanoseconds: left)
         }
     }
 }
