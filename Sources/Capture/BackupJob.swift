@@ -95,6 +95,8 @@ package final class BackupJob {
     package func run() throws -> BackupReport {
         let started = SystemClock.monotonic
         let captureTime = Timestamp(nanoseconds: SystemClock.wall)
+        let lock = try lockCache()
+        defer { lock.release() }
         let writer = try PointWriter(
             service: service, secrets: secrets, head: head, cacheDirectory: cacheDirectory,
             cacheName: WriterCache.name(vault: secrets.vault, source: request.source.cacheSource),
@@ -165,6 +167,29 @@ package final class BackupJob {
             // The first error is the cause; what other threads met after it is its echo.
             throw completion.withLock { $0.error } ?? error
         }
+    }
+
+    /// One backup of these paths at a time: two would read the same files twice and write over each other's cache.
+    /// The lock ends with the process, however that dies.
+    private func lockCache() throws -> CacheLock {
+        let name = WriterCache.name(vault: secrets.vault, source: request.source.cacheSource) + Array(".lock".utf8)
+        do {
+            let file = try FileDescriptor.open(
+                cacheDirectory + Array("/".utf8) + name, [.readWrite, .create], mode: 0o600)
+            if let lock = try FileLock.acquire(file) { return CacheLock(lock) }
+        } catch {
+            throw HoldfastError(
+                .io, "the lock in \(TreePath.display(cacheDirectory)) cannot be taken: \(error)", cause: error)
+        }
+        throw HoldfastError(
+            .busy, "another backup of these paths into this vault is running; nothing was changed",
+            context: ["hint": "Wait for it to end, or find it with `pgrep -af 'holdfast backup'`."], isTemporary: true)
+    }
+
+    private final class CacheLock {
+        private var lock: FileLock?
+        init(_ lock: consuming FileLock) { self.lock = consume lock }
+        func release() { lock = nil }
     }
 
     private func sequence(

@@ -196,6 +196,23 @@ import Vault
         #expect(fixture.vault.isWhole)
     }
 
+    @Test("two backups of the same paths at once: the second is refused and the first goes on")
+    func twoAtOnce() throws {
+        let fixture = try BackupFixture()
+        try fixture.write("file", SeededGenerator.some(1000))
+        let request = BackupRequest(
+            source: CaptureSource(roots: [TreePath(fixture.root)!]), hostName: "test", program: "test")
+        let name = String(
+            decoding: WriterCache.name(vault: fixture.keys.vault, source: request.source.cacheSource), as: UTF8.self)
+        let file = try FileDescriptor.open(
+            Array("\(fixture.caches)/\(name).lock".utf8), [.readWrite, .create], mode: 0o600)
+        let held = try FileLock.acquire(file)
+        #expect(held != nil)
+        #expect { try fixture.backup() } throws: { error in (error as? HoldfastError)?.code == .busy }
+        _ = held?.release()
+        try fixture.backup()
+    }
+
     @Test("a stop ends the backup promptly")
     func stop() throws {
         let fixture = try BackupFixture()
