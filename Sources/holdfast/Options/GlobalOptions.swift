@@ -31,12 +31,3 @@ struct VaultOptions: ParsableArguments {
             .usage, "Which vault? Name it with --vault LOCATION, or set HOLDFAST_VAULT once and for all.")
     }
 }
-
-/// Where the passphrase comes from, for commands that open what a vault holds.
-struct PassphraseOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "A file with the passphrase on its first line. (default: the environment's HOLDFAST_PASSPHRASE_FILE, else "
-                + "a question at the terminal)", valueName: "file"))
-    var passphraseFile: PathArgument?
-}
