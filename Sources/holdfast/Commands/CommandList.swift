@@ -2,5 +2,8 @@ import ArgumentParser
 
 /// The commands in the order in which the help shows them.
 enum CommandList {
-    static let groups: [CommandGroup] = []
+    static let groups: [CommandGroup] = [
+        CommandGroup(name: "Finding:", subcommands: [Points.self]),
+        CommandGroup(name: "The vault:", subcommands: [VaultGroup.self]),
+    ]
 }

@@ -44,9 +44,10 @@ struct VaultInit: Command {
         let made = try VaultKeys.makeVault(
             kind: ownerOnly ? .ownerOnly : .serverReadable, secrets: [(.passphrase(passphrase), label)],
             created: created)
-        try VaultDirectory.create(path: path, config: made.config, files: made.files)
+                try VaultDirectory.create(
+            path: path, config: made.config, files: made.files.map { (KeyFiles.prefix + $0.name, $0.bytes) })
 
-        let session = try VaultSession(console, path: path, takesOver: location.takeOver)
+        let session = try VaultSession(console, path: path, takesOver: location.takeOver, isNew: true)
         let joined = try Enrolment.join(session, keys: made.keys, global: global, name: nil)
         try show(made, path, joined, console)
         return .done
@@ -55,18 +56,11 @@ struct VaultInit: Command {
     /// Makes the directory, and refuses one that is in use for something else before anybody types a passphrase.
     private func prepare(_ path: [UInt8]) throws {
         do {
-            _ = try FileSystem.statusFollowing(path: path)
-        } catch where error == .noEntry {
-            do {
-                _ = try DirectoryPath.makeDirectories(path)
-            } catch {
-                throw HoldfastError(
-                    error.isDenied ? .denied : .io,
-                    "The directory \(TreePath.display(path)) cannot be made: \(error).", cause: error)
-            }
-            return
+            try System.makeDirectories(path)
         } catch {
-            throw HoldfastError(.io, "\(TreePath.display(path)) cannot be looked at: \(error).", cause: error)
+            throw HoldfastError(
+                error.isDenied ? .denied : .io,
+                "The directory \(TreePath.display(path)) cannot be made: \(error).", cause: error)
         }
         let store = try DirectoryStore(path: path)
         if try store.head(VaultConfig.fileName) != nil {

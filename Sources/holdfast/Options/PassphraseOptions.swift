@@ -30,12 +30,16 @@ struct PassphraseOptions: ParsableArguments {
     /// A passphrase for something new: from the file, or typed twice.
     static func new(file: [UInt8]?, prompt: String) throws -> Passphrase {
         if let file { return try passphrase(inFile: file) }
-        let first = try ask("\(prompt): ")
-        let second = try ask("The same once more: ")
+        var first = try ask(bytesFor: "\(prompt): ")
+        var second = try ask(bytesFor: "The same once more: ")
+        defer {
+            Terminal.erase(&first)
+            Terminal.erase(&second)
+        }
         guard first == second else {
             throw HoldfastError(.usage, "The two passphrases are not the same. Nothing was changed.")
         }
-        return first
+        return try Passphrase(first)
     }
 
     static func passphrase(inFile path: [UInt8]) throws -> Passphrase {

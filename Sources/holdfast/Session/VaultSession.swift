@@ -18,12 +18,14 @@ final class VaultSession {
         try self.init(console, path: try options.location(), takesOver: options.takeOver)
     }
 
-    init(_ console: Console, path: [UInt8], takesOver: Bool = false) throws {
+    /// - Parameter isNew: just made; what opening finds out is no news then.
+    init(_ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false) throws {
         self.console = console
         self.path = path
         var options = VaultDirectory.Options()
         options.takesOver = takesOver
         vault = try VaultDirectory.open(path: path, options: options)
+        if isNew { return }
         for note in vault.notes { console.note("holdfast: \(note)") }
     }
 
