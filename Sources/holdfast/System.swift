@@ -16,6 +16,13 @@ enum System {
         return bytes(value)
     }
 
+    /// The directory that relative paths begin in.
+    static func workingDirectory() throws(Errno) -> [UInt8] {
+        guard let path = getcwd(nil, 0) else { throw Errno(code: errno) }
+        defer { free(path) }
+        return bytes(path)
+    }
+
     /// Whether this process may do everything.
     static var isRoot: Bool { geteuid() == 0 }
 
