@@ -2,6 +2,7 @@ import ArgumentParser
 import Capture
 import Model
 import Platform
+import Synchronization
 import Vault
 
 /// `holdfast backup`
@@ -53,10 +54,11 @@ struct Backup: Command {
         sealing.workers = max(1, Machine.processorCount)
         var request = BackupRequest(
             source: source, kind: kind.pointKind, labels: label, sealing: sealing,
-            readers: max(1, Machine.processorCount), hostName: Machine.hostName, program: "holdfast \(Holdfast.version)")
+            readers: max(1, Machine.processorCount), hostName: Machine.hostName, program: "holdfast \(Holdfast.version)"
+        )
         let vault = session.vault.vault
         let rehearsal = dryRun ? RehearsalVault(session.vault) : nil
-        if dryRun { (request.partialBytes, request.partialSeconds) = (.max, .max) }
+        if dryRun { (request.partialBytes, request.partialSeconds) = (.max, 1 << 30) }
         let job = BackupJob(
             service: rehearsal ?? session.vault, secrets: secrets, head: try state.head(in: vault),
             cacheDirectory: try state.cacheDirectory(of: vault), request: request)
@@ -135,8 +137,9 @@ struct Backup: Command {
             console.note("  \(TreePath(unchecked: warning.path).displayText): \(TreePath.display(warning.text.utf8))")
         }
         if warnings > UInt64(shown.count) {
-            console.note("  ... and \(Units.count(warnings - UInt64(shown.count))) more: "
-                + "`holdfast points --warnings \(report.point.hex.prefix(8))`")
+            console.note(
+                "  ... and \(Units.count(warnings - UInt64(shown.count))) more: "
+                    + "`holdfast points --warnings \(report.point.hex.prefix(8))`")
         }
     }
 }

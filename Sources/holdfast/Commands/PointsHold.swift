@@ -47,7 +47,8 @@ struct PointsHold: Command {
         if points.isEmpty {
             contents.append(
                 HoldRecord.Content(
-                    hold: .random(), placed: now, isPlaced: true, machines: [try session.machine(machine.machine, global)],
+                    hold: .random(), placed: now, isPlaced: true,
+                    machines: [try session.machine(machine.machine, global)],
                     paths: [], from: try time(from, session)?.start ?? Timestamp(nanoseconds: .min),
                     until: try time(until, session)?.end ?? Timestamp(nanoseconds: .max), reference: reference))
         } else {

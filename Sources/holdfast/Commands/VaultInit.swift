@@ -44,7 +44,7 @@ struct VaultInit: Command {
         let made = try VaultKeys.makeVault(
             kind: ownerOnly ? .ownerOnly : .serverReadable, secrets: [(.passphrase(passphrase), label)],
             created: created)
-                try VaultDirectory.create(
+        try VaultDirectory.create(
             path: path, config: made.config, files: made.files.map { (KeyFiles.prefix + $0.name, $0.bytes) })
 
         let session = try VaultSession(console, path: path, takesOver: location.takeOver, isNew: true)

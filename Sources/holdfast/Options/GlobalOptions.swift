@@ -33,7 +33,8 @@ struct VaultOptions: ParsableArguments {
     func location() throws -> [UInt8] {
         if let vault { return vault.bytes }
         if let location = System.environment("HOLDFAST_VAULT") { return location }
-        throw HoldfastError(.usage, "Which vault? Name it with --vault LOCATION, or set HOLDFAST_VAULT once and for all.")
+        throw HoldfastError(
+            .usage, "Which vault? Name it with --vault LOCATION, or set HOLDFAST_VAULT once and for all.")
     }
 }
 
@@ -41,7 +42,8 @@ struct VaultOptions: ParsableArguments {
 struct MachineOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Points of this machine, by its name or the beginning of its id. (default: this machine)", valueName: "machine"))
+            "Points of this machine, by its name or the beginning of its id. (default: this machine)",
+            valueName: "machine"))
     var machine: String?
 }
 

@@ -32,7 +32,8 @@ struct SelectionOptions: ParsableArguments {
         }
         for pattern in patterns {
             if let problem = pattern.problem {
-                throw HoldfastError(.usage, "The pattern \"\(TreePath.display(pattern.text))\" makes no sense: \(problem).")
+                throw HoldfastError(
+                    .usage, "The pattern \"\(TreePath.display(pattern.text))\" makes no sense: \(problem).")
             }
         }
         var nodes: Set<CaptureSource.FileNode> = []
@@ -61,7 +62,7 @@ struct SelectionOptions: ParsableArguments {
         }
         do {
             _ = try FileSystem.status([UInt8(ascii: "/")] + root.bytes)
-        } catch where error.isGone {
+        } catch  where error.isGone {
             throw HoldfastError(
                 .notFound, "There is no \(root.displayText).",
                 context: ["hint": "Is something not mounted? Nothing was protected."], cause: error)

@@ -33,7 +33,8 @@ enum Enrolment {
         else {
             throw HoldfastError(
                 .keyNeeded, "This machine has not joined the vault \(session.name) yet.",
-                context: ["hint": "Run `holdfast vault join --vault \(session.name)` once; it asks for the passphrase."])
+                context: ["hint": "Run `holdfast vault join --vault \(session.name)` once; it asks for the passphrase."]
+            )
         }
         try secrets.check(session.vault.config)
         return (state, secrets)

@@ -56,7 +56,8 @@ final class VaultSession {
     }
 
     /// `config.json` and the files below `keys/`.
-    static func keyMaterial(_ store: any BlobStore) throws -> (config: [UInt8], files: [(name: String, bytes: [UInt8])]) {
+    static func keyMaterial(_ store: any BlobStore) throws -> (config: [UInt8], files: [(name: String, bytes: [UInt8])])
+    {
         let config = try store.get(VaultConfig.fileName, atMost: 1 << 20)
         var names: [String] = []
         try store.list(KeyFiles.prefix) { object in
