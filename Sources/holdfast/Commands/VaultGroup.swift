@@ -10,7 +10,8 @@ struct VaultGroup: ParsableCommand {
             can be moved and copied like any directory while nobody writes to it.
             """,
         subcommands: [
-            VaultInit.self, VaultJoin.self,
+            VaultInit.self, VaultJoin.self, VaultReclaim.self, VaultVerify.self, VaultStats.self, VaultRebuild.self,
+            VaultKeysGroup.self,
         ]
     )
 }
