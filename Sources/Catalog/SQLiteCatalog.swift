@@ -72,9 +72,15 @@ package final class SQLiteCatalog: VaultCatalog {
         }
     }
 
-    /// Closes all connections; the log is merged into the file by the last one that leaves.
+    /// Merges the log into the file and closes all connections. A connection that only reads cannot merge it, and one of
+    /// those may be the last that leaves.
     package func close() throws {
-        do { try pool.close() } catch { throw SQLiteFailure.translate(error) }
+        do {
+            try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
+            try pool.close()
+        } catch {
+            throw SQLiteFailure.translate(error)
+        }
     }
 
     // MARK: Transactions

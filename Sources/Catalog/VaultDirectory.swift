@@ -151,6 +151,8 @@ package enum VaultDirectory {
             do throws(Errno) {
                 let folder = try FileDescriptor.open(path, [.readOnly, .directory, .followLink])
                 try FileSystem.rename(at: folder.raw, fresh, to: folder.raw, VaultDirectory.catalogName)
+                // The log was merged; what may be left of it is empty.
+                for file in [fresh + "-wal", fresh + "-shm"] { try? FileSystem.remove(at: folder.raw, file) }
                 try folder.sync()
             } catch {
                 throw HoldfastError(.io, "the rebuilt catalog cannot be put in place: \(error)", cause: error)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Model
+import Vault
 
 /// What every command understands.
 struct GlobalOptions: ParsableArguments {
@@ -11,17 +12,22 @@ struct GlobalOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where this machine keeps what it knows of its vaults. (default: /var/lib/holdfast for root, else "
-                + "~/.local/state/holdfast)", valueName: "dir"))
+            "Where this machine keeps what it knows of its vaults. (default: HOLDFAST_STATE, else /var/lib/holdfast for "
+                + "root, else ~/.local/state/holdfast)", valueName: "dir"))
     var state: PathArgument?
+
+    /// The directory of the machine's state, whether or not it exists.
+    func stateDirectory() throws -> [UInt8] { try StateDirectory.locate(explicit: state?.bytes) }
 }
 
 /// Which vault, for commands that need one.
 struct VaultOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("The vault: a directory. (default: the environment's HOLDFAST_VAULT)", valueName: "location")
-    )
+        help: ArgumentHelp("The vault: a directory. (default: HOLDFAST_VAULT)", valueName: "location"))
     var vault: PathArgument?
+
+    @Flag(help: "Take the vault over from another host that owns it. Make sure that host does not use it any more.")
+    var takeOver = false
 
     /// The vault's directory. Throws `usage` when none was named.
     func location() throws -> [UInt8] {
@@ -32,11 +38,20 @@ struct VaultOptions: ParsableArguments {
     }
 }
 
-/// Where the passphrase comes from, for commands that open what a vault holds.
-struct PassphraseOptions: ParsableArguments {
+/// Whose points, for commands that read.
+struct MachineOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A file with the passphrase on its first line. (default: the environment's HOLDFAST_PASSPHRASE_FILE, else "
-                + "a question at the terminal)", valueName: "file"))
-    var passphraseFile: PathArgument?
+            "Points of this machine, by its name or the beginning of its id. (default: this machine)",
+            valueName: "machine"))
+    var machine: String?
+}
+
+/// What a POINT can be, for the help of every command that takes one.
+enum PointHelp {
+    static let text = """
+        POINT is `latest`, the beginning of an id as `holdfast points` shows it, or @TIME: @"2026-11-20 10:15", \
+        @"10 minutes ago", @yesterday, @monday. A time means the newest point that is not later; the day or minute named is \
+        counted to its end.
+        """
 }

@@ -1,0 +1,173 @@
+import ArgumentParser
+import Capture
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// `holdfast backup`
+struct Backup: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "backup",
+        abstract: "Protect files and directories: make a point.",
+        discussion: """
+            Reads what changed since the last point and stores what the vault does not have. Asks for no passphrase once this \
+            machine has joined the vault. Files that cannot be read, that change or vanish meanwhile are named as warnings in \
+            the point; they never fail the backup (status 3 then).
+
+            Patterns of --exclude are those of .gitignore: `*.iso` a name anywhere, `/var/cache` a path, `build/` directories \
+            only, `!keep.iso` an exception. The vault itself is left out on its own.
+
+            Examples:
+              holdfast backup /etc /home
+              holdfast backup / --one-file-system --exclude /var/cache --exclude '*.iso'
+              holdfast backup /srv --label "before the update" --compression better
+            """
+    )
+
+    @Argument(help: ArgumentHelp("What to protect.", valueName: "path"))
+    var paths: [PathArgument]
+    @OptionGroup var selection: SelectionOptions
+    @Option(help: ArgumentHelp("A word for this point; may be given several times.", valueName: "text"))
+    var label: [String] = []
+    @Option(help: "What made this point: manual, scheduled or checkpoint.")
+    var kind = BackupKind.manual
+    @Option(help: "How hard to compress: fast, better (a third of the speed) or none.")
+    var compression = Compression.fast
+    @Flag(help: "Open everything again after sealing, before it is sent: guards against bad memory.")
+    var verifyWrites = false
+    @Flag(help: "Do everything but store: say what would be new and what it would take.")
+    var dryRun = false
+    @OptionGroup var location: VaultOptions
+    @OptionGroup var global: GlobalOptions
+
+    func validate() throws {
+        if label.count > 64 { throw ValidationError("A point has at most 64 labels.") }
+    }
+
+    func execute(_ console: Console) throws -> ExitStatus {
+        let session = try VaultSession(console, location)
+        let (state, secrets) = try Enrolment.secrets(session, global)
+        let source = try selection.source(
+            paths, own: [session.path, try global.stateDirectory()], console: console)
+        var sealing = SealingPipeline.Options(compression: compression, verifyWrites: verifyWrites)
+        sealing.workers = max(1, Machine.processorCount)
+        var request = BackupRequest(
+            source: source, kind: kind.pointKind, labels: label, sealing: sealing,
+            readers: max(1, Machine.processorCount), hostName: Machine.hostName, program: "holdfast \(Holdfast.version)"
+        )
+        let vault = session.vault.vault
+        let rehearsal = dryRun ? RehearsalVault(session.vault) : nil
+        if dryRun { (request.partialBytes, request.partialSeconds) = (.max, 1 << 30) }
+        let job = BackupJob(
+            service: rehearsal ?? session.vault, secrets: secrets, head: try state.head(in: vault),
+            cacheDirectory: try state.cacheDirectory(of: vault), request: request)
+        let progress = job.progress
+        let report: BackupReport
+        do {
+            report = try Watch.run(
+                console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
+                { try job.run() })
+        } catch is RehearsalVault.Ended {
+            try showRehearsal(job, rehearsal, console)
+            return .done
+        }
+        try state.save(report.head, in: vault)
+        try show(report, console)
+        return report.warnings.isEmpty && report.omittedWarnings == 0 ? .done : .warnings
+    }
+
+    private func showRehearsal(_ job: BackupJob, _ rehearsal: RehearsalVault?, _ console: Console) throws {
+        let files = job.progress.filesSeen.load(ordering: .relaxed)
+        let bytes = job.progress.bytesSeen.load(ordering: .relaxed)
+        let read = job.progress.bytesRead.load(ordering: .relaxed)
+        let new = job.counters.newBytes.load(ordering: .relaxed)
+        let warnings = job.progress.warnings.load(ordering: .relaxed)
+        let stored = rehearsal?.bytes ?? 0
+        try console.emit(
+            "dry_run",
+            [
+                "files": .count(files), "bytes": .count(bytes), "bytes_read": .count(read), "new_bytes": .count(new),
+                "stored_bytes": .count(stored), "warnings": .count(warnings),
+            ])
+        try console.line("The point would hold \(Units.count(files, "file")), \(Units.size(bytes)).")
+        try console.line(
+            "\(Units.size(read)) were read, of which \(Units.size(new)) are new; they would take "
+                + "\(Units.size(stored)) in the vault.")
+        if warnings > 0 { try console.line("There would be \(Units.count(warnings, "warning")).") }
+        try console.line("Nothing was stored.")
+    }
+
+    private func show(_ report: BackupReport, _ console: Console) throws {
+        let statistics = report.statistics
+        let warnings = UInt64(report.warnings.count) + report.omittedWarnings
+        for warning in report.warnings {
+            let path = TreePath(unchecked: warning.path)
+            var fields: [String: JSON] = ["reason": .string(warning.reason.title), "text": .string(warning.text)]
+            fields.setPath("path", path)
+            try console.emit("point_warning", fields)
+        }
+        try console.emit(
+            "backup",
+            [
+                "point": .id(report.point), "number": .count(report.number), "time": .time(report.time),
+                "entries": .count(statistics.entries), "files": .count(statistics.files),
+                "directories": .count(statistics.directories), "bytes": .count(statistics.bytes),
+                "bytes_read": .count(statistics.bytesRead), "new_bytes": .count(statistics.newBytes),
+                "stored_bytes": .count(statistics.storedBytes), "milliseconds": .count(statistics.milliseconds),
+                "warnings": .count(warnings), "new_incarnation": .bool(report.isNewIncarnation),
+                "used_cache": .bool(report.usedCache), "peak_memory": .count(ProcessLimits.peakMemory),
+            ])
+        if console.isJSON { return }
+        let nanoseconds = statistics.milliseconds * 1_000_000
+        try console.line(
+            "Point \(console.styled(String(report.point.hex.prefix(8)), .bold)) holds "
+                + "\(Units.count(statistics.files, "file")) and \(Units.count(statistics.directories, "directory", "directories")), "
+                + "\(Units.size(statistics.bytes)).")
+        try console.line(
+            "Read \(Units.size(statistics.bytesRead)), of which \(Units.size(statistics.newBytes)) were new; stored "
+                + "\(Units.size(statistics.storedBytes)) in \(Units.span(nanoseconds: nanoseconds)).")
+        if report.isNewIncarnation, report.number == 1, !report.usedCache {
+            console.note("This is the first point of this machine's history in the vault.")
+        }
+        guard warnings > 0 else { return }
+        let shown = report.warnings.prefix(10)
+        console.note(console.coloured("\(Units.count(warnings, "warning")):", .yellow))
+        for warning in shown {
+            console.note("  \(TreePath(unchecked: warning.path).displayText): \(TreePath.display(warning.text.utf8))")
+        }
+        if warnings > UInt64(shown.count) {
+            console.note(
+                "  ... and \(Units.count(warnings - UInt64(shown.count))) more: "
+                    + "`holdfast points --warnings \(report.point.hex.prefix(8))`")
+        }
+    }
+}
+
+/// The kinds of points that a command line makes.
+enum BackupKind: String, ExpressibleByArgument, CaseIterable {
+    case manual, scheduled, checkpoint
+
+    var pointKind: PointKind {
+        switch self {
+        case .manual: .manual
+        case .scheduled: .scheduled
+        case .checkpoint: .checkpoint
+        }
+    }
+}
+
+extension Compression: ArgumentParser.ExpressibleByArgument {}
+
+extension CaptureProgress {
+    /// As the display wants it.
+    var view: Progress {
+        var view = Progress(phase: "protecting")
+        view.files = filesSeen.load(ordering: .relaxed)
+        view.bytes = bytesDone.load(ordering: .relaxed)
+        if walkIsComplete.load(ordering: .relaxed) {
+            view.totalBytes = bytesSeen.load(ordering: .relaxed)
+        }
+        return view
+    }
+}

@@ -1,0 +1,150 @@
+import ArgumentParser
+import Capture
+import Model
+import Vault
+
+/// `holdfast find`
+struct Find: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "find",
+        abstract: "Find files by name, in one point or in all.",
+        discussion: """
+            Patterns are those of .gitignore: `*.odt` a name anywhere, `/etc/*.conf` a path, `**` any number of directories, \
+            `photos/` directories only. With --all-points every version is listed once, with the time it was first and last \
+            seen; only the differences between points are read.
+
+            Examples:
+              holdfast find '*.odt'
+              holdfast find '/home/ann/**/thesis*' --all-points
+              holdfast find fstab --point @yesterday
+            """
+    )
+
+    @Argument(help: ArgumentHelp("What to look for.", valueName: "pattern"))
+    var pattern: PathArgument
+    @Option(help: ArgumentHelp("Look in this point.", valueName: "point"))
+    var point = "latest"
+    @Flag(help: "Look in every point of the machine.")
+    var allPoints = false
+    @Flag(name: .shortAndLong, help: "Show kind, mode, owner, size and time.")
+    var long = false
+    @OptionGroup var machine: MachineOptions
+    @OptionGroup var location: VaultOptions
+    @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var global: GlobalOptions
+
+    func execute(_ console: Console) throws -> ExitStatus {
+        let parsed = ExclusionPattern(pattern.bytes)
+        if let problem = parsed.problem {
+            throw HoldfastError(.usage, "The pattern \"\(pattern)\" makes no sense: \(problem).")
+        }
+        let matcher = PathMatcher(rules: ExclusionRules([parsed]))
+        let session = try VaultSession(console, location)
+        if allPoints { return try findVersions(matcher, session, console) }
+
+        let chosen = try session.point(point, machine: machine.machine, global)
+        let reader = try session.open(chosen, try session.keys(passphrase))
+        defer { reader.close() }
+        let view = EntryView(console: console, isLong: long)
+        var found = 0
+        try reader.tree.scan { item in
+            try Stop.check()
+            let path = try item.path()
+            guard matcher.matches(path, try item.head().kind) else { return true }
+            found += 1
+            try view.show(path, try item.entry(), as: path.displayText)
+            return true
+        }
+        if found == 0 {
+            console.note("Nothing in point \(chosen.shortID) matches. --all-points looks in the older ones, too.")
+        }
+        return .done
+    }
+
+    // MARK: All points
+
+    /// A version of a path that is in the point looked at last.
+    private struct Version {
+        var entry: Entry
+        var since: PointSummary
+    }
+
+    private func findVersions(_ matcher: PathMatcher, _ session: VaultSession, _ console: Console) throws -> ExitStatus
+    {
+        let points = try session.vault.points(PointQuery(machine: try session.machine(machine.machine, global)))
+            .filter { !$0.isPartial }
+        let keys = try session.keys(passphrase)
+        var current: [TreePath: Version] = [:]
+        var previous: (reader: PointReader, point: PointSummary)?
+        for point in points {
+            try Stop.check()
+            let reader: PointReader
+            do {
+                reader = try session.open(point, keys)
+            } catch {
+                console.warn("Point \(point.shortID) cannot be opened: \(HoldfastError(wrapping: error).message)")
+                continue
+            }
+            if let last = previous {
+                try TreeDiff.diff(last.reader.tree, reader.tree) { change in
+                    let path = try change.path()
+                    if let version = current.removeValue(forKey: path) {
+                        try show(path, version, until: last.point, console)
+                    }
+                    if let item = change.after, matcher.matches(path, try item.head().kind) {
+                        current[path] = Version(entry: try item.entry(), since: point)
+                    }
+                    return true
+                }
+                last.reader.close()
+            } else {
+                try reader.tree.scan { item in
+                    try Stop.check()
+                    let path = try item.path()
+                    if matcher.matches(path, try item.head().kind) {
+                        current[path] = Version(entry: try item.entry(), since: point)
+                    }
+                    return true
+                }
+            }
+            previous = (reader, point)
+        }
+        guard let last = previous else {
+            throw HoldfastError(.notFound, "There is no point yet.")
+        }
+        defer { last.reader.close() }
+        for (path, version) in current.sorted(by: { $0.key.key.lexicographicallyPrecedes($1.key.key) }) {
+            try show(path, version, until: last.point, console)
+        }
+        return .done
+    }
+
+    private func show(
+        _ path: TreePath, _ version: Version, until last: PointSummary, _ console: Console
+    ) throws {
+        if console.isJSON {
+            var fields = EntryView.fields(path, version.entry)
+            fields["first_point"] = .id(version.since.id)
+            fields["first_time"] = .time(version.since.effective)
+            fields["last_point"] = .id(last.id)
+            fields["last_time"] = .time(last.effective)
+            try console.emit("version", fields)
+            return
+        }
+        let since = TimeText.localMinute(version.since.effective, in: console.zone)
+        let until = TimeText.localMinute(last.effective, in: console.zone)
+        try console.line("\(version.since.shortID) \(since) .. \(last.shortID) \(until)")
+        try EntryView(console: console, isLong: true).show(path, version.entry, as: "  " + path.displayText)
+    }
+}
+
+/// Whether a path is one that a pattern names.
+private struct PathMatcher {
+    let rules: ExclusionRules
+
+    func matches(_ path: TreePath, _ kind: EntryKind) -> Bool {
+        if path.isRoot { return false }
+        let offset = path.bytes.count - path.name.count
+        return path.bytes.withUnsafeBytes { rules.excludes($0, nameOffset: offset, isDirectory: kind == .directory) }
+    }
+}

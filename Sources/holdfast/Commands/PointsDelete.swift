@@ -1,0 +1,55 @@
+import ArgumentParser
+import Model
+import Vault
+
+/// `holdfast points delete`
+struct PointsDelete: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "delete",
+        abstract: "Delete points.",
+        discussion: """
+            All that are named go, or none. The newest complete point of a machine and points under a hold are kept; --retired \
+            lets the last one of a machine go that will not come back. The space is freed by `holdfast vault reclaim`.
+
+            \(PointHelp.text)
+
+            Examples:
+              holdfast points delete 3fa9 77b0
+              holdfast points delete 3fa9 --dry-run
+            """
+    )
+
+    @Argument(help: ArgumentHelp("The points to delete.", valueName: "point"))
+    var points: [String]
+    @OptionGroup var location: VaultOptions
+    @OptionGroup var machine: MachineOptions
+    @Flag(help: "The machine will not come back: its newest complete point may go too.")
+    var retired = false
+    @Flag(help: "Only say what would be deleted.")
+    var dryRun = false
+    @OptionGroup var global: GlobalOptions
+
+    func execute(_ console: Console) throws -> ExitStatus {
+        let session = try VaultSession(console, location)
+        var chosen: [PointSummary] = []
+        for text in points {
+            let point = try session.point(text, machine: machine.machine, global)
+            if !chosen.contains(where: { $0.id == point.id }) { chosen.append(point) }
+        }
+        let options = LocalVault.DeletionOptions(includesNewest: retired)
+        let all = try session.vault.points(PointQuery())
+        for point in chosen {
+            if let objection = session.vault.objection(to: point.id, among: all, options: options) { throw objection }
+        }
+        if !dryRun { try session.vault.deletePoints(chosen.map(\.id), options: options) }
+        for point in chosen {
+            var fields = point.fields(session)
+            fields["dry_run"] = .bool(dryRun)
+            try console.emit("deleted", fields)
+            let time = TimeText.local(point.effective, in: console.zone)
+            try console.line("\(dryRun ? "would delete" : "deleted") \(point.shortID)  \(time)  \(point.kind.title)")
+        }
+        if !dryRun { console.note("`holdfast vault reclaim` frees the space.") }
+        return .done
+    }
+}

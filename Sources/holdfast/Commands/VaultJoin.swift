@@ -1,0 +1,62 @@
+import ArgumentParser
+import Model
+import Vault
+
+/// `holdfast vault join`
+struct VaultJoin: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "join",
+        abstract: "Let this machine write to a vault.",
+        discussion: """
+            Asks for the vault's passphrase once and keeps what this machine needs to write: from then on `holdfast backup` asks \
+            for nothing. What is kept opens nothing that the vault holds: whoever steals it can add points, and read none.
+
+            Joining again is harmless. With --again new signing keys are made, for a machine whose state was stolen.
+
+            Example:
+              holdfast vault join --vault /mnt/disk/vault --name mail-server
+            """
+    )
+
+    @OptionGroup var location: VaultOptions
+    @OptionGroup var passphrase: PassphraseOptions
+    @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
+    var name: String?
+    @Flag(help: "Join anew although this machine has joined already.")
+    var again = false
+    @OptionGroup var global: GlobalOptions
+
+    func execute(_ console: Console) throws -> ExitStatus {
+        let session = try VaultSession(console, location)
+        if !again, name == nil, let known = try joined(session) {
+            try emit(console, session, known, isNew: false)
+            try console.line("This machine, \(known.name), has joined \(session.name) already.")
+            return .done
+        }
+        let keys = try session.keys(passphrase)
+        let identity = try Enrolment.join(session, keys: keys, global: global, name: name)
+        try emit(console, session, identity, isNew: true)
+        try console.line("This machine, \(identity.name), may write to \(session.name).")
+        return .done
+    }
+
+    private func joined(_ session: VaultSession) throws -> MachineIdentity? {
+        guard let state = try StateDirectory.existing(path: try global.stateDirectory()),
+            let identity = try state.machine(), let secrets = try state.writerSecrets(of: session.vault.vault),
+            let record = session.machines[identity.id], record.key == secrets.signing.verifyingKey
+        else { return nil }
+        try secrets.check(session.vault.config)
+        return identity
+    }
+
+    private func emit(
+        _ console: Console, _ session: VaultSession, _ identity: MachineIdentity, isNew: Bool
+    ) throws {
+        try console.emit(
+            "joined",
+            [
+                "vault": .id(session.vault.vault), "machine": .id(identity.id), "machine_name": .string(identity.name),
+                "new": .bool(isNew),
+            ])
+    }
+}

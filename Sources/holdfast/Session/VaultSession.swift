@@ -1,0 +1,188 @@
+import Catalog
+import Model
+import Platform
+import Vault
+
+/// The vault that a command works with, opened once, and what was unlocked of it.
+final class VaultSession {
+    let console: Console
+    /// The directory as it was named.
+    let path: [UInt8]
+    let vault: LocalVault
+    private var unlocked: VaultKeys?
+
+    /// Opens the vault that the options or the environment name.
+    ///
+    /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
+    convenience init(_ console: Console, _ options: VaultOptions) throws {
+        try self.init(console, path: try options.location(), takesOver: options.takeOver)
+    }
+
+    /// - Parameter isNew: just made; what opening finds out is no news then.
+    init(_ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false) throws {
+        self.console = console
+        self.path = path
+        var options = VaultDirectory.Options()
+        options.takesOver = takesOver
+        vault = try VaultDirectory.open(path: path, options: options)
+        if isNew { return }
+        for note in vault.notes { console.note("holdfast: \(note)") }
+    }
+
+    /// For messages.
+    var name: String { TreePath.display(path) }
+
+    var now: Timestamp { Timestamp(nanoseconds: SystemClock.wall) }
+
+    // MARK: Keys
+
+    /// The vault's keys. Asks for the passphrase at most once.
+    func keys(_ options: PassphraseOptions) throws -> VaultKeys {
+        if let unlocked { return unlocked }
+        let material = try VaultSession.keyMaterial(vault.store)
+        let secret = try options.secret(console, vault: name)
+        let keys = try VaultKeys.unlock(config: material.config, files: material.files, secret: secret)
+        for file in keys.unreadable {
+            console.warn("keys/\(TreePath.display(file.name.utf8)) cannot be used: \(file.error.message)")
+        }
+        unlocked = keys
+        return keys
+    }
+
+    /// The keys, when they can be had without asking anybody.
+    func keysIfAtHand(_ options: PassphraseOptions) throws -> VaultKeys? {
+        if unlocked == nil, options.file == nil, options.keySheet == nil { return nil }
+        return try keys(options)
+    }
+
+    /// `config.json` and the files below `keys/`.
+    static func keyMaterial(_ store: any BlobStore) throws -> (config: [UInt8], files: [(name: String, bytes: [UInt8])])
+    {
+        let config = try store.get(VaultConfig.fileName, atMost: 1 << 20)
+        var names: [String] = []
+        try store.list(KeyFiles.prefix) { object in
+            names.append(object.key)
+            return names.count < 2_048
+        }
+        let files = try names.sorted().map { key in
+            (String(key.dropFirst(KeyFiles.prefix.count)), try store.get(key, atMost: KeyFiles.maximumLength))
+        }
+        return (config, files)
+    }
+
+    // MARK: Machines
+
+    /// What is known of the machines that joined, by id.
+    private(set) lazy var machines: [MachineID: MachineRecord] = (try? vault.machineRecords()) ?? [:]
+
+    /// A machine's name, or the beginning of its id when it has none.
+    func machineName(_ id: MachineID) -> String {
+        if let name = machines[id]?.name, !name.isEmpty { return TreePath.display(name.utf8) }
+        return String(id.hex.prefix(8))
+    }
+
+    /// The machine that somebody named, by its name or the beginning of its id.
+    func machine(named text: String) throws -> MachineID {
+        let known = Set(machines.keys).union(try vault.points(PointQuery()).map(\.machine))
+        let byName = known.filter { machines[$0]?.name == text }
+        let lowered = text.lowercased()
+        let found = byName.isEmpty ? known.filter { $0.hex.hasPrefix(lowered) && !lowered.isEmpty } : byName
+        if found.count == 1, let id = found.first { return id }
+        let list = known.sorted().map { "\(machineName($0)) (\($0.hex.prefix(8)))" }.joined(separator: ", ")
+        let shown = TreePath.display(text.utf8)
+        throw HoldfastError(
+            found.isEmpty ? .notFound : .usage,
+            found.isEmpty
+                ? "The vault knows no machine \"\(shown)\". It knows: \(list.isEmpty ? "none" : list)."
+                : "Several machines are called \"\(shown)\". Use the beginning of an id: \(list).")
+    }
+
+    /// The machine whose points are meant: the one named, else this one, else the only one.
+    func machine(_ named: String?, _ global: GlobalOptions) throws -> MachineID {
+        if let named { return try machine(named: named) }
+        if let own = try StateDirectory.existing(path: try global.stateDirectory())?.machine()?.id,
+            try machines[own] != nil || !vault.points(PointQuery(machine: own, newest: 1)).isEmpty
+        {
+            return own
+        }
+        let known = Set(try vault.points(PointQuery()).map(\.machine)).union(machines.keys)
+        if known.count == 1, let only = known.first { return only }
+        if known.isEmpty { throw HoldfastError(.notFound, "No machine has joined this vault yet.") }
+        let list = known.sorted().map { machineName($0) }.joined(separator: ", ")
+        throw HoldfastError(
+            .usage, "This machine has no points in the vault. Whose are meant? Name one with --machine: \(list).")
+    }
+
+    // MARK: Points
+
+    /// The point that `text` selects. An id may be any machine's; `latest` and times are those of one machine.
+    func point(_ text: String, machine named: String?, _ global: GlobalOptions) throws -> PointSummary {
+        let selector = try PointSelector.parse(text, now: now, zone: console.zone)
+        let points: [PointSummary]
+        if case .prefix = selector {
+            points = try vault.points(PointQuery(machine: try named.map { try machine(named: $0) }))
+        } else {
+            points = try vault.points(PointQuery(machine: try machine(named, global)))
+        }
+        let chosen = try selector.select(from: points.map(\.candidate))
+        guard let point = points.first(where: { $0.id == chosen.id }) else {
+            throw HoldfastError(.internalError, "A point was chosen that is not in the list.")
+        }
+        return point
+    }
+
+    /// Opens a point for reading. Says when it is not what one would expect.
+    func open(_ point: PointSummary, _ keys: VaultKeys) throws -> PointReader {
+        if point.condition != .whole {
+            console.warn("Point \(point.shortID) is damaged: some of its files cannot be read.")
+        }
+        return try PointReader(service: vault, keys: keys, point: point.id)
+    }
+}
+
+extension PointSummary {
+    /// Enough digits to find it again in every vault but the largest.
+    var shortID: String { String(id.hex.prefix(8)) }
+
+    var candidate: PointSelector.Candidate {
+        PointSelector.Candidate(id: id, time: effective, isPartial: isPartial)
+    }
+
+    var retentionPoint: RetentionPoint {
+        RetentionPoint(
+            id: id, time: effective, number: number, isPinned: isPinned, isPartial: isPartial,
+            isDamaged: condition != .whole, isHeld: isHeld)
+    }
+
+    /// The clear part as fields of an object.
+    func fields(_ session: VaultSession) -> [String: JSON] {
+        [
+            "id": .id(id), "machine": .id(machine), "machine_name": .string(session.machineName(machine)),
+            "incarnation": .id(incarnation), "number": .count(number), "time": .time(time),
+            "effective_time": .time(effective), "arrival": .time(arrival), "kind": .string(kind.title),
+            "partial": .bool(isPartial), "pinned": .bool(isPinned), "held": .bool(isHeld),
+            "condition": .string(condition.title),
+        ]
+    }
+}
+
+extension PointKind {
+    var title: String {
+        switch self {
+        case .continuous: "continuous"
+        case .scheduled: "scheduled"
+        case .manual: "manual"
+        case .checkpoint: "checkpoint"
+        }
+    }
+}
+
+extension PointSummary.Condition {
+    var title: String {
+        switch self {
+        case .whole: "whole"
+        case .damaged: "damaged"
+        case .outOfChain: "out-of-chain"
+        }
+    }
+}
