@@ -39,14 +39,14 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["Platform", "Model", "Vault", "Catalog"],
+            dependencies: ["Platform", "Model", "Vault", "Catalog", grdb],
             path: "Tests/TestSupport"
         ),
         .testTarget(name: "ArchitectureTests"),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
         .testTarget(name: "ModelTests", dependencies: ["Model", "TestSupport"], exclude: ["Golden"]),
         .testTarget(name: "VaultTests", dependencies: ["Vault", "TestSupport"], resources: [.copy("Golden")]),
-        .testTarget(name: "CatalogTests", dependencies: ["Catalog", "TestSupport"]),
+        .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Capture", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),

@@ -111,6 +111,7 @@ extension SQLiteCatalog {
         case missing([BlobID])
     }
 
+    @discardableResult
     package func register(_ pack: PackEntry, blobs: [PackedBlob], lease leaseID: LeaseID?) throws -> Bool {
         let outcome: Registration = try write { session in
             var pack = pack
@@ -251,6 +252,7 @@ extension SQLiteCatalog {
         return result
     }
 
+    @discardableResult
     package func setCondition(_ condition: BlobCondition, of copies: [CopyReference]) throws -> Int {
         if copies.isEmpty { return 0 }
         return try write { session in

@@ -113,6 +113,14 @@ package struct TestBlob: Sendable {
     package let key: ContentKey
     package let id: BlobID
     package let references: [BlobID]
+
+    package init(type: BlobType, plain: [UInt8], key: ContentKey, id: BlobID, references: [BlobID]) {
+        self.type = type
+        self.plain = plain
+        self.key = key
+        self.id = id
+        self.references = references
+    }
 }
 
 /// Makes blobs and packs as a writer does, with nodes that name whatever a test wants.
