@@ -32,7 +32,9 @@ package final class CatalogFixture: Sendable {
         try DirectoryStore(path: path).get("catalog.sqlite", atMost: 1 << 30)
     }
 
+    /// Puts back the file of the catalog, without the log of a later one.
     package func write(_ bytes: [UInt8]) throws {
+        for name in ["catalog.sqlite-wal", "catalog.sqlite-shm"] { unlink(path + "/" + name) }
         try DirectoryStore(path: path).put("catalog.sqlite", bytes, mode: .replacing)
     }
 
