@@ -46,6 +46,7 @@ private struct CollectionModel {
     /// Acknowledged points and what they name, directly.
     var points: [PointID: [BlobID]] = [:]
     var everything: Set<BlobID> = []
+    var allNodes: [TestBlob] = []
     var random: SplitMix
     var salt = 0
     var log: [String] = []
@@ -108,11 +109,14 @@ private struct CollectionModel {
         guard let writer = pick(writers), !writer.data.isEmpty else { return }
         var names = (0..<(1 + random.below(4))).map { _ in writer.data[random.below(writer.data.count)].id }
         if let node = pick(writer.nodes) { names.append(node.id) }
+        // Somebody's node of before, perhaps garbage by now: if the vault answers that it is present, it may be named.
+        if let old = pick(allNodes), try writer.writer.missing([old]) == [false] { names.append(old.id) }
         // Few salts, so that writers make the same nodes.
         let node = writer.writer.make.node("n\(random.below(6))", names)
         everything.insert(node.id)
         try writer.writer.store([node])
         writer.nodes.append(node)
+        allNodes.append(node)
         log.append("node \(node.id.hex.prefix(4)) by \(writer.writer.lease.id.hex.prefix(4))")
     }
 

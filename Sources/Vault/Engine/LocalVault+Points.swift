@@ -20,7 +20,7 @@ extension LocalVault {
         try config.check(operation: .write)
         try hold.verify(with: config.signing)
         try owner?.confirm()
-        var records = RecordPackWriter(vault: vault, writer: WriterID(high: vault.high, low: vault.low))
+        var records = RecordPackWriter(vault: vault, writer: .random())
         try records.append(hold)
         try add(records.finish())
     }
@@ -94,7 +94,8 @@ extension LocalVault {
     func rewriteRecordPacks(_ packs: [Int64], deleting points: [PointID]) throws {
         let gone = Set(points.map(\.array))
         var group: [Int64] = []
-        var writer = RecordPackWriter(vault: vault, writer: WriterID(high: vault.high, low: vault.low))
+        // A writer of its own in each header: the same records in the same order must not make a name that was condemned.
+        var writer = RecordPackWriter(vault: vault, writer: .random())
         for pack in packs {
             for location in try catalog.records(inPack: pack) {
                 if location.type == .point || location.type == .redaction, gone.contains(location.subject) { continue }
@@ -119,7 +120,7 @@ extension LocalVault {
             if writer.byteCount >= FormatLimits.packTarget {
                 try replaceRecordPacks(group, with: writer, deleting: points)
                 group = []
-                writer = RecordPackWriter(vault: vault, writer: WriterID(high: vault.high, low: vault.low))
+                writer = RecordPackWriter(vault: vault, writer: .random())
             }
         }
         if !group.isEmpty { try replaceRecordPacks(group, with: writer, deleting: points) }

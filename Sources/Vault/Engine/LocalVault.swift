@@ -261,7 +261,7 @@ package final class LocalVault: VaultService {
         try config.check(operation: .write)
         try machine.verify(with: config.signing)
         try owner?.confirm()
-        var records = RecordPackWriter(vault: vault, writer: WriterID(machine.machine))
+        var records = RecordPackWriter(vault: vault, writer: .random())
         try records.append(machine)
         try add(records.finish())
         machines.withLock { $0[machine.machine] = nil }

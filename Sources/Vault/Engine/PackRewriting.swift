@@ -110,7 +110,10 @@ struct PackRewriting {
         with builder: consuming PackBuilder, _ first: PackEntry, _ report: inout CollectionReport
     ) throws {
         if builder.isEmpty { return }
-        let pack = try builder.finish()
+        var pack = try builder.finish()
+        // The same blobs in the same order may have made a pack before: that one may be condemned by now, and is not to be
+        // taken for this one.
+        if try vault.catalog.pack(pack.name) != nil { pack = PackRewriting.renamed(pack) }
         try vault.put(pack)
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: first.origin, bytes: UInt64(pack.bytes.count),
@@ -122,5 +125,16 @@ struct PackRewriting {
         let added = UInt64(pack.bytes.count)
         let freed = try vault.deleteCondemned()
         report.freedBytes = report.freedBytes + freed > added ? report.freedBytes + freed - added : 0
+    }
+
+    /// The same pack under another name: with a writer of its own in the header, which nothing else in the pack depends on.
+    private static func renamed(_ pack: SealedPack) -> SealedPack {
+        let writer = WriterID.random()
+        var bytes = pack.bytes
+        let start = PackHeader.length - 16
+        bytes.replaceSubrange(start..<PackHeader.length, with: writer.array)
+        return SealedPack(
+            name: bytes.withUnsafeBytes { BlobCrypto.packName(of: $0) }, bytes: bytes, packClass: pack.packClass,
+            writer: writer, blobs: pack.blobs)
     }
 }
