@@ -17,7 +17,11 @@ package enum Terminal {
     /// person gave up with Control-C (after `Signals.install`), `noData` at end of input, `overflow` beyond 1,024 bytes.
     package static func readPassphrase(prompt: String) throws(Errno) -> [UInt8] {
         let terminal = try FileDescriptor.open("/dev/tty", [.readWrite])
-        let number = terminal.raw
+        return try readPassphrase(from: terminal.raw, prompt: prompt)
+    }
+
+    /// As the other `readPassphrase`, on an open terminal.
+    static func readPassphrase(from number: Int32, prompt: String) throws(Errno) -> [UInt8] {
         let capacity = 1024
         var failure: Errno?
         let bytes = withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity) { buffer -> [UInt8] in
