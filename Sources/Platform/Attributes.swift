@@ -22,7 +22,8 @@ package struct AttributeReader: ~Copyable {
         package var error: Errno
     }
 
-    /// Attributes of the last file that were listed and could not be read; usually empty.
+    /// Attributes of the last file that could not be read; usually empty. The name `*` stands for all of them: the list
+    /// itself could not be had, for example because it is longer than the 64 KiB that Linux hands out.
     package private(set) var failures: [Failure] = []
 
     private var names = UnsafeMutableRawBufferPointer.allocate(byteCount: 1024, alignment: 1)
@@ -39,10 +40,18 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// All attributes of a name, sorted by name; an empty name means `directory` itself, which may be `pathOnly`.
-    /// Empty where the file system has none.
+    /// Empty where the file system has none. Throws only when the file itself cannot be reached; what else goes wrong is
+    /// in `failures`.
     package mutating func read(at directory: Int32, _ name: UnsafePointer<CChar>) throws(Errno) -> [FileAttribute] {
         if !failures.isEmpty { failures = [] }
-        let length = try list(directory, name)
+        let length: Int
+        do throws(Errno) {
+            length = try list(directory, name)
+        } catch {
+            if error.isGone || error.isDenied || error == .badDescriptor { throw error }
+            failures = [Failure(name: Array("*".utf8), error: error)]
+            return []
+        }
         if length == 0 { return [] }
         return try values(directory, name, listLength: length)
     }

@@ -166,6 +166,22 @@ import Testing
         }
     }
 
+    @Test("a list of attributes that is too long for Linux is reported, and does not cost the file")
+    func tooManyAttributes() throws {
+        guard let disk = try Disk(.xfs) else { return }
+        try disk.directory.write("f", [1])
+        let padding = String(repeating: "x", count: 230)
+        for number in 0..<400 {
+            try FileSystem.setAttribute(at: disk.raw, "f", attribute("user.\(number)\(padding)", [1]))
+        }
+        var reader = AttributeReader()
+        #expect(try reader.read(at: disk.raw, "f") == [])
+        #expect(reader.failures.map(\.name) == [Array("*".utf8)])
+        try disk.directory.write("g", [1])
+        #expect(try reader.read(at: disk.raw, "g") == [])
+        #expect(reader.failures == [])
+    }
+
     @Test("flags are kept, and those the file system lacks are named", arguments: LoopFileSystem.Kind.allCases)
     func flags(kind: LoopFileSystem.Kind) throws {
         guard let disk = try Disk(kind) else { return }
