@@ -58,13 +58,15 @@ def aes_open(key, sealed, additional):
 def unzstd(data, length):
     try:
         import zstandard
-
-        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
     except ImportError:
-        plain = subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+        tool = subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return tool.stdout
+    try:
+        if zstandard.frame_content_size(data) > length:
+            raise Damaged("compressed bytes are longer than they should be")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
     except zstandard.ZstdError as error:
         raise Damaged(f"compressed bytes do not expand: {error}") from None
-    return plain
 
 
 class Reader:
@@ -430,19 +432,16 @@ class Packs:
         return entries
 
     def looks_whole(self, framed, frame):
-        # The checksum is XXH3, which Python lacks. A record is proved by its name; of other blobs the seal is proved
-        # when they are opened, so a wrong beginning only must not swallow the blobs behind it.
+        # The checksum is XXH3, which Python lacks. A record is proved by its name, another blob by its seal when it is
+        # opened; until then it is enough that a damaged length does not swallow the blobs behind.
         if frame.type >= POINT:
             return frame.id == record_id(frame.type, framed[60 + 32 * frame.references :])
-        return frame.type <= DELTA and framed[60:].find(b"BLOB") < 0 or self.follows_well(framed)
-
-    def follows_well(self, framed):
         at = framed.find(b"BLOB", 60)
         while at >= 0:
             if at + 60 <= len(framed) and parse_frame(framed[at : at + 60]):
                 return False
             at = framed.find(b"BLOB", at + 1)
-        return True
+        return frame.type <= DELTA
 
     def record(self, framed):
         frame = parse_frame(framed)

@@ -12,8 +12,8 @@ final class TemporaryFolder: Sendable {
     private static let patience: Int64 = 7 * 24 * 3600
 
     let descriptor: FileDescriptor
-    /// Open for its lock.
-    private let lock: FileDescriptor
+    /// `nil` where the file system has no locks.
+    private let lock: FileLock?
     private let path: String
     private let root: FileDescriptor
     private let counter = Atomic<UInt64>(0)
@@ -21,22 +21,19 @@ final class TemporaryFolder: Sendable {
     /// Makes and locks a fresh folder below the open directory `root`.
     init(root: borrowing FileDescriptor) throws(Errno) {
         self.root = try root.duplicate()
-        do throws(Errno) { try FileSystem.makeDirectory(at: root.raw, TemporaryFolder.parent) } catch {
-            if error != .exists { throw error }
-        }
         while true {
+            do throws(Errno) { try FileSystem.makeDirectory(at: root.raw, TemporaryFolder.parent) } catch {
+                if error != .exists { throw error }
+            }
             var generator = SystemRandomNumberGenerator()
             let path = "\(TemporaryFolder.parent)/\(String(generator.next() as UInt64, radix: 16))"
             do throws(Errno) {
                 try FileSystem.makeDirectory(at: root.raw, path)
                 let folder = try FileDescriptor.open(at: root.raw, path, [.readOnly, .directory])
-                let lock = try FileDescriptor.open(
-                    at: folder.raw, TemporaryFolder.lockName, [.readWrite, .create, .exclusive])
-                // Until the lock was held, somebody who opened the vault may have taken the folder for a leftover.
-                if TemporaryFolder.take(lock.raw) == .held { continue }
-                if try lock.status().links == 0 { continue }
+                // Until the lock is held, somebody who opens the vault may take the folder for a leftover.
+                guard let lock = try TemporaryFolder.makeLock(folder.raw) else { continue }
                 self.descriptor = folder
-                self.lock = lock
+                self.lock = lock.taken
                 self.path = path
                 return
             } catch {
@@ -45,13 +42,33 @@ final class TemporaryFolder: Sendable {
         }
     }
 
+    private struct NewLock: ~Copyable {
+        let taken: FileLock?
+    }
+
+    /// Makes the lock file; `nil` when somebody who cleans up was faster.
+    private static func makeLock(_ folder: Int32) throws(Errno) -> NewLock? {
+        do throws(Errno) {
+            guard let lock = try FileLock.acquire(at: folder, lockName) else { return nil }
+            return NewLock(taken: lock)
+        } catch {
+            guard isWithoutLocks(error) else { throw error }
+            return NewLock(taken: nil)
+        }
+    }
+
+    /// EOPNOTSUPP, ENOSYS, ENOLCK, and EINVAL of some FUSE file systems.
+    private static func isWithoutLocks(_ error: Errno) -> Bool {
+        error.isUnsupported || error.code == 37 || error == .invalidArgument
+    }
+
     deinit {
         try? FileSystem.remove(at: descriptor.raw, TemporaryFolder.lockName)
         try? FileSystem.removeDirectory(at: root.raw, path)
     }
 
     /// Whether the folder still stands: somebody may have cleaned up by hand.
-    var isPresent: Bool { ((try? lock.status().links) ?? 0) > 0 }
+    var isPresent: Bool { (try? FileSystem.statusIfAny(at: descriptor.raw, TemporaryFolder.lockName)) != nil }
 
     /// A file name that this process has not used yet.
     func nextName() -> String { String(counter.add(1, ordering: .relaxed).newValue) }
@@ -72,14 +89,19 @@ final class TemporaryFolder: Sendable {
             let changed = try? folder.status().changed.seconds
         else { return }
         let isOld = changed < Int64(time(nil)) - patience
-        if let lock = try? FileDescriptor.open(at: folder.raw, lockName, [.readWrite]) {
-            switch take(lock.raw) {
-            case .held: return
-            case .unknown: if !isOld { return }
-            case .taken: break
+        if let file = try? FileDescriptor.open(at: folder.raw, lockName, [.readWrite]) {
+            // Held until the folder is gone: a second one who cleans up waits for the next time.
+            let lock: FileLock?
+            do throws(Errno) {
+                lock = try FileLock.acquire(file)
+                if lock == nil { return }
+            } catch {
+                guard isWithoutLocks(error), isOld else { return }
+                lock = nil
             }
             empty(folder.raw)
             try? FileSystem.remove(at: folder.raw, lockName)
+            lock?.release()
         } else {
             // Without a lock it is a moment old, or its writer was killed in that moment.
             guard isOld else { return }
@@ -94,25 +116,5 @@ final class TemporaryFolder: Sendable {
         while let next = try? reader.next() {
             if !next.bytes.elementsEqual(lockName.utf8) { try? FileSystem.remove(at: folder, next.pointer) }
         }
-    }
-
-    private enum Lock {
-        /// This process has it now.
-        case taken
-        /// Another process has it.
-        case held
-        /// The file system has no locks.
-        case unknown
-    }
-
-    private static func take(_ descriptor: Int32) -> Lock {
-        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-            switch errno {
-            case EINTR: continue
-            case EWOULDBLOCK: return .held
-            default: return .unknown
-            }
-        }
-        return .taken
     }
 }
