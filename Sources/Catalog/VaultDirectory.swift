@@ -58,22 +58,24 @@ package enum VaultDirectory {
     /// - Throws: `notFound`, `unsupported`, `busy` for another owner or while the catalog is being rebuilt.
     package static func open(path: [UInt8], options: Options = Options()) throws -> LocalVault {
         let place = try Place(path: path, options: options)
-        do {
-            return try place.open(options: options)
-        } catch let error as HoldfastError where error.code == .notFound || error.code == .damaged {
-            let report: RebuildReport
-            do { report = try place.rebuild(options: options) } catch let error as HoldfastError
-                where error.code == .busy
-            {
-                // Another process has just seen the same and rebuilds.
-                return try place.open(options: options)
-            }
-            let vault = try place.open(options: options)
-            vault.addNote(
-                (error.code == .notFound ? "the vault had no catalog" : "the vault's catalog was damaged")
-                    + "; it was rebuilt from \(report.packs) packs with \(report.points) points")
-            return vault
+        // Only a catalog that cannot be opened is rebuilt; other things that are missing or damaged are not its fault.
+        if let use = try place.use(), let catalog = try place.catalog() {
+            return try place.vault(catalog, use, options: options)
         }
+        let hadCatalog = try place.hasCatalog()
+        var note: String?
+        do {
+            let report = try place.rebuild(options: options)
+            note =
+                (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
+                + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
+        } catch let error as HoldfastError where error.code == .busy {
+            // Another process has just seen the same and rebuilds.
+        }
+        guard let use = try place.use(), let catalog = try place.catalog() else { throw place.catalogBusy }
+        let vault = try place.vault(catalog, use, options: options)
+        if let note { vault.addNote(note) }
+        return vault
     }
 
     /// Makes the catalog anew from the packs, without a key. Nobody may use the vault meanwhile.
@@ -102,31 +104,54 @@ package enum VaultDirectory {
                 ? VaultOwner.claim(vault: config.vault, in: store, takesOver: options.takesOver) : nil
         }
 
-        func catalog(name: String, create: Bool = false) throws -> SQLiteCatalog {
+        func catalog(name: String, create: Bool) throws -> SQLiteCatalog {
             try SQLiteCatalog(
-                path: String(decoding: path, as: UTF8.self) + "/" + name, vault: config.vault,
+                path: try file(name), vault: config.vault,
                 witness: WitnessFile(path: path + Array("/\(VaultDirectory.witnessName)".utf8)), create: create)
         }
 
-        func open(options: Options) throws -> LocalVault {
-            guard let use = try waitForUse() else {
-                throw HoldfastError(
-                    .busy, "the vault's catalog is being rebuilt by another process; wait until it has finished",
-                    isTemporary: true)
+        /// SQLite takes paths as text: one that is not UTF-8 goes through a descriptor of the directory, which stays open
+        /// as long as the process.
+        private func file(_ name: String) throws -> String {
+            if let text = String(validating: path, as: UTF8.self) { return text + "/" + name }
+            do throws(Errno) {
+                let folder = try FileDescriptor.open(path, [.readOnly, .directory, .followLink])
+                return "/proc/self/fd/\(folder.release())/\(name)"
+            } catch {
+                throw HoldfastError(.io, "the vault's directory cannot be opened: \(error)", cause: error)
             }
-            let catalog = try catalog(name: VaultDirectory.catalogName)
-            return try LocalVault(
+        }
+
+        func hasCatalog() throws -> Bool { try store.contains(VaultDirectory.catalogName) }
+
+        /// The catalog; `nil` when it is missing or damaged.
+        func catalog() throws -> SQLiteCatalog? {
+            do {
+                return try catalog(name: VaultDirectory.catalogName, create: false)
+            } catch let error as HoldfastError where error.code == .notFound || error.code == .damaged {
+                return nil
+            }
+        }
+
+        func vault(_ catalog: SQLiteCatalog, _ use: any HeldRole, options: Options) throws -> LocalVault {
+            try LocalVault(
                 config: config, store: store, catalog: catalog, guards: guards, owner: owner, use: use,
                 clock: options.clock)
         }
 
-        /// A rebuild of a small vault takes less than a second: wait a little.
-        private func waitForUse() throws -> (any HeldRole)? {
+        var catalogBusy: HoldfastError {
+            HoldfastError(
+                .busy, "the vault's catalog is being rebuilt by another process; wait until it has finished",
+                isTemporary: true)
+        }
+
+        /// Says that the catalog is in use. A rebuild of a small vault takes less than a second: waits a little for one.
+        func use() throws -> (any HeldRole)? {
             for _ in 0..<100 {
                 if let use = try guards.join(.catalog) { return use }
                 usleep(50_000)
             }
-            return nil
+            throw catalogBusy
         }
 
         func rebuild(options: Options) throws -> RebuildReport {

@@ -144,7 +144,9 @@ package struct TestBlobMaker {
         return blob(.node, Array(salt.utf8) + references.flatMap(\.bytes.array), references)
     }
 
-    private func blob(_ type: BlobType, _ plain: [UInt8], _ references: [BlobID]) -> TestBlob {
+    /// A blob of any type.
+    package func blob(_ type: BlobType, _ plain: [UInt8], _ names: [BlobID]) -> TestBlob {
+        let references = Set(names).sorted()
         let key = plain.withUnsafeBytes { deriver.contentKey(type, $0) }
         return TestBlob(type: type, plain: plain, key: key, id: BlobCrypto.id(of: key), references: references)
     }

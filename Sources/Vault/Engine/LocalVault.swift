@@ -249,7 +249,8 @@ package final class LocalVault: VaultService {
     package func machineRecords() throws -> [MachineID: MachineRecord] {
         var result: [MachineID: MachineRecord] = [:]
         for location in try catalog.records(of: .machine) {
-            let record = try withRecord(location) { try MachineRecord.decode($0) }
+            // A damaged record is reported by verification; its machine joins again.
+            guard let record = try? withRecord(location, { try MachineRecord.decode($0) }) else { continue }
             if let other = result[record.machine], other.joined > record.joined { continue }
             result[record.machine] = record
         }
@@ -280,7 +281,13 @@ package final class LocalVault: VaultService {
 
     package func points(_ query: PointQuery) throws -> [PointSummary] {
         var points = try catalog.points(query, now: clock())
-        let holds = try self.holds().filter(\.isPlaced)
+        let holds: [HoldRecord.Content]
+        do { holds = try self.holds().filter(\.isPlaced) } catch let error as HoldfastError where error.code == .damaged
+        {
+            // A hold that cannot be read may cover anything; listing and restoring go on.
+            for index in points.indices { points[index].isHeld = true }
+            return points
+        }
         if !holds.isEmpty {
             for index in points.indices {
                 let point = points[index]
