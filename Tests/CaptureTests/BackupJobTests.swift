@@ -206,10 +206,9 @@ import Vault
             decoding: WriterCache.name(vault: fixture.keys.vault, source: request.source.cacheSource), as: UTF8.self)
         let file = try FileDescriptor.open(
             Array("\(fixture.caches)/\(name).lock".utf8), [.readWrite, .create], mode: 0o600)
-        let held = try FileLock.acquire(file)
-        #expect(held != nil)
+        guard let held = try FileLock.acquire(file) else { throw HoldfastError(.busy, "the lock is free") }
         #expect { try fixture.backup() } throws: { error in (error as? HoldfastError)?.code == .busy }
-        _ = held?.release()
+        held.release()
         try fixture.backup()
     }
 
