@@ -8,6 +8,7 @@ struct Cat: Command {
     static let configuration = CommandConfiguration(
         commandName: "cat",
         abstract: "Print the content of a file as it was.",
+        usage: "holdfast cat <point> <path> ... [<options>]",
         discussion: """
             \(PointHelp.text)
 

@@ -7,6 +7,7 @@ struct Diff: Command {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract: "What changed from one point to another, and what it weighs.",
+        usage: "holdfast diff <from> <to> [<path>] [<options>]",
         discussion: """
             Marks: + added, - removed, M content changed, T became something else, m only metadata (owner, mode, time, \
             attributes) changed. The work grows with the difference, not with the size of the points.

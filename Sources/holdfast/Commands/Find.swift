@@ -8,6 +8,7 @@ struct Find: Command {
     static let configuration = CommandConfiguration(
         commandName: "find",
         abstract: "Find files by name, in one point or in all.",
+        usage: "holdfast find <pattern> [<options>]",
         discussion: """
             Patterns are those of .gitignore: `*.odt` a name anywhere, `/etc/*.conf` a path, `**` any number of directories, \
             `photos/` directories only. With --all-points every version is listed once, with the time it was first and last \

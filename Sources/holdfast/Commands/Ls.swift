@@ -7,6 +7,7 @@ struct Ls: Command {
     static let configuration = CommandConfiguration(
         commandName: "ls",
         abstract: "List what a point holds.",
+        usage: "holdfast ls <point> [<path>] [<options>]",
         discussion: """
             \(PointHelp.text)
 

@@ -22,7 +22,8 @@ struct Points: ParsableCommand {
 struct PointsList: Command {
     static let configuration = CommandConfiguration(
         commandName: "list",
-        abstract: "List points, oldest first. (default)",
+        abstract: "List points, oldest first.",
+        usage: "holdfast points [<options>]",
         discussion: """
             Kind, time and state of points stand in the clear and need no passphrase. Sizes, labels and warnings are sealed: \
             they are shown when a passphrase file is at hand, and with --details after asking.

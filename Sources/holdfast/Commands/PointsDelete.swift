@@ -7,6 +7,7 @@ struct PointsDelete: Command {
     static let configuration = CommandConfiguration(
         commandName: "delete",
         abstract: "Delete points.",
+        usage: "holdfast points delete <point> ... [<options>]",
         discussion: """
             All that are named go, or none. The newest complete point of a machine and points under a hold are kept; --retired \
             lets the last one of a machine go that will not come back. The space is freed by `holdfast vault reclaim`.

@@ -7,6 +7,7 @@ struct PointsHold: Command {
     static let configuration = CommandConfiguration(
         commandName: "hold",
         abstract: "Forbid that points are deleted, by anything, until the hold is released.",
+        usage: "holdfast points hold [<point> ...] --reference <text> [<options>]",
         discussion: """
             For what a court, an auditor or an investigation wants kept. Names points, or a machine and a time from --from to \
             --until. Retention and deletion leave everything alone that a hold covers. Needs the passphrase: the hold is signed \
@@ -83,7 +84,8 @@ struct PointsHold: Command {
 struct PointsHolds: Command {
     static let configuration = CommandConfiguration(
         commandName: "holds",
-        abstract: "List the holds of the vault, placed and released."
+        abstract: "List the holds of the vault, placed and released.",
+        usage: "holdfast points holds [<options>]"
     )
 
     @OptionGroup var location: VaultOptions
@@ -107,6 +109,7 @@ struct PointsRelease: Command {
     static let configuration = CommandConfiguration(
         commandName: "release",
         abstract: "Release a hold.",
+        usage: "holdfast points release <hold> [<options>]",
         discussion: """
             Names the hold by the beginning of its id as `holdfast points holds` shows it. Needs the passphrase.
 

@@ -10,6 +10,7 @@ struct Restore: Command {
     static let configuration = CommandConfiguration(
         commandName: "restore",
         abstract: "Bring files back from a point.",
+        usage: "holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]",
         discussion: """
             --to DIR puts every path below DIR under its full path: DIR/etc/fstab. --in-place puts them where they were. What is \
             there already with the same content is left alone, so an interrupted restore goes on where it ended, and bringing \

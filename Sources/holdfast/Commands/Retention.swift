@@ -16,6 +16,7 @@ struct RetentionApply: Command {
     static let configuration = CommandConfiguration(
         commandName: "apply",
         abstract: "Keep points by rules, delete the others, and say why each is kept.",
+        usage: "holdfast retention apply --keep-... <rule> ... [<options>]",
         discussion: """
             A rule is a count or a span: --keep-daily 7 keeps the newest point of each of the last seven days that have one, \
             --keep-daily 30d those of the last thirty days. Spans count back from the machine's newest point, so a machine that \

@@ -9,6 +9,7 @@ struct VaultInit: Command {
     static let configuration = CommandConfiguration(
         commandName: "init",
         abstract: "Make a vault, and show its key sheet once.",
+        usage: "holdfast vault init [<options>]",
         discussion: """
             Makes an encrypted vault in a directory, which is made too when it is missing, and lets this machine write to it.
 

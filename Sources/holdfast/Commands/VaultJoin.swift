@@ -7,6 +7,7 @@ struct VaultJoin: Command {
     static let configuration = CommandConfiguration(
         commandName: "join",
         abstract: "Let this machine write to a vault.",
+        usage: "holdfast vault join [<options>]",
         discussion: """
             Asks for the vault's passphrase once and keeps what this machine needs to write: from then on `holdfast backup` asks \
             for nothing. What is kept opens nothing that the vault holds: whoever steals it can add points, and read none.

@@ -18,7 +18,8 @@ struct VaultKeysGroup: ParsableCommand {
 
 /// `holdfast vault keys list`
 struct VaultKeysList: Command {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the key slots. (default)")
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List the key slots.", usage: "holdfast vault keys [<options>]")
 
     @OptionGroup var location: VaultOptions
     @OptionGroup var global: GlobalOptions
@@ -47,6 +48,7 @@ struct VaultKeysAdd: Command {
     static let configuration = CommandConfiguration(
         commandName: "add",
         abstract: "Add a passphrase or a key sheet.",
+        usage: "holdfast vault keys add [<options>]",
         discussion: """
             Opens the vault with what you have, then asks for the new passphrase twice, or makes a new key sheet and shows it once.
 
@@ -105,6 +107,7 @@ struct VaultKeysRemove: Command {
     static let configuration = CommandConfiguration(
         commandName: "remove",
         abstract: "Remove a key slot.",
+        usage: "holdfast vault keys remove <slot> [<options>]",
         discussion: """
             The vault must be opened with another key than the one that is removed, so it is never left without one that works.
 
@@ -134,6 +137,7 @@ struct VaultKeysCheckSheet: Command {
     static let configuration = CommandConfiguration(
         commandName: "check-sheet",
         abstract: "Try the words of a key sheet, before they are needed.",
+        usage: "holdfast vault keys check-sheet [<file>] [<options>]",
         discussion: """
             Asks for the words, or reads them from a file. A word that is wrong is named. Changes nothing.
 

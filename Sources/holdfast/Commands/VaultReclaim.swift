@@ -8,6 +8,7 @@ struct VaultReclaim: Command {
     static let configuration = CommandConfiguration(
         commandName: "reclaim",
         abstract: "Free what no point needs any more, and say what fills the vault.",
+        usage: "holdfast vault reclaim [<options>]",
         discussion: """
             Backups and restores may go on meanwhile, and a reclaim that was interrupted goes on the next time. Deletes packs \
             that nothing needs, and copies what lives out of packs that are mostly dead. Needs no passphrase.

@@ -8,6 +8,7 @@ struct VaultStats: Command {
     static let configuration = CommandConfiguration(
         commandName: "stats",
         abstract: "What the vault holds, in numbers.",
+        usage: "holdfast vault stats [<options>]",
         discussion: """
             Example:
               holdfast vault stats --json
@@ -74,6 +75,7 @@ struct VaultRebuild: Command {
     static let configuration = CommandConfiguration(
         commandName: "rebuild",
         abstract: "Make the catalog anew from the packs.",
+        usage: "holdfast vault rebuild [<options>]",
         discussion: """
             The catalog is an index; everything it knows stands in the packs. Needed when it was lost or is damaged, which \
             opening the vault notices on its own. Nobody may use the vault meanwhile. Needs no passphrase.

@@ -8,6 +8,7 @@ struct VaultVerify: Command {
     static let configuration = CommandConfiguration(
         commandName: "verify",
         abstract: "Check that the vault is whole.",
+        usage: "holdfast vault verify [<options>]",
         discussion: """
             Three depths: `structure` (every reference leads somewhere; quick), `packs` (all stored bytes are what they were; \
             reads the vault), `data` (every blob opens and holds what it says; needs the passphrase). The date of the last \
