@@ -3,7 +3,7 @@ import ArgumentParser
 /// The commands in the order in which the help shows them.
 enum CommandList {
     static let groups: [CommandGroup] = [
-        CommandGroup(name: "Protecting and restoring", subcommands: [Backup.self, Restore.self]),
+        CommandGroup(name: "Protecting and restoring", subcommands: [Backup.self, Estimate.self, Restore.self]),
         CommandGroup(name: "Finding", subcommands: [Points.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
     ]
