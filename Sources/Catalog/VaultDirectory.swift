@@ -134,9 +134,11 @@ package enum VaultDirectory {
         }
 
         func vault(_ catalog: SQLiteCatalog, _ use: any HeldRole, options: Options) throws -> LocalVault {
-            try LocalVault(
+            let vault = try LocalVault(
                 config: config, store: store, catalog: catalog, guards: guards, owner: owner, use: use,
                 clock: options.clock)
+            if owner?.tookOver == true { try vault.compare() }
+            return vault
         }
 
         var catalogBusy: HoldfastError {

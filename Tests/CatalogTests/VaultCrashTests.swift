@@ -100,6 +100,71 @@ struct VaultCrashTests {
         }
     }
 
+    @Test(
+        "over a store that lies nothing is lost, and what was taken for damaged is acquitted",
+        arguments: 1...6 as ClosedRange<UInt64>)
+    func lyingStore(seed: UInt64) throws {
+        let fixture = try VaultFixture()
+        let machine: TestMachine
+        var receipts: [CommitReceipt] = []
+        do {
+            let vault = try fixture.open()
+            machine = try fixture.join(vault)
+            let writer = try TestWriter(vault, machine)
+            for index in 0..<5 {
+                try writer.store([writer.make.data("kept"), writer.make.data("gone \(index)")])
+                receipts.append(try writer.backup(["gone \(index)", "kept", "own \(index)"], salt: "\(index)"))
+            }
+            writer.close()
+            try vault.deletePoints([receipts[1].point])
+        }
+        var plan = FaultStore.Plan(seed: seed)
+        plan.flippedBit = 0.05
+        plan.shortRead = 0.03
+        plan.missing = 0.03
+        plan.temporaryFailure = 0.02
+        plan.prefix = "packs/"
+        for _ in 0..<4 {
+            do {
+                let vault = try faulty(fixture, plan)
+                for point in try vault.points(PointQuery()) { _ = try? wholeness(of: point.references, in: vault) }
+                _ = try vault.reclaim()
+                _ = try vault.verify(VerificationRequest(level: .packs))
+            } catch is HoldfastError {
+                // Said, not hidden.
+            }
+            plan.seed += 100
+        }
+        let vault = try fixture.open()
+        _ = try vault.verify(VerificationRequest(level: .packs))
+        #expect(try vault.points(PointQuery()).count == 4, "seed \(seed)")
+        try checkAll(vault)
+        #expect(try vault.verify(VerificationRequest(level: .packs)).isSound, "seed \(seed)")
+    }
+
+    @Test("what is no pack of this vault is reported and left alone")
+    func strangePacks() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let machine = try fixture.join(vault)
+        let writer = try TestWriter(vault, machine)
+        try writer.backup(["a"], salt: "1")
+        writer.close()
+        let other = try VaultFixture()
+        let stranger = try other.join(try other.open())
+        let foreign = try TestBlobMaker(stranger.secrets).pack([TestBlobMaker(stranger.secrets).data("x")])
+        let garbage = PackName(Bytes32(w0: 1, w1: 2, w2: 3, w3: 4))
+        try vault.store.put(StoreKey.pack(foreign.name), foreign.bytes)
+        try vault.store.put(StoreKey.pack(garbage), Array(repeating: 9, count: 500))
+        try vault.store.put(StoreKey.pack(PackName(Bytes32(w0: 1, w1: 2, w2: 3, w3: 5))), [])
+        let report = try vault.verify(VerificationRequest(level: .packs))
+        #expect(report.damagedPacks.count == 3)
+        #expect(report.damagedPoints.isEmpty)
+        _ = try vault.reclaim()
+        #expect(try fixture.packs().isSuperset(of: [foreign.name, garbage]))
+        try checkAll(vault)
+    }
+
     /// A disk that is full until the reserve is given back.
     private final class FullDisk: BlobStore, SpaceReserve {
         let base: DirectoryStore

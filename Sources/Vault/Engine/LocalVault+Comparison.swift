@@ -102,7 +102,7 @@ extension LocalVault {
             let packs = try catalog.packs(after: cursor, limit: 1_024)
             guard let last = packs.last, cursor < limit else { break }
             for pack in packs where pack.state == .stored && pack.number <= limit {
-                if try !store.contains(StoreKey.pack(pack.name)) { gone.append(pack) }
+                if try isGone(pack.name) { gone.append(pack) }
             }
             cursor = last.number
         }
@@ -110,6 +110,20 @@ extension LocalVault {
         let lost = try gone.filter { try catalog.pack($0.name)?.state == .stored }
         try catalog.dropPacks(lost.map(\.number))
         result.lost += lost.map(\.name)
+    }
+
+    /// Whether a pack is not in the store although the store is there: a drive that was pulled out loses every pack at
+    /// once, and comes back with all of them.
+    func isGone(_ name: PackName) throws -> Bool {
+        for _ in 0..<3 {
+            if try store.contains(StoreKey.pack(name)) { return false }
+            guard try store.contains(StoreKey.config) else {
+                throw HoldfastError(
+                    .notFound, "the vault \(store.location) has no config.json any more; is its drive still mounted?",
+                    context: ["vault": store.location])
+            }
+        }
+        return true
     }
 
     // MARK: Adoption
@@ -336,7 +350,7 @@ extension LocalVault {
         } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
             if error.code == .notFound {
                 // Gone, or removed by a collection since it was listed.
-                guard try catalog.pack(pack.name)?.state == .stored else { return 0 }
+                guard try isGone(pack.name), try catalog.pack(pack.name)?.state == .stored else { return 0 }
                 try catalog.dropPacks([pack.number])
                 return 1
             }

@@ -46,10 +46,13 @@ package final class VaultOwner: VaultOwnership {
     private let store: any BlobStore
     /// The claim that this host works under.
     package let claim: Claim
+    /// Another host owned the vault until now: what its catalog says is compared with the store.
+    package let tookOver: Bool
 
-    private init(store: any BlobStore, claim: Claim) {
+    private init(store: any BlobStore, claim: Claim, tookOver: Bool = false) {
         self.store = store
         self.claim = claim
+        self.tookOver = tookOver
     }
 
     /// Claims the vault for this host.
@@ -67,7 +70,7 @@ package final class VaultOwner: VaultOwnership {
         guard takesOver else { throw owned(by: current) }
         own.number = current.number + 1
         try store.put(StoreKey.owner, own.encoded(), mode: .replacing)
-        let owner = VaultOwner(store: store, claim: own)
+        let owner = VaultOwner(store: store, claim: own, tookOver: true)
         // Two hosts may be taking over at once: the one whose claim stands is the owner.
         try owner.confirm()
         return owner

@@ -152,8 +152,9 @@ extension LocalVault {
         _ chosen: [PackEntry], _ total: UInt64, _ now: Timestamp, _ request: VerificationRequest,
         _ report: inout VerificationReport
     ) throws {
+        let suspects = try damagedCopies()
         for pack in chosen {
-            if let reason = try checkPack(pack) {
+            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? []) {
                 report.damagedPacks.append((pack.name, reason))
             }
             try catalog.setChecked(pack.number, level: .packs, at: now)
@@ -163,20 +164,40 @@ extension LocalVault {
         }
     }
 
+    /// Copies that are recorded as damaged, by pack.
+    private func damagedCopies() throws -> [Int64: [BlobCopy]] {
+        var result: [Int64: [BlobCopy]] = [:]
+        var cursor: CopyReference?
+        while true {
+            let batch = try catalog.unwellCopies(after: cursor, limit: 1_024)
+            guard let last = batch.last else { return result }
+            cursor = last.reference
+            for copy in batch where copy.condition == .damaged { result[copy.pack, default: []].append(copy) }
+        }
+    }
+
     /// Compares a pack's bytes with its name; what is wrong is recorded. Answers the reason when something is.
-    private func checkPack(_ pack: PackEntry) throws -> String? {
+    ///
+    /// - Parameter suspects: the pack's copies that are recorded as damaged: bytes that are right acquit them.
+    private func checkPack(_ pack: PackEntry, suspects: [BlobCopy]) throws -> String? {
         let bytes: [UInt8]
         do {
             bytes = try store.get(StoreKey.pack(pack.name), atMost: FormatLimits.packLength)
         } catch let error as HoldfastError where error.code == .notFound {
             // Removed by a collection meanwhile, or gone.
-            guard try catalog.pack(pack.name)?.state == .stored else { return nil }
+            guard try isGone(pack.name), try catalog.pack(pack.name)?.state == .stored else { return nil }
             try catalog.dropPacks([pack.number])
             return "it is gone from the store"
         } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
-            return "it cannot be read: \(error.message)"
+            let lost = try unreadableCopies(of: pack)
+            return "\(lost) of its \(pack.blobCount) blobs cannot be read: \(error.message)"
         }
-        if bytes.withUnsafeBytes({ BlobCrypto.packName(of: $0) }) == pack.name { return nil }
+        if bytes.withUnsafeBytes({ BlobCrypto.packName(of: $0) }) == pack.name {
+            // An error of memory or of a cable, not of the disk. What they name may still be lost: that is looked at next.
+            try catalog.setCondition(.whole, of: suspects.filter { $0.referenceCount == 0 }.map(\.reference))
+            try catalog.setCondition(.incomplete, of: suspects.filter { $0.referenceCount > 0 }.map(\.reference))
+            return nil
+        }
         let scanned = bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }
         guard pack.packClass != .points else {
             return "its bytes changed; \(scanned.lostBytes) bytes with records of points are damaged"
@@ -185,6 +206,25 @@ extension LocalVault {
         let damaged = try catalog.blobs(inPack: pack.number).filter { !intact.contains($0) }
         try catalog.setCondition(.damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
         return "its bytes changed; \(damaged.count) of its \(pack.blobCount) blobs are damaged"
+    }
+
+    /// Tries the blobs of a pack that cannot be read as a whole, one by one, and records those that cannot be read.
+    private func unreadableCopies(of pack: PackEntry) throws -> Int {
+        let ids = try catalog.blobs(inPack: pack.number)
+        var lost: [CopyReference] = []
+        for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
+            let batch = Array(ids[start..<min(start + VaultLimits.missingBatch, ids.count)])
+            for copy in try catalog.copies(of: batch) where copy.pack == pack.number {
+                do {
+                    let framed = try store.get(StoreKey.pack(pack.name), copy.range)
+                    try framed.withUnsafeBytes { try LocalVault.check($0, is: copy) }
+                } catch is HoldfastError {
+                    lost.append(copy.reference)
+                }
+            }
+        }
+        try catalog.setCondition(.damaged, of: lost)
+        return lost.count
     }
 
     // MARK: Points
