@@ -93,12 +93,10 @@ private struct Sampler {
     /// `nil` for what cannot be read.
     mutating func look(at place: TreeSurvey.Place, missing: ([BlobID]) throws -> [Bool]) throws -> Result? {
         let count: Int
-        do throws(Errno) {
+        do {
             let file = try DirectoryPath.openFile(place.path, [.readOnly, .nonBlocking])
             guard try file.status().kind == .regular else { return nil }
-            count = try buffer.withUnsafeMutableBytes { (bytes) throws(Errno) in
-                try file.readFully(into: bytes, at: place.offset)
-            }
+            count = try buffer.withUnsafeMutableBytes { try file.readFully(into: $0, at: place.offset) }
         } catch {
             return nil
         }

@@ -1,4 +1,4 @@
-package import Model
+import Model
 import Platform
 
 /// What lies below some paths: counted, and a few places in its files drawn at random, by one walk that reads no contents.
