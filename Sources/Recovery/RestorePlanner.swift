@@ -1,0 +1,251 @@
+import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// Finds out what a restore would do; changes nothing.
+package final class RestorePlanner: RestoreWalkHandler {
+    private let reader: PointReader
+    private let request: RestoreRequest
+    private let progress: RestoreProgress
+    private let place: RestorePlace?
+    private let examiner: Examiner
+    private let conflict: RestoreRequest.Conflict
+    private let boundaries: RemovalBounds
+    private let log = RestoreLog()
+    private let recorder: UndoRecorder?
+    private let rights = MetadataWriter.Rights.current()
+    private var owners: OwnerResolver
+    private var links = LinkTable()
+    private var plan: RestorePlan
+    private var protection: ProtectionList
+    /// Directories in which something would change; their metadata now is recorded when they are left.
+    private var changed: Set<ObjectIdentifier> = []
+
+    package convenience init(
+        reader: PointReader, request: RestoreRequest, progress: RestoreProgress = RestoreProgress()
+    ) throws {
+        try self.init(reader: reader, request: request, progress: progress, recorder: nil)
+    }
+
+    init(
+        reader: PointReader, request: RestoreRequest, progress: RestoreProgress, recorder: UndoRecorder?
+    ) throws {
+        try request.check()
+        var request = request
+        let place = try RestorePlace.look(request, point: reader.point)
+        if place?.isFresh != false { request.conflict = .always }
+        self.reader = reader
+        self.request = request
+        self.progress = progress
+        self.place = place
+        self.recorder = recorder
+        conflict = request.effectiveConflict
+        examiner = Examiner(reader: reader, request: request, setsOwners: rights.isRoot)
+        boundaries = RemovalBounds(reader: reader, request: request)
+        owners = OwnerResolver(request.owners)
+        plan = RestorePlan(point: reader.point, request: request, conflict: conflict)
+        protection = ProtectionList(roots: request.paths)
+    }
+
+    /// Walks the point beside the destination.
+    package func run() throws -> RestorePlan {
+        let walk = RestoreWalk(reader: reader, selection: PathSelection(request.paths), handler: self)
+        try walk.run()
+        plan.unknownUsers = owners.unknownUsers.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
+        plan.unknownGroups = owners.unknownGroups.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
+        (plan.issues, plan.issueCounts) = log.collected()
+        plan.protect = request.isInPlace ? protection.all : []
+        if let place { plan.freeBytes = try? FileSystem.space(descriptor: place.handle.raw).available }
+        return plan
+    }
+
+    // MARK: Directories
+
+    func start(_ entry: Entry?, role: PathSelection.Role) throws -> RestoreDirectory {
+        let directory = RestoreDirectory(parent: nil, name: TerminatedName([]), source: [], handle: place?.handle)
+        guard let place else {
+            directory.isMissing = true
+            return directory
+        }
+        directory.device = place.status.device
+        directory.inode = place.status.inode
+        directory.removesExtra =
+            entry != nil && role == .chosen
+            && boundaries.allowsRemoval(in: [], entry, status: place.status, parentDevice: nil)
+        return directory
+    }
+
+    func enter(
+        _ name: [UInt8], _ entry: Entry, role: PathSelection.Role, in parent: RestoreDirectory
+    ) throws -> RestoreDirectory? {
+        try progress.checkStop()
+        if role == .chosen { count() }
+        let source = parent.sourcePath(name)
+        let owner = owners.owner(of: entry)
+        let wanted = TerminatedName(name)
+        if parent.isMissing { return missing(wanted, source, parent) }
+        do throws(Errno) {
+            let handle = try parent.handle()
+            let status = try wanted.withPointer { (pointer) throws(Errno) in
+                try FileSystem.statusIfAny(at: handle.raw, pointer)
+            }
+            guard let status else {
+                try create(wanted, in: parent)
+                return missing(wanted, source, parent)
+            }
+            guard status.kind == .directory else {
+                return try clear(wanted, status, entry, role, source, parent)
+            }
+            let opened = try wanted.withPointer { (pointer) throws(Errno) in
+                try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
+            }
+            let directory = RestoreDirectory(parent: parent, name: wanted, source: source, handle: OpenHandle(opened))
+            directory.device = status.device
+            directory.inode = status.inode
+            directory.removesExtra =
+                role == .chosen
+                && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
+            if role == .chosen, !entry.remarks.contains(.ancestor), conflict != .never,
+                try !examiner.hasSameMetadata(wanted, entry, owner, status, handle)
+            {
+                plan.metadata.add(0, directory.path)
+                changed.insert(ObjectIdentifier(directory))
+            } else if role == .chosen {
+                plan.unchanged.add(0, directory.path)
+            }
+            return directory
+        } catch {
+            log.add(.failed, source, "the directory and everything below it: \(error)")
+            return nil
+        }
+    }
+
+    private func missing(_ name: TerminatedName, _ source: [UInt8], _ parent: RestoreDirectory) -> RestoreDirectory {
+        let directory = RestoreDirectory(parent: parent, name: name, source: source, handle: nil)
+        directory.isMissing = true
+        plan.directories.add(0, directory.path)
+        return directory
+    }
+
+    private func clear(
+        _ name: TerminatedName, _ status: FileStatus, _ entry: Entry, _ role: PathSelection.Role, _ source: [UInt8],
+        _ parent: RestoreDirectory
+    ) throws(Errno) -> RestoreDirectory? {
+        let isReplaced =
+            conflict == .always || (conflict == .newer && status.modified < FileInstant(entry.mtime))
+        if role == .chosen, conflict == .rename {
+            let other = examiner.renamed(name.name)
+            plan.renames.add(0, parent.destinationPath(other.name))
+            try create(other, in: parent)
+            return missing(other, source, parent)
+        }
+        let place = parent.destinationPath(name.name)
+        if !isReplaced || role == .passage || entry.remarks.contains(.ancestor) || examiner.isUntouchable(place) {
+            plan.kept.add(0, place)
+            log.add(.conflict, source, "something that is no directory stands where this directory was; it stays")
+            return nil
+        }
+        plan.overwrites.add(0, place)
+        try replace(name, in: parent)
+        return missing(name, source, parent)
+    }
+
+    func leave(_ directory: RestoreDirectory) throws {
+        if changed.remove(ObjectIdentifier(directory)) != nil, let recorder, !directory.isMissing {
+            let handle = try directory.handle()
+            try recorder.directory(directory.path, try handle.descriptor.status())
+        }
+        directory.dropHandle()
+    }
+
+    /// A name that nothing stands under will be made.
+    private func create(_ name: TerminatedName, in directory: RestoreDirectory) throws(Errno) {
+        changed.insert(ObjectIdentifier(directory))
+        try recorder?.created(directory.destinationPath(name.name))
+    }
+
+    /// What stands under a name will be replaced or removed.
+    private func replace(_ name: TerminatedName, in directory: RestoreDirectory) throws(Errno) {
+        changed.insert(ObjectIdentifier(directory))
+        let path = directory.destinationPath(name.name)
+        protection.add(path)
+        try recorder?.changed(path)
+    }
+
+    // MARK: Names
+
+    private func count() {
+        plan.entries += 1
+        progress.entries.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    func visit(_ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) throws {
+        try progress.checkStop()
+        count()
+        let owner = owners.owner(of: entry)
+        let path = { directory.destinationPath(name.name) }
+        // A file with several names counts once.
+        let cell = entry.linkGroup.flatMap { links.find($0) }
+        let size = cell == nil && entry.kind == .regular ? entry.size : 0
+        if entry.remarks.contains(.contentMissing) {
+            log.add(.incomplete, directory.sourcePath(name.name), "its content could not be read when the point was made")
+            return
+        }
+        if directory.isMissing {
+            plan.creates.add(size, path())
+            return note(entry, path(), cell, nil)
+        }
+        do throws(Errno) {
+            let decision = try examiner.decide(name, entry, owner: owner, in: directory, linkedTo: cell)
+            switch decision {
+            case .create:
+                plan.creates.add(size, path())
+                try create(name, in: directory)
+            case .same: plan.unchanged.add(size, path())
+            case .metadata:
+                plan.metadata.add(0, path())
+                try replace(name, in: directory)
+            case .replace:
+                plan.overwrites.add(size, path())
+                try replace(name, in: directory)
+            case .keep(let warning):
+                plan.kept.add(size, path())
+                if let warning { log.add(.conflict, directory.sourcePath(name.name), warning) }
+            case .rename(let other, let replaces):
+                plan.renames.add(size, directory.destinationPath(other.name))
+                if replaces { try replace(other, in: directory) } else { try create(other, in: directory) }
+            }
+            var status: FileStatus?
+            if case .same = decision, entry.linkGroup != nil {
+                let handle = try directory.handle()
+                status = try name.withPointer { (pointer) throws(Errno) in
+                    try FileSystem.status(at: handle.raw, pointer)
+                }
+            }
+            note(entry, path(), cell, status)
+        } catch {
+            log.add(.failed, directory.sourcePath(name.name), "it cannot be looked at: \(error)")
+        }
+    }
+
+    private func note(_ entry: Entry, _ path: [UInt8], _ cell: LinkCell?, _ status: FileStatus?) {
+        guard let group = entry.linkGroup, cell == nil else { return }
+        let state: LinkCell.State =
+            status.map { .complete(device: $0.device, inode: $0.inode) } ?? .pending
+        links.insert(group, LinkCell(path: path, state: state))
+    }
+
+    // MARK: What is not in the point
+
+    func extra(_ name: TerminatedName, in directory: RestoreDirectory) throws {
+        if name == RestorePlace.markName, directory.path.isEmpty { return }
+        if boundaries.isDoubtful(directory.sourcePath(name.name)) { return }
+        let path = directory.destinationPath(name.name)
+        if examiner.isUntouchable(path) { return }
+        plan.removes.add(0, path)
+        do throws(Errno) { try replace(name, in: directory) } catch { log.add(.failed, path, "\(error)") }
+    }
+
+    func problem(_ kind: RestoreIssue.Kind, _ path: [UInt8], _ text: String) throws { log.add(kind, path, text) }
+}
