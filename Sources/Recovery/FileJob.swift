@@ -23,10 +23,15 @@ final class FileJob: @unchecked Sendable {
         /// Of a file that may be opened again; 0 for others.
         var inode: UInt64 = 0
         var hasFailed = false
+        /// It has its name and its metadata, or what was written of it was taken away.
+        var isSettled = false
         var isDirect = false
 
         deinit {
-            if descriptor >= 0 { _ = FileDescriptor(owning: descriptor) }
+            if descriptor >= 0 {
+                _ = FileDescriptor(owning: descriptor)
+                OpenHandle.openCount.wrappingSubtract(1, ordering: .relaxed)
+            }
         }
     }
 
@@ -67,6 +72,14 @@ final class FileJob: @unchecked Sendable {
         self.replaces = replaces
         self.cell = cell
         directory.retain()
+    }
+
+    deinit {
+        // The restore ended before the file did: only whole files stay.
+        guard state.withLock({ $0.isCreated && !$0.isSettled }) else { return }
+        _ = try? (temporary ?? name).withPointer { (pointer) throws(Errno) in
+            try FileSystem.remove(at: place.raw, pointer)
+        }
     }
 
     /// In the point.

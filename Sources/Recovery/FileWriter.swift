@@ -186,10 +186,11 @@ final class FileWriter {
                 }
                 cell.complete(status)
             }
+            job.state.withLock { $0.isSettled = true }
             progress.filesWritten.wrappingAdd(1, ordering: .relaxed)
         } catch {
+            defer { discard(job) }
             try fail(job, error)
-            discard(job)
         }
     }
 
@@ -253,7 +254,11 @@ final class FileWriter {
     private func discard(_ job: FileJob) {
         close(job)
         job.cell?.fail()
-        guard job.state.withLock({ $0.isCreated }) else { return }
+        let isCreated = job.state.withLock { state in
+            state.isSettled = true
+            return state.isCreated
+        }
+        guard isCreated else { return }
         let name = job.temporary ?? job.name
         do throws(Errno) {
             try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: job.place.raw, pointer) }

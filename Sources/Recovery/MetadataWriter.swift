@@ -43,7 +43,8 @@ final class MetadataWriter {
     /// The permission bits to make a file with, so that nothing needs to be set afterwards where that is safe: the owner is
     /// right from the start. `nil`: make it readable by nobody else and set the mode later.
     func directMode(_ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory) -> UInt16? {
-        guard !directory.givesGroup, !directory.inherits, entry.attributes.isEmpty, entry.mode & 0o7000 == 0, entry.mode & rights.umask == 0
+        guard !directory.givesGroup, !directory.inherits, entry.attributes.isEmpty, entry.mode & 0o7000 == 0,
+            entry.mode & rights.umask == 0
         else { return nil }
         if let owner, owner.uid != rights.uid || owner.gid != rights.gid { return nil }
         return entry.mode

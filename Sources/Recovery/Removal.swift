@@ -24,7 +24,8 @@ enum Removal {
             return 0
         }
         do throws(Errno) {
-            let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: directory, pointer) }
+            let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: directory, pointer)
+            }
             if status.kind != .directory {
                 try makeChangeable(at: directory, name, status)
                 try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory, pointer) }

@@ -222,7 +222,8 @@ final class RestoreDecider: RestoreWalkHandler {
             || examiner.isUntouchable(parent.destinationPath(name.name))
         {
             log.add(
-                .conflict, source, "\(what) stands where this directory was; it stays, and nothing is restored below it")
+                .conflict, source, "\(what) stands where this directory was; it stays, and nothing is restored below it"
+            )
             return nil
         }
         try Removal.makeChangeable(at: handle.raw, name, status)
@@ -313,7 +314,8 @@ final class RestoreDecider: RestoreWalkHandler {
         links.insert(
             group,
             LinkCell(
-                path: directory.destinationPath(name.name), state: .complete(device: status.device, inode: status.inode)))
+                path: directory.destinationPath(name.name), state: .complete(device: status.device, inode: status.inode)
+            ))
     }
 
     private func setMetadata(
@@ -513,7 +515,8 @@ final class RestoreDecider: RestoreWalkHandler {
         guard case .same = decision else { return }
         let handle = try directory.handle()
         let job = FileJob(
-            purpose: .compare, directory: directory, place: handle, name: name, temporary: nil, entry: entry, owner: nil,
+            purpose: .compare, directory: directory, place: handle, name: name, temporary: nil, entry: entry,
+            owner: nil,
             replaces: false)
         try queue(job, reusing: nil)
     }

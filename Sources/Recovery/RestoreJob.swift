@@ -33,7 +33,8 @@ package final class RestoreJob {
         if let planned { return planned.plan }
         let recorder = try undo?.record()
         do {
-            let plan = try RestorePlanner(reader: reader, request: request, progress: planning, recorder: recorder).run()
+            let plan = try RestorePlanner(reader: reader, request: request, progress: planning, recorder: recorder)
+                .run()
             try recorder?.finish()
             planned = (plan, recorder)
             return plan
@@ -124,7 +125,7 @@ package final class UndoJob {
     ) throws -> RestoreReport {
         // What would be lost by taking it back, written down as for any restore.
         let recorder = try store.record()
-        var protection = ProtectionList(roots: [.root])
+        var protection = ProtectionList()
         do throws(Errno) {
             for path in returning {
                 if exists(path) {
@@ -184,7 +185,8 @@ package final class UndoJob {
 
     private func status(_ path: [UInt8]) throws(Errno) -> FileStatus {
         if path.isEmpty { return try place.descriptor.status() }
-        return try DirectoryPath.withParent(of: path, from: place.raw, links: .refused) { (parent, name) throws(Errno) in
+        return try DirectoryPath.withParent(of: path, from: place.raw, links: .refused) {
+            (parent, name) throws(Errno) in
             try FileSystem.status(at: parent, name)
         }
     }

@@ -80,7 +80,9 @@ final class RestoreLog: Sendable {
                 issues.append(
                     RestoreIssue(
                         kind: .metadata, path: [],
-                        text: "owners of \(state.ownersSkipped) paths were not set: that needs root. They belong to you."))
+                        text:
+                            "owners of \(state.ownersSkipped) paths were not set: that needs root. They belong to you.")
+                )
             }
             for (text, found) in state.metadata.sorted(by: { $0.key < $1.key }) {
                 counts[.metadata, default: 0] += found.count

@@ -51,7 +51,8 @@ struct RestorePlace {
     /// Takes the mark away: the restore came to its end.
     func finish() {
         guard isFresh else { return }
-        _ = try? RestorePlace.markName.withPointer { (name) throws(Errno) in try FileSystem.remove(at: handle.raw, name) }
+        _ = try? RestorePlace.markName.withPointer { (name) throws(Errno) in try FileSystem.remove(at: handle.raw, name)
+        }
     }
 
     private static func failure(_ path: [UInt8], _ error: Errno) -> HoldfastError {

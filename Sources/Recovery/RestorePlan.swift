@@ -87,11 +87,6 @@ struct ProtectionList {
     /// More than this, and directories stand for what is in them.
     static let limit = 1000
     private var paths: Set<TreePath> = []
-    /// What the paths collapse to stays below these.
-    private let roots: [TreePath]
-
-    init(roots: [TreePath]) { self.roots = roots }
-
     mutating func add(_ path: [UInt8]) {
         let path = TreePath(unchecked: path)
         var above = path.parent

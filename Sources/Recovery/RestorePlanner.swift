@@ -18,7 +18,7 @@ package final class RestorePlanner: RestoreWalkHandler {
     private var owners: OwnerResolver
     private var links = LinkTable()
     private var plan: RestorePlan
-    private var protection: ProtectionList
+    private var protection = ProtectionList()
     /// Directories in which something would change; their metadata now is recorded when they are left.
     private var changed: Set<ObjectIdentifier> = []
 
@@ -45,7 +45,6 @@ package final class RestorePlanner: RestoreWalkHandler {
         boundaries = RemovalBounds(reader: reader, request: request)
         owners = OwnerResolver(request.owners)
         plan = RestorePlan(point: reader.point, request: request, conflict: conflict)
-        protection = ProtectionList(roots: request.paths)
     }
 
     /// Walks the point beside the destination.
@@ -189,7 +188,8 @@ package final class RestorePlanner: RestoreWalkHandler {
         let cell = entry.linkGroup.flatMap { links.find($0) }
         let size = cell == nil && entry.kind == .regular ? entry.size : 0
         if entry.remarks.contains(.contentMissing) {
-            log.add(.incomplete, directory.sourcePath(name.name), "its content could not be read when the point was made")
+            log.add(
+                .incomplete, directory.sourcePath(name.name), "its content could not be read when the point was made")
             return
         }
         if directory.isMissing {

@@ -98,7 +98,8 @@ final class RestoreWalk {
         guard try moveTo(prefix) else {
             orphan = Array(prefix)
             let path = prefix.split(separator: 0).joined(separator: [UInt8(ascii: "/")])
-            return try handler.problem(.damaged, Array(path), "the tree has no directory of this name above its contents")
+            return try handler.problem(
+                .damaged, Array(path), "the tree has no directory of this name above its contents")
         }
         let index = stack.count - 1
         guard let directory = stack[index].directory else { return }

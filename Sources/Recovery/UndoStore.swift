@@ -51,7 +51,8 @@ package struct UndoRecord: Hashable, Sendable {
             case .integer(let time)? = fields["time"], case .bool(let isComplete)? = fields["complete"],
             case .string(let list)? = fields["list"], list.hasPrefix(UndoStore.prefix), !list.contains("/")
         else {
-            throw HoldfastError(.damaged, "The record of the last restore in place cannot be read; it cannot be undone.")
+            throw HoldfastError(
+                .damaged, "The record of the last restore in place cannot be read; it cannot be undone.")
         }
         var before: PointID?
         if case .string(let text)? = fields["before"] { before = PointID(hex: text) }

@@ -103,7 +103,9 @@ import Vault
     @Test("a dry run changes nothing and says what would happen")
     func dryRun() throws {
         let fixture = try RestoreFixture()
-        try fixture.make("mkdir d; printf 1 > d/new; printf 2 > changed; printf 3 > same; ln -s x link; mkdir gone; printf 4 > gone/f")
+        try fixture.make(
+            "mkdir d; printf 1 > d/new; printf 2 > changed; printf 3 > same; ln -s x link; mkdir gone; printf 4 > gone/f"
+        )
         let reader = try fixture.backup()
         try fixture.make("rm -r gone; printf other > changed; printf e > extra; rm link; chmod 700 same")
         let before = try RestoreFixture.shell("find '\(fixture.source)' -printf '%p %m %s %T@ %C@\\n' | sort")

@@ -26,7 +26,8 @@ import Vault
     @Test(
         "the conflict rule decides what happens to a file that differs",
         arguments: [
-            (RestoreRequest.Conflict.always, older, "point", 0), (.always, newer, "point", 0), (.never, older, "other", 0),
+            (RestoreRequest.Conflict.always, older, "point", 0), (.always, newer, "point", 0),
+            (.never, older, "other", 0),
             (.newer, older, "point", 0), (.newer, newer, "other", 0), (.rename, older, "other", 1),
         ])
     func file(_ rule: RestoreRequest.Conflict, _ there: String, _ expected: String, _ beside: Int) throws {
@@ -144,7 +145,12 @@ import Vault
         try fixture.make("mkdir -p a/b c; printf 1 > a/b/x; printf 2 > c/y")
         let reader = try fixture.backup()
         let original = try RestoreFixture.shell("cd '\(fixture.source)' && find . | sort")
-        try fixture.make("mkdir -p a/new/deep a/b/z; printf 9 > a/new/deep/f; printf 8 > extra; ln -s / a/b/z/root; printf 7 > c/keep")
+        try fixture.make(
+            """
+            mkdir -p a/new/deep a/b/z; printf 9 > a/new/deep/f; printf 8 > extra
+            ln -s / a/b/z/root; printf 7 > c/keep
+            """
+        )
         let beside = fixture.place("beside")
         try RestoreFixture.write(beside, [1])
         // Only below the asked path.
@@ -207,12 +213,20 @@ import Vault
     @Test("modes, owners, attributes and times that were changed come back without the content")
     func metadataOnly() throws {
         let fixture = try RestoreFixture()
-        try fixture.make("printf x > f; setfattr -n user.a -v 1 f; chmod 640 f; touch -d '2020-02-02 UTC' f; mkdir d; chmod 711 d")
+        try fixture.make(
+            """
+            printf x > f; setfattr -n user.a -v 1 f; chmod 640 f; touch -d '2020-02-02 UTC' f; mkdir d; chmod 711 d
+            """)
         let reader = try fixture.backup()
-        try fixture.make("setfattr -n user.a -v 2 f; setfattr -n user.b -v 3 f; chmod 755 f d; touch -d '2020-02-02 UTC' f")
+        try fixture.make(
+            """
+            setfattr -n user.a -v 2 f; setfattr -n user.b -v 3 f; chmod 755 f d; touch -d '2020-02-02 UTC' f
+            """)
         let report = try fixture.restoreInPlace(reader)
         #expect(report.issues == [])
         #expect(report.bytesWritten == 0)
-        #expect(try RestoreFixture.shell("cd '\(fixture.source)'; stat -c %a f d; getfattr -d f --absolute-names | grep =") == "640\n711\nuser.a=\"1\"\n")
+        #expect(
+            try RestoreFixture.shell("cd '\(fixture.source)'; stat -c %a f d; getfattr -d f --absolute-names | grep =")
+                == "640\n711\nuser.a=\"1\"\n")
     }
 }

@@ -45,7 +45,8 @@ final class RestoreFixture {
     }
 
     deinit {
-        _ = try? RestoreFixture.shell("chattr -R -i -a '\(base)' 2>/dev/null; chmod -R u+rwx '\(base)'; rm -rf '\(base)'")
+        _ = try? RestoreFixture.shell(
+            "chattr -R -i -a '\(base)' 2>/dev/null; chmod -R u+rwx '\(base)'; rm -rf '\(base)'")
         for action in cleanUp { action() }
     }
 
@@ -141,7 +142,8 @@ final class RestoreFixture {
     /// nothing is.
     func differences(_ restored: String, from original: String? = nil) throws -> String {
         try RestoreFixture.shell(
-            "rsync -aHAX --numeric-ids -n --checksum --delete --itemize-changes '\(original ?? source)/' '\(restored)/'")
+            "rsync -aHAX --numeric-ids -n --checksum --delete --itemize-changes '\(original ?? source)/' '\(restored)/'"
+        )
     }
 }
 
@@ -175,7 +177,8 @@ final class BrokenVault: VaultService {
             var bytes = Array(framed)
             if damaged.contains(id) { bytes[bytes.count - 20] ^= 1 }
             do { try bytes.withUnsafeBytes { try body(id, $0) } } catch let error as HoldfastError
-            where error.code == .damaged {
+                where error.code == .damaged
+            {
                 lost.append(id)
             }
         }

@@ -84,7 +84,8 @@ import Vault
     @Test("chosen paths come below the directory with the directories above them, and nothing else")
     func chosenPaths() throws {
         let fixture = try RestoreFixture()
-        try fixture.make("mkdir -p a/b/c d; printf 1 > a/b/c/x; printf 2 > a/b/y; printf 3 > d/z; ln a/b/c/x d/x2; chmod 711 a/b")
+        try fixture.make(
+            "mkdir -p a/b/c d; printf 1 > a/b/c/x; printf 2 > a/b/y; printf 3 > d/z; ln a/b/c/x d/x2; chmod 711 a/b")
         let reader = try fixture.backup()
         let target = fixture.place("out")
         let report = try fixture.restore(reader, to: target) {

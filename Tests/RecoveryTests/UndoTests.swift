@@ -23,11 +23,15 @@ import Vault
         var request = RestoreRequest(paths: [fixture.path], destination: .inPlace)
         request.deleteExtra = delete
         let job = RestoreJob(reader: reader, request: request, undo: store)
-        return try job.run { paths in try fixture.backUp(paths.map(\.displayText)) { $0.labels = ["before restore"] }.point }
+        return try job.run { paths in
+            try fixture.backUp(paths.map(\.displayText)) { $0.labels = ["before restore"] }.point
+        }
     }
 
     private func undo(_ fixture: RestoreFixture, _ store: UndoStore) throws -> RestoreReport {
-        try UndoJob(store: store).run { try fixture.open($0) } protect: { paths in
+        try UndoJob(store: store).run {
+            try fixture.open($0)
+        } protect: { paths in
             try fixture.backUp(paths.map(\.displayText)).point
         }
     }
@@ -101,7 +105,7 @@ import Vault
 
     @Test("many paths are protected by the directories that hold them")
     func manyPaths() {
-        var list = ProtectionList(roots: [.root])
+        var list = ProtectionList()
         for index in 0..<20_000 { list.add(Array("top/d\(index % 50)/e\(index % 200)/f\(index)".utf8)) }
         list.add(Array("top/d1".utf8))
         let all = list.all

@@ -95,7 +95,8 @@ package final class BlobFetcher {
     }
 
     private func open(
-        _ framed: UnsafeRawBufferPointer, key: ContentKey, type: BlobType, _ body: (UnsafeRawBufferPointer) throws -> Void
+        _ framed: UnsafeRawBufferPointer, key: ContentKey, type: BlobType,
+        _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         guard let checker else { return try opener.open(framed, key: key, expecting: type, body) }
         let number = try BlobFrame(framed).secretNumber

@@ -80,8 +80,9 @@ package final class PointReader {
         try service.read([BlobCrypto.id(of: root)]) { _, framed in
             let number = try BlobFrame(framed).secretNumber
             try opener.open(framed, key: root, expecting: .node) { plain in
-                for domain in Set([keys.defaultDomain(of: machine), DomainSecret.vaultDomain, DomainSecret.domain(of: machine)])
-                {
+                for domain in Set([
+                    keys.defaultDomain(of: machine), DomainSecret.vaultDomain, DomainSecret.domain(of: machine),
+                ]) {
                     let checker = ContentChecker(keys: keys, domain: domain)
                     if checker.deriver(number).contentKey(.node, plain) == root { result = checker }
                 }
