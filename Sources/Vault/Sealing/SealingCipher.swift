@@ -4,7 +4,7 @@ package import Model
 /// AES-256-GCM in place, over one context that is reused for every blob.
 ///
 /// OpenSSL's interface works on the caller's memory; swift-crypto's returns new `Data` for each call, which costs as
-/// much again as the encryption (`docs/decisions/sealing-primitives.md`).
+/// much again as the encryption (`docs/decisions/0020-sealing-primitives.md`).
 package final class SealingCipher {
     static let nonceLength = 12
     static let tagLength = 16
