@@ -23,18 +23,20 @@ final class RestoreFixture {
 
     private static let shared = Result { try makeKeys() }
 
-    private static func makeKeys() throws -> (VaultKeys, WriterSecrets) {
+    private static func makeKeys() throws -> (VaultKeys, WriterSecrets, MachineRecord) {
         let made = try VaultKeys.makeVault(
             kind: .serverReadable, secrets: [], created: Timestamp(seconds: 1_700_000_000))
         let enrolled = try made.keys.enrol(
             machine: .random(), name: "test", location: "memory", joined: Timestamp(seconds: 1_700_000_000))
-        return (made.keys, enrolled.secrets)
+        return (made.keys, enrolled.secrets, enrolled.record)
     }
 
     /// - Parameter place: where to work; the system's temporary directory when `nil`.
     init(in place: String? = nil, cleanUp: [() -> Void] = []) throws {
-        (keys, secrets) = try RestoreFixture.shared.get()
+        let machine: MachineRecord
+        (keys, secrets, machine) = try RestoreFixture.shared.get()
         vault = MemoryVault(vault: keys.vault)
+        vault.register(machine)
         let parent = place ?? URL(fileURLWithPath: NSTemporaryDirectory()).resolvingSymlinksInPath().path
         base = parent + "/holdfast-recovery-" + UUID().uuidString.prefix(8).lowercased()
         source = base + "/source"
@@ -169,6 +171,7 @@ final class BrokenVault: VaultService {
     }
     func points(_ query: PointQuery) throws -> [PointSummary] { try inner.points(query) }
     func point(_ id: PointID) throws -> SealedPoint { try inner.point(id) }
+    func machineRecords(of machine: MachineID) throws -> [MachineRecord] { try inner.machineRecords(of: machine) }
 
     func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {
         var lost = ids.filter { missing.contains($0) }

@@ -18,6 +18,7 @@ package final class MemoryVault: VaultService {
         var blobs: [BlobID: [UInt8]] = [:]
         var references: [BlobID: [BlobID]] = [:]
         var points: [SealedPoint] = []
+        var machines: [MachineRecord] = []
         var head: [MachineID: MachineHead] = [:]
         var leases: Set<LeaseID> = []
         var packs: [PackName: PackClass] = [:]
@@ -78,6 +79,13 @@ package final class MemoryVault: VaultService {
                 id: id, generation: 1, head: head, next: next, isNewIncarnation: !fits,
                 baseAvailable: state.points.contains { $0.locator.point == base }, damaged: state.faults.damaged)
         }
+    }
+
+    /// Lets readers know a machine.
+    package func register(_ machine: MachineRecord) { state.withLock { $0.machines.append(machine) } }
+
+    package func machineRecords(of machine: MachineID) throws -> [MachineRecord] {
+        state.withLock { $0.machines.filter { $0.machine == machine } }
     }
 
     package func closeLease(_ id: LeaseID) { state.withLock { _ = $0.leases.remove(id) } }

@@ -274,15 +274,17 @@ extension LocalVault {
 
     private func checkSignatures(of points: [(id: PointID, bytes: SealedPoint)], _ result: inout Comparison) throws {
         if points.isEmpty { return }
-        let machines = try machineRecords()
+        var machines: [MachineID: [MachineRecord]] = [:]
         var forged: [PointID] = []
         for (id, point) in points {
-            guard let machine = machines[point.locator.machine] else {
+            let machine = point.locator.machine
+            if machines[machine] == nil { machines[machine] = try machineRecords(of: machine) }
+            guard let records = machines[machine], !records.isEmpty else {
                 result.unsigned.append("point \(id.hex) is of a machine that the vault does not know")
                 continue
             }
-            do { try point.verify(with: machine.key) } catch {
-                result.unsigned.append("point \(id.hex) is not signed by its machine (it may have joined again since)")
+            do { try point.verify(withAnyOf: records, of: config.signing) } catch {
+                result.unsigned.append("point \(id.hex) is not signed by its machine")
                 forged.append(id)
             }
         }

@@ -245,6 +245,13 @@ package final class LocalVault: VaultService {
         return found
     }
 
+    package func machineRecords(of machine: MachineID) throws -> [MachineRecord] {
+        try catalog.records(of: .machine).compactMap { location in
+            let record = try withRecord(location) { try MachineRecord.decode($0) }
+            return record.machine == machine ? record : nil
+        }
+    }
+
     /// The machines that have joined; of several records for one machine the one joined last counts.
     package func machineRecords() throws -> [MachineID: MachineRecord] {
         var result: [MachineID: MachineRecord] = [:]

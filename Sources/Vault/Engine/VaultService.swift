@@ -48,6 +48,10 @@ package protocol VaultService: AnyObject, Sendable {
     /// The whole stored point, to be opened with the vault's keys. Throws `notFound`.
     func point(_ id: PointID) throws -> SealedPoint
 
+    /// Every record of a machine that the vault holds, in any order: more than one when it joined again. A reader checks
+    /// who signed a point with them, and the vault's signature on them, because it need not believe the service.
+    func machineRecords(of machine: MachineID) throws -> [MachineRecord]
+
     /// Hands the framed bytes of each of `ids` to `body`, once each, in the order in which they lie in the packs.
     ///
     /// A copy that is not what it should be is recorded as damaged and the next copy is tried; `body` says the same of a

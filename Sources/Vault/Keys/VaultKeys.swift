@@ -245,7 +245,16 @@ package struct VaultKeys: Sendable {
         return key
     }
 
-    /// Opens a point's record. The signature is not looked at: `SealedPoint.verify` does that, with the machine's key.
+    /// Opens a point's record after the check that one of the vault's machines signed it: anybody can seal a record for the
+    /// vault's public key, so a point without that signature may be anybody's.
+    ///
+    /// - Parameter machines: the records of the point's machine, which need not be trustworthy.
+    package func openRecord(_ point: SealedPoint, machines: [MachineRecord]) throws -> PointRecord {
+        try point.verify(withAnyOf: machines, of: config.signing)
+        return try openRecord(point)
+    }
+
+    /// Opens a point's record without looking at its signature.
     package func openRecord(_ point: SealedPoint) throws -> PointRecord {
         try checkVault(point.locator)
         return try point.open(with: try open(wrap: point.wrap))

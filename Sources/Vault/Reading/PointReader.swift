@@ -36,7 +36,8 @@ package final class PointReader {
         let lease = try service.openLease(.reader([id]))
         do {
             let sealed = try service.point(id)
-            let record = try keys.openRecord(sealed)
+            let machines = try service.machineRecords(of: sealed.locator.machine)
+            let record = try keys.openRecord(sealed, machines: machines)
             let checker = try PointReader.checker(
                 service: service, keys: keys, machine: sealed.locator.machine, root: record.root)
             self.init(

@@ -112,7 +112,8 @@ struct PointsList: Command {
         _ point: PointSummary, _ keys: VaultKeys, _ session: VaultSession, _ console: Console
     ) -> PointRecord? {
         do {
-            return try keys.openRecord(try session.vault.point(point.id))
+            return try keys.openRecord(
+                try session.vault.point(point.id), machines: try session.vault.machineRecords(of: point.machine))
         } catch {
             console.warn(
                 "Point \(point.shortID) cannot be opened: \(HoldfastError(wrapping: error).message)",
@@ -149,7 +150,8 @@ struct PointsList: Command {
 
     private func showWarnings(of text: String, _ session: VaultSession, _ console: Console) throws -> ExitStatus {
         let point = try session.point(text, machine: machine.machine, global)
-        let record = try session.keys(passphrase).openRecord(try session.vault.point(point.id))
+        let record = try session.keys(passphrase).openRecord(
+            try session.vault.point(point.id), machines: try session.vault.machineRecords(of: point.machine))
         for warning in record.warnings {
             let path = TreePath(unchecked: warning.path)
             var fields: [String: JSON] = ["reason": .string(warning.reason.title), "text": .string(warning.text)]

@@ -31,6 +31,7 @@ final class RehearsalVault: VaultService {
     func points(_ query: PointQuery) throws -> [PointSummary] { try real.points(query) }
 
     func point(_ id: PointID) throws -> SealedPoint { try real.point(id) }
+    func machineRecords(of machine: MachineID) throws -> [MachineRecord] { try real.machineRecords(of: machine) }
 
     func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {
         try real.read(ids, body)

@@ -83,6 +83,39 @@ import Testing
         #expect(error.code == .damaged)
     }
 
+    @Test(
+        "A point of a machine that joined again is verified by its older record, and by no record that the vault did not sign"
+    )
+    func joinedAgain() throws {
+        let point = try sealed()
+        let vaultKey = KeysFixture.master.vaultSigningKey
+        func record(_ key: SigningKey, _ machine: MachineID, by signing: SigningKey) throws -> MachineRecord {
+            try MachineRecord(
+                machine: machine, key: key.verifyingKey, joined: KeysFixture.now, name: "w", domain: "vault",
+                signing: signing)
+        }
+        let old = try record(KeysFixture.machineKey, KeysFixture.machine, by: vaultKey)
+        let new = try record(.random(), KeysFixture.machine, by: vaultKey)
+        try point.verify(withAnyOf: [new, old], of: vaultKey.verifyingKey)
+        let planted = try record(KeysFixture.machineKey, KeysFixture.machine, by: .random())
+        let other = try record(KeysFixture.machineKey, .random(), by: vaultKey)
+        for records in [[], [new], [planted], [other], [new, planted, other]] {
+            #expect(throws: HoldfastError.self) {
+                try point.verify(withAnyOf: records, of: vaultKey.verifyingKey)
+            }
+        }
+    }
+
+    @Test("References that are not sorted or stand twice are refused")
+    func unsortedReferences() throws {
+        let bytes = KeysFixture.locator().encoded()
+        let (head, first, second) = (bytes.dropLast(64), bytes.dropLast(32).suffix(32), bytes.suffix(32))
+        #expect(throws: Never.self) { try Array(head + first + second).decoded { try PointLocator.decode($0) } }
+        for wrong in [head + second + first, head + first + first, head + second + second] {
+            #expect(throws: HoldfastError.self) { try Array(wrong).decoded { try PointLocator.decode($0) } }
+        }
+    }
+
     @Test("Every flipped bit of a point is refused by decoder, signature or seal, but for the receipt's and the wrap's")
     func flippedBits() throws {
         let point = try sealed()
