@@ -20,7 +20,8 @@ import Testing
             let scratch = try ScratchDirectory()
             let path = scratch.path
             let microseconds = UInt32(500 + random.below(60_000))
-            await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, microseconds = microseconds as UInt32] in
+            await #expect(processExitsWith: .signal(SIGKILL)) {
+                [path = path as String, microseconds = microseconds as UInt32] in
                 let store = try DirectoryStore(path: path)
                 let told = open("\(path)/told", O_WRONLY | O_CREAT | O_APPEND, 0o600)
                 let killer = try WorkerThread(name: "killer") {
