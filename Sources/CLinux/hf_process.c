@@ -88,4 +88,11 @@ long hf_lower_priority(void) {
     return result(syscall(SYS_ioprio_set, 1, 0, 3 << 13));
 }
 
+void hf_bound_memory(void) {
+    // A fixed threshold: buffers of packs and slabs are given back to the system when they are freed, instead of leaving
+    // holes in the heap; glibc would otherwise raise it to 32 MiB at the first such free.
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, 2);
+}
+
 void hf_trim_memory(void) { malloc_trim(0); }

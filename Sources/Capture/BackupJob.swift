@@ -55,9 +55,9 @@ package struct BackupReport: Sendable {
 /// between them are bounded, so memory does not grow with the number or size of files.
 package final class BackupJob {
     private static let smallSlab = 2 << 20
-    private static let smallSlabs = 6
+    private static let smallSlabs = 4
     private static let largeSlab = 4 << 20
-    private static let orderedBatches = 24
+    private static let orderedBatches = 12
 
     /// Batches are completed out of order; the sequencer waits here for the next in order.
     private struct Completion {

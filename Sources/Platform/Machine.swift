@@ -116,6 +116,9 @@ package enum ProcessLimits {
     /// Gives memory that was freed back to the system.
     package static func trimMemory() { hf_trim_memory() }
 
+    /// Keeps the heap from holding on to large freed buffers. Call first thing, before other threads start.
+    package static func boundMemory() { hf_bound_memory() }
+
     /// Puts this process behind all others for CPU and disk.
     package static func lowerPriority() throws(Errno) { try retrying { hf_lower_priority() } }
 

@@ -33,6 +33,7 @@ struct Main {
     private static let stack = 256 << 20
 
     static func main() {
+        ProcessLimits.boundMemory()
         let arguments = System.arguments.dropFirst().map(ArgumentBytes.encode)
         let status = Mutex(ExitStatus.failed)
         do {

@@ -24,4 +24,6 @@ long hf_cpu_count(void);
 long hf_lower_priority(void);
 /// Returns freed memory to the system.
 void hf_trim_memory(void);
+/* Keeps the heap from holding on to large freed buffers; call before other threads start. */
+void hf_bound_memory(void);
 #endif

@@ -7,8 +7,8 @@ import Synchronization
 ///
 /// Reading threads submit plaintext in slabs and get tickets. Workers hash a batch, ask the vault once which of it is
 /// missing, seal that into the open pack, and resolve the tickets. Full packs are named and stored by another thread,
-/// so that waiting for the disk costs no processor time. Everything is bounded: slabs by their pool, packs by a queue
-/// of two. The first error stops the pipeline, and every call from then on throws it.
+/// so that waiting for the disk costs no processor time. Everything is bounded: slabs by their pool, packs by a short
+/// queue. The first error stops the pipeline, and every call from then on throws it.
 package final class SealingPipeline: @unchecked Sendable {
     // Sound: mutable state is inside `Monitor` and `Mutex`; `threads` is touched by the owner only.
 
@@ -97,7 +97,7 @@ package final class SealingPipeline: @unchecked Sendable {
     /// Most jobs a worker takes at once: one question to the vault answers them all.
     private static let batch = 16
     /// Most packs that wait to be stored beside the open one.
-    private static let waitingPacks = 2
+    private static let waitingPacks = 1
 
     private let service: any VaultService
     private let lease: LeaseID
