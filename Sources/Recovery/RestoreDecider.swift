@@ -131,6 +131,14 @@ final class RestoreDecider: RestoreWalkHandler {
             } else {
                 try inherit(directory, from: status)
             }
+            if !verifying, role == .chosen, conflict != .never,
+                status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly)
+            {
+                // It gets its flags back when everything in it is done.
+                let handle = try directory.handle()
+                let flags = try FileSystem.flags(descriptor: handle.raw)
+                try FileSystem.setFlags(descriptor: handle.raw, flags.subtracting(.afterEverything))
+            }
             directory.allowsDirect = place.isFresh || (directory.isNew && conflict == .always)
             let setsMetadata =
                 directory.isNew || (role == .chosen && !entry.remarks.contains(.ancestor) && conflict != .never)
@@ -284,6 +292,7 @@ final class RestoreDecider: RestoreWalkHandler {
         case .create:
             try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil)
         case .replace(let status):
+            if status.kind == .directory { try remove(name, in: directory) }
             try restore(name, entry, owner, in: directory, replaces: true, cell, reusing: status)
         case .rename(let other, let replaces):
             progress.renamed.wrappingAdd(1, ordering: .relaxed)
@@ -535,8 +544,11 @@ final class RestoreDecider: RestoreWalkHandler {
     func extra(_ name: TerminatedName, in directory: RestoreDirectory) throws {
         try progress.checkStop()
         if name == RestorePlace.markName, directory.path.isEmpty { return }
-        let source = directory.sourcePath(name.name)
-        if boundaries.isDoubtful(source) { return }
+        if boundaries.isDoubtful(directory.sourcePath(name.name)) { return }
+        try remove(name, in: directory)
+    }
+
+    private func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
         let handle = try directory.handle()
         let count = Removal.remove(
             at: handle.raw, name, path: directory.destinationPath(name.name),

@@ -121,6 +121,8 @@ final class RestoreWalk {
             try end(top)
         }
         guard let top = stack.last else { return false }
+        // Everything below what was left out is left out.
+        if top.directory == nil { return true }
         let rest = prefix[(prefix.startIndex + top.prefix.count)...].dropLast()
         guard !rest.isEmpty, !rest.contains(0) else { return false }
         let index = stack.count - 1

@@ -11,7 +11,7 @@ import Vault
 /// is skipped with the reason printed.
 @Suite(.serialized) struct FileSystemTests {
     /// A new file system of a kind, mounted; `nil` with the reason printed when that is not possible.
-    private static func mount(_ kind: String, megabytes: Int = 400) throws -> (path: String, unmount: () -> Void)? {
+    private static func mount(_ kind: String, megabytes: Int = 600) throws -> (path: String, unmount: () -> Void)? {
         guard RestoreFixture.isRoot else {
             print("skipped: mounting \(kind) needs root")
             return nil
