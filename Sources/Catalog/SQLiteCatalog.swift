@@ -25,6 +25,15 @@ package final class SQLiteCatalog: VaultCatalog {
                 throw HoldfastError(.notFound, "the vault has no catalog at \(path)", context: ["path": path])
             }
         }
+        if create {
+            // For the owner's eyes only, whatever the umask: SQLite gives its log the same mode.
+            do throws(Errno) {
+                try FileDescriptor.open(Array(path.utf8), [.readWrite, .create], mode: 0o600).close()
+            } catch {
+                throw HoldfastError(
+                    error.isNoSpace ? .noSpace : .io, "the vault's catalog cannot be made: \(error)", cause: error)
+            }
+        }
         var configuration = Configuration()
         configuration.busyMode = .timeout(30)
         configuration.maximumReaderCount = 3

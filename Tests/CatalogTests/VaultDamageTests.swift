@@ -142,6 +142,16 @@ struct VaultDamageTests {
         #expect(try !scene.fixture.packs().contains(orphan.name))
     }
 
+    @Test("traces of leases that never reached the catalog are removed")
+    func strayLease() throws {
+        let scene = try Scene(points: 1)
+        let name = String(repeating: "a", count: 32)
+        try scene.fixture.writeFile("leases/\(name)", [])
+        let vault = try scene.fixture.open()
+        #expect(try !vault.store.contains("leases/\(name)"))
+        #expect(try summaries(vault).count == 1)
+    }
+
     @Test("a point that was stored but not registered when its writer was killed is found")
     func killedInCommit() throws {
         let scene = try Scene(points: 1)

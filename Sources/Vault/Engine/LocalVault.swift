@@ -136,6 +136,9 @@ package final class LocalVault: VaultService {
             if entry.kind != .reader { mayHaveLeftPacks = true }
         }
         if !dead.isEmpty { try catalog.closeLeases(dead) }
+        // Traces without a row: of processes that were killed between the two.
+        let known = Set(entries.map(\.id))
+        for id in try guards.traces() where try !known.contains(id) && !guards.isHeld(id) { dead.append(id) }
         for id in dead { guards.forget(id) }
         return mayHaveLeftPacks
     }
