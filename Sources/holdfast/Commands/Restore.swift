@@ -10,11 +10,15 @@ struct Restore: Command {
     static let configuration = CommandConfiguration(
         commandName: "restore",
         abstract: "Bring files back from a point.",
-        usage: "holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]",
+        usage: """
+            holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]
+            holdfast restore --undo
+            """,
         discussion: """
             --to DIR puts every path below DIR under its full path: DIR/etc/fstab. --in-place puts them where they were. What is \
             there already with the same content is left alone, so an interrupted restore goes on where it ended, and bringing \
-            a directory back takes as long as what changed in it. No symbolic link in the destination is ever followed.
+            a directory back takes as long as what changed in it. No symbolic link in the destination is ever followed. What a \
+            restore in place replaces or removes goes into a point first: --undo takes the last one back.
 
             \(PointHelp.text)
 
@@ -25,12 +29,13 @@ struct Restore: Command {
               holdfast restore latest /etc/fstab --to /tmp/restored
               holdfast restore @yesterday /home/ann/thesis --in-place
               holdfast restore 3fa9 --to /mnt/new-disk --owner numbers
-              holdfast restore @"10 minutes ago" /srv/www --in-place --delete
+              holdfast restore @"10 minutes ago" /srv/www --in-place --delete --dry-run
+              holdfast restore --undo
             """
     )
 
     @Argument(help: ArgumentHelp("Which point.", valueName: "point"))
-    var point: String
+    var point: String?
     @Argument(help: ArgumentHelp("What of it. (default: everything)", valueName: "path"))
     var paths: [PathArgument] = []
     @Option(help: ArgumentHelp("Restore below this directory.", valueName: "dir"))
@@ -49,19 +54,35 @@ struct Restore: Command {
     var owner = OwnerArgument.names
     @Flag(help: "Read everything that was written back and compare it with the vault.")
     var verify = false
+    @Flag(help: "Only say what would happen.")
+    var dryRun = false
+    @Flag(help: "Take the last restore in place back.")
+    var undo = false
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if undo {
+            guard point == nil, paths.isEmpty, to == nil, !inPlace, !delete, conflict == nil, !verify else {
+                throw ValidationError(
+                    "--undo takes no point, no paths and no destination: it takes the last restore back.")
+            }
+            return
+        }
+        if point == nil {
+            throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --to DIR")
+        }
         if (to == nil) == !inPlace { throw ValidationError("Say where to: either --to DIR or --in-place.") }
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
-        let chosen = try session.point(point, machine: machine.machine, global)
-        let reader = try session.open(chosen, try session.keys(passphrase))
+        if undo { return try takeBack(session, console) }
+        let chosen = try session.point(point ?? "latest", machine: machine.machine, global)
+        let keys = try session.keys(passphrase)
+        let reader = try session.open(chosen, keys)
         defer { reader.close() }
 
         var request = RestoreRequest(
@@ -72,14 +93,72 @@ struct Restore: Command {
         request.owners = try owner.policy()
         request.verify = verify
         request.untouchable = [session.path, try global.stateDirectory()].compactMap { TreePath(normalizing: $0) }
-        let restorer = Restorer(reader: reader, request: request)
-        let progress = restorer.progress
-        let entries = reader.record.statistics.entries
+        let store = inPlace ? UndoStore(directory: try StateDirectory(path: try global.stateDirectory()).path) : nil
+        let job = RestoreJob(reader: reader, request: request, undo: store)
+        if inPlace || dryRun {
+            let planning = job.planning
+            let plan = try Watch.run(
+                console,
+                progress: {
+                    Progress(phase: "comparing", files: planning.entries.load(ordering: .relaxed))
+                }, stop: { planning.stopRequested.store(true, ordering: .relaxed) }, { try job.plan() })
+            if dryRun {
+                try RestoreView.show(plan, console)
+                return plan.issueCounts.isEmpty ? .done : .warnings
+            }
+        }
+        let checkpoint = Checkpoint(session: session, global: global, keys: keys)
+        let progress = job.progress
         let report = try Watch.run(
-            console, progress: { progress.view(ofEntries: paths.isEmpty ? entries : nil) },
-            stop: { progress.stopRequested.store(true, ordering: .relaxed) },
-            { try restorer.run() })
-        try RestoreView.show(report, point: chosen, request, console)
+            console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
+            {
+                try job.run { paths in
+                    try checkpoint.make(of: paths, label: "before restoring \(chosen.shortID)", console)
+                }
+            })
+        try RestoreView.show(report, point: chosen.id, destination: request.destination.root, inPlace, console)
+        if inPlace, report.filesWritten + report.removed + report.metadataOnly + report.othersWritten > 0 {
+            console.note("`holdfast restore --undo` takes this back.")
+        }
+        return report.issueCounts.isEmpty ? .done : .warnings
+    }
+
+    private func takeBack(_ session: VaultSession, _ console: Console) throws -> ExitStatus {
+        guard let state = try StateDirectory.existing(path: try global.stateDirectory()) else {
+            throw HoldfastError(.notFound, "There is no restore in place to take back.")
+        }
+        let job = try UndoJob(store: UndoStore(directory: state.path))
+        guard job.record.vault == session.vault.vault else {
+            throw HoldfastError(
+                .usage,
+                "The last restore in place was from another vault, \(job.record.vault.hex.prefix(8)). Name that one with --vault."
+            )
+        }
+        if dryRun {
+            for (action, paths) in [("return", job.returning), ("remove", job.removing)] {
+                for path in paths {
+                    var fields: [String: JSON] = ["action": .string(action)]
+                    fields.setPath("path", path)
+                    try console.emit("planned", fields)
+                    try console.line("\(action) \(path.displayText)")
+                }
+            }
+            return .done
+        }
+        let keys = try session.keys(passphrase)
+        let checkpoint = Checkpoint(session: session, global: global, keys: keys)
+        let progress = job.progress
+        let report = try Watch.run(
+            console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
+            {
+                try job.run(
+                    open: { try PointReader(service: session.vault, keys: keys, point: $0) },
+                    protect: { try checkpoint.make(of: $0, label: "before taking a restore back", console) })
+            })
+        let time = TimeText.local(job.record.time, in: console.zone)
+        console.note("Taking back the restore of \(time).")
+        try RestoreView.show(
+            report, point: job.record.before ?? job.record.restored, destination: job.record.root, true, console)
         return report.issueCounts.isEmpty ? .done : .warnings
     }
 }
@@ -87,7 +166,7 @@ struct Restore: Command {
 /// What a restore did, for people and programs.
 enum RestoreView {
     static func show(
-        _ report: RestoreReport, point: PointSummary, _ request: RestoreRequest, _ console: Console
+        _ report: RestoreReport, point: PointID, destination: [UInt8], _ isInPlace: Bool, _ console: Console
     ) throws {
         for issue in report.issues {
             var fields: [String: JSON] = ["kind": .string(issue.kind.rawValue), "text": .string(issue.text)]
@@ -95,7 +174,7 @@ enum RestoreView {
             try console.emit("issue", fields)
         }
         var fields: [String: JSON] = [
-            "point": .id(point.id), "entries": .count(report.entries), "files_written": .count(report.filesWritten),
+            "point": .id(point), "entries": .count(report.entries), "files_written": .count(report.filesWritten),
             "bytes_written": .count(report.bytesWritten), "files_unchanged": .count(report.filesUnchanged),
             "bytes_unchanged": .count(report.bytesUnchanged), "others_written": .count(report.othersWritten),
             "metadata_only": .count(report.metadataOnly), "removed": .count(report.removed),
@@ -103,12 +182,12 @@ enum RestoreView {
             "milliseconds": .count(report.milliseconds), "issues": .count(report.issueCounts.values.reduce(0, +)),
             "peak_memory": .count(ProcessLimits.peakMemory),
         ]
-        fields.setBytes("destination", request.destination.root)
+        fields.setBytes("destination", destination)
         try console.emit("restore", fields)
         if console.isJSON { return }
 
         let nanoseconds = report.milliseconds * 1_000_000
-        let place = request.isInPlace ? "in place" : "to \(TreePath.display(request.destination.root))"
+        let place = isInPlace ? "in place" : "to \(TreePath.display(destination))"
         try console.line(
             "Restored \(Units.count(report.filesWritten, "file")), \(Units.size(report.bytesWritten)) and "
                 + "\(Units.count(report.othersWritten)) directories, links and devices \(place) in \(Units.span(nanoseconds: nanoseconds))"
@@ -133,6 +212,50 @@ enum RestoreView {
         }
         if count > min(report.issues.count, 20) {
             console.note("  ... and \(Units.count(count - min(report.issues.count, 20))) more; --json lists them.")
+        }
+    }
+
+    /// What a restore would do.
+    static func show(_ plan: RestorePlan, _ console: Console) throws {
+        let actions: [(name: String, text: String, tally: RestorePlan.Tally)] = [
+            ("create", "made", plan.creates), ("directory", "directories made", plan.directories),
+            ("metadata", "get their metadata back", plan.metadata), ("overwrite", "replaced", plan.overwrites),
+            ("remove", "removed", plan.removes), ("keep", "stay as they are", plan.kept),
+            ("rename", "put beside what is there", plan.renames),
+        ]
+        var fields: [String: JSON] = [
+            "point": .id(plan.point), "entries": .count(plan.entries), "in_place": .bool(plan.isInPlace),
+            "unchanged": .count(plan.unchanged.count), "bytes_to_write": .count(plan.bytesToWrite),
+            "lacks_room": .bool(plan.lacksRoom), "issues": .count(plan.issueCounts.values.reduce(0, +)),
+        ]
+        if let free = plan.freeBytes { fields["free_bytes"] = .count(free) }
+        fields.setBytes("destination", plan.destination)
+        for action in actions {
+            fields[action.name] = .object(["count": .count(action.tally.count), "bytes": .count(action.tally.bytes)])
+            for path in action.tally.samples {
+                var sample: [String: JSON] = ["action": .string(action.name)]
+                sample.setPath("path", TreePath(unchecked: path))
+                try console.emit("planned", sample)
+            }
+        }
+        try console.emit("restore_plan", fields)
+        if console.isJSON { return }
+        for action in actions where action.tally.count > 0 {
+            let size = action.tally.bytes > 0 ? ", \(Units.size(action.tally.bytes))" : ""
+            try console.line("\(Units.count(action.tally.count)) \(action.text)\(size):")
+            for path in action.tally.samples.prefix(20) {
+                try console.line("  \(TreePath(unchecked: path).displayText)")
+            }
+            if action.tally.count > 20 { try console.line("  ... and \(Units.count(action.tally.count - 20)) more") }
+        }
+        try console.line("\(Units.count(plan.unchanged.count)) are there already. Nothing was changed.")
+        if plan.lacksRoom {
+            console.warn(
+                "\(Units.size(plan.bytesToWrite)) would be written, and \(Units.size(plan.freeBytes ?? 0)) are free there."
+            )
+        }
+        for issue in plan.issues.prefix(20) {
+            console.warn("\(TreePath(unchecked: issue.path).displayText): \(TreePath.display(issue.text.utf8))")
         }
     }
 
@@ -193,7 +316,7 @@ extension RestoreRequest.Conflict: ArgumentParser.ExpressibleByArgument {}
 
 extension RestoreProgress {
     /// As the display wants it.
-    func view(ofEntries total: UInt64?) -> Progress {
+    var view: Progress {
         var view = Progress(phase: "restoring")
         view.files = filesWritten.load(ordering: .relaxed) + filesUnchanged.load(ordering: .relaxed)
         view.bytes = bytesWritten.load(ordering: .relaxed) + bytesUnchanged.load(ordering: .relaxed)

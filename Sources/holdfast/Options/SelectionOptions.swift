@@ -36,14 +36,20 @@ struct SelectionOptions: ParsableArguments {
                     .usage, "The pattern \"\(TreePath.display(pattern.text))\" makes no sense: \(problem).")
             }
         }
+        return CaptureSource(
+            roots: roots, oneFileSystem: oneFileSystem, exclusions: ExclusionRules(patterns),
+            excludeCaches: excludeCaches, maximumFileSize: excludeLargerThan?.bytes,
+            ownDirectories: SelectionOptions.nodes(of: own))
+    }
+
+    /// What tells directories of this program apart, wherever they are met.
+    static func nodes(of directories: [[UInt8]]) -> Set<CaptureSource.FileNode> {
         var nodes: Set<CaptureSource.FileNode> = []
-        for directory in own {
+        for directory in directories {
             let status = try? withCName(directory) { (name) throws(Errno) in try FileSystem.statusFollowing(name) }
             if let status { nodes.insert(.init(device: status.device, inode: status.inode)) }
         }
-        return CaptureSource(
-            roots: roots, oneFileSystem: oneFileSystem, exclusions: ExclusionRules(patterns),
-            excludeCaches: excludeCaches, maximumFileSize: excludeLargerThan?.bytes, ownDirectories: nodes)
+        return nodes
     }
 
     /// The absolute path that a person meant, checked to be there: a typing mistake must not look like a backup.
