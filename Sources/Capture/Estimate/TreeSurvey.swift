@@ -105,7 +105,8 @@ package struct TreeSurvey: Sendable {
 
     /// Whether the kernel makes up what lies below.
     private func isKernelFileSystem(_ path: [UInt8]) -> Bool {
-        guard let opened = try? DirectoryPath.open(path), let space = try? FileSystem.space(descriptor: opened.raw) else {
+        guard let opened = try? DirectoryPath.open(path), let space = try? FileSystem.space(descriptor: opened.raw)
+        else {
             return false
         }
         return space.isPseudo
