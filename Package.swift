@@ -26,7 +26,10 @@ let package = Package(
 
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
-        .target(name: "Vault", dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]),
+        .target(
+            name: "Vault",
+            dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]
+        ),
         .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb, sqlite]),
         .target(name: "Capture", dependencies: ["Platform", "Model", "Vault"]),
         .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault"]),
