@@ -19,6 +19,7 @@ final class CaptureSequencer {
     private enum Content {
         case ready
         case bundle(Bundle, offset: UInt32, length: UInt32)
+        case chunks([PendingChunk])
         case link(LinkCell)
     }
 
@@ -95,6 +96,7 @@ final class CaptureSequencer {
         case .none: break
         case .known(let known): entry.content = known
         case .link(let cell): content = .link(cell)
+        case .chunks(let chunks): content = .chunks(chunks)
         case .small(let range, let hash, let rule): content = try place(range, hash, rule, batch)
         }
         waiting.append(
@@ -191,6 +193,23 @@ final class CaptureSequencer {
                 waiting[head].contentHash = cell.contentHash
                 waiting[head].chunks = cell.chunks
                 waiting[head].pieces = cell.pieces
+            case .chunks(let chunks):
+                var extents: [Extent] = []
+                var cached: [CachedChunk] = []
+                for chunk in chunks {
+                    let key: ContentKey
+                    if let known = chunk.ticket.key {
+                        key = known
+                    } else if all || waiting.count - head > CaptureSequencer.waitingLimit {
+                        key = try pipeline.wait(for: chunk.ticket)
+                    } else {
+                        return compact()
+                    }
+                    extents.append(Extent(key: key, offset: 0, length: UInt64(chunk.length)))
+                    cached.append(CachedChunk(length: chunk.length, hash: chunk.hash, key: key))
+                }
+                waiting[head].entry.content = .extents(extents)
+                waiting[head].chunks = cached
             case .bundle(let bundle, let offset, let length):
                 guard let ticket = bundle.ticket else { return compact() }
                 let key: ContentKey

@@ -89,6 +89,8 @@ struct CaptureItem {
         case known(EntryContent)
         /// In the batch's slab, to be bundled.
         case small(Range<Int>, ContentHash, rule: UInt64)
+        /// Cut into a few chunks whose keys are being worked out.
+        case chunks([PendingChunk])
         case link(LinkCell)
     }
 

@@ -19,6 +19,7 @@ final class FileReader {
     private let chunker: Chunker
     private let progress: CaptureProgress
     private var attributes = AttributeReader()
+    private var openSlab = OpenSlab()
 
     /// - Parameter slabs: the slabs for large files; small ones are read into the slab of their batch.
     init(pipeline: SealingPipeline, slabs: SlabPool, secret: DomainSecret, progress: CaptureProgress) {
@@ -254,7 +255,9 @@ final class FileReader {
                 var run = LargeFileReading(
                     file: file, size: size, isSparse: before.blocks < before.size / 512, known: known,
                     knownPieces: knownPieces, pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret,
-                    progress: progress)
+                    progress: progress,
+                    open: openSlab)
+                defer { openSlab = run.open }
                 result = try run.run()
                 after = try file.descriptor.status()
             } catch let error as Errno {
@@ -270,7 +273,7 @@ final class FileReader {
                 }
                 if !isStable { refresh(&item, after) }
                 item.entry?.size = result.length
-                item.content = .known(result.content)
+                item.content = result.deferred.isEmpty ? .known(result.content) : .chunks(result.deferred)
                 item.chunks = result.chunks
                 item.pieces = result.pieces
                 progress.filesRead.wrappingAdd(1, ordering: .relaxed)
@@ -278,6 +281,10 @@ final class FileReader {
             }
             // What did not change since the first reading is recognised by its hashes, at memory speed.
             known = result.chunks
+            for chunk in result.deferred {
+                known.append(
+                    CachedChunk(length: chunk.length, hash: chunk.hash, key: try pipeline.wait(for: chunk.ticket)))
+            }
             knownPieces = result.pieces
             usleep(FileReader.pauses[attempt] * 1000)
             attempt += 1

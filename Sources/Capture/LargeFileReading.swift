@@ -14,6 +14,22 @@ struct LargeFile {
     var cutChunks: Int
     /// Content keys of the pieces of the list of extents, if it is long.
     var pieces: [ContentKey]
+    /// Instead of `content` and `chunks`: the chunks of a file of few, whose keys are still being worked out. Waiting for
+    /// them here would leave the reader idle after every file of a few hundred kilobytes.
+    var deferred: [PendingChunk]
+}
+
+/// A chunk whose content key is known when its ticket is.
+struct PendingChunk {
+    let ticket: BlobTicket
+    let length: UInt32
+    let hash: UInt64
+}
+
+/// The slab that a reader fills, shared by one large file after the other.
+struct OpenSlab {
+    var slab: Slab?
+    var used = 0
 }
 
 /// One reading of a large file: cuts it into chunks, hands them to the pipeline and builds the list of extents.
@@ -34,18 +50,16 @@ struct LargeFileReading {
     let secret: DomainSecret
     let progress: CaptureProgress
 
-    private struct Pending {
-        let ticket: BlobTicket
-        let length: UInt32
-        let hash: UInt64
-    }
-
     private let sink: RecordingSink
     private var extents: ExtentListBuilder
-    private var pending: [Pending] = []
+    private var pending: [PendingChunk] = []
     private var pendingHead = 0
     private var chunks: [CachedChunk] = []
     private var cutChunks = 0
+    /// Whether anything is in the list of extents already.
+    private var hasExtents = false
+    /// Where reading goes on in the reader's slab.
+    private(set) var open: OpenSlab
     private var isForgetful = false
     /// The chunk of the reading before that begins at or behind the current position.
     private var knownIndex = 0
@@ -53,7 +67,8 @@ struct LargeFileReading {
 
     init(
         file: DirectoryHandle, size: UInt64, isSparse: Bool, known: [CachedChunk], knownPieces: [ContentKey],
-        pipeline: SealingPipeline, slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress
+        pipeline: SealingPipeline, slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress,
+        open: OpenSlab
     ) {
         self.file = file
         self.size = size
@@ -64,6 +79,7 @@ struct LargeFileReading {
         self.chunker = chunker
         self.secret = secret
         self.progress = progress
+        self.open = open
         sink = RecordingSink(pipeline: pipeline, known: Set(knownPieces))
         extents = ExtentListBuilder(seed: secret.extentsSeed, sink: sink)
     }
@@ -89,15 +105,20 @@ struct LargeFileReading {
             offset = reached
             if reached < end { break }
         }
+        if !hasExtents, pending.count <= Entry.maximumInlineExtents, !pending.isEmpty {
+            return LargeFile(
+                content: .none, chunks: [], length: offset, cutChunks: cutChunks, pieces: [], deferred: pending)
+        }
         try drain(all: true)
         let content = try extents.finish()
         return LargeFile(
             content: content, chunks: isForgetful ? [] : chunks, length: offset, cutChunks: cutChunks,
-            pieces: isForgetful ? [] : Array(sink.recorded))
+            pieces: isForgetful ? [] : Array(sink.recorded), deferred: [])
     }
 
     private mutating func hole(_ length: UInt64) throws {
         try drain(all: true)
+        hasExtents = true
         try extents.append(Extent(key: nil, offset: 0, length: length))
         // A hole is remembered as a chunk without a blob, so that positions behind it are found.
         var left = length
@@ -123,10 +144,11 @@ struct LargeFileReading {
     /// Cuts the bytes from `start` to `end`; returns where it got to, less than `end` when the file shrank.
     private mutating func data(from start: UInt64, to end: UInt64) throws -> UInt64 {
         var end = end
-        var slab = try take()
+        var slab = try open.slab ?? take()
         // The bytes of the slab that are read and not yet cut.
-        var low = 0
-        var high = 0
+        var low = open.used
+        var high = low
+        defer { open = OpenSlab(slab: slab, used: high) }
         var position = start
         while true {
             while high - low < FormatLimits.blobPlainLength && position + UInt64(high - low) < end {
@@ -154,7 +176,7 @@ struct LargeFileReading {
             }
             low += length
             position += UInt64(length)
-            try drain(all: false)
+            if pending.count - pendingHead > Entry.maximumInlineExtents { try drain(all: false) }
         }
     }
 
@@ -180,7 +202,7 @@ struct LargeFileReading {
                 && XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed)
                     == old.hash
             {
-                pending.append(Pending(ticket: BlobTicket(key: old.key), length: old.length, hash: old.hash))
+                pending.append(PendingChunk(ticket: BlobTicket(key: old.key), length: old.length, hash: old.hash))
                 return length
             }
         }
@@ -189,7 +211,7 @@ struct LargeFileReading {
         }
         let hash = XXH3.hash(UnsafeRawBufferPointer(rebasing: available[..<length]), seed: secret.bundleSeed)
         let ticket = try pipeline.submit([range(length)])
-        pending.append(Pending(ticket: ticket, length: UInt32(length), hash: hash))
+        pending.append(PendingChunk(ticket: ticket, length: UInt32(length), hash: hash))
         cutChunks += 1
         return length
     }
@@ -206,6 +228,7 @@ struct LargeFileReading {
             } else {
                 break
             }
+            hasExtents = true
             try extents.append(Extent(key: key, offset: 0, length: UInt64(next.length)))
             remember(CachedChunk(length: next.length, hash: next.hash, key: key))
             pendingHead += 1
