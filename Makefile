@@ -28,6 +28,7 @@ test: build  ## Run every test
 bench: release  ## Measure beside restic and borg on the same data
 	@scripts/dependencies bench
 	@HOLDFAST="$(HOLDFAST_BUILD)/release/release/holdfast" scripts/bench
+	@HOLDFAST="$(HOLDFAST_BUILD)/release/release/holdfast" scripts/bench-cases
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository
