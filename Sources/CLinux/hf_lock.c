@@ -13,6 +13,11 @@ long hf_lock(int descriptor, int exclusive) {
     return outcome == -EACCES ? -EAGAIN : outcome;
 }
 
+long hf_lock_wait(int descriptor) {
+    struct flock lock;
+    return apply(descriptor, F_OFD_SETLKW, F_WRLCK, &lock);
+}
+
 long hf_unlock(int descriptor) {
     struct flock lock;
     return apply(descriptor, F_OFD_SETLK, F_UNLCK, &lock);

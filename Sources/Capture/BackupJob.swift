@@ -43,8 +43,10 @@ package struct BackupReport: Sendable {
     package var statistics: PointStatistics
     package var warnings: [PointWarning]
     package var omittedWarnings: UInt64
-    /// The vault's history of this machine and the machine's own memory did not fit: a new incarnation was begun.
+    /// A new incarnation was begun: for the machine's first point, or after a break.
     package var isNewIncarnation: Bool
+    /// The vault's history of this machine and the machine's own memory did not fit.
+    package var historyBreak: HistoryBreak?
     /// Files were compared with the run before.
     package var usedCache: Bool
 }
@@ -66,25 +68,23 @@ package final class BackupJob {
 
     private let service: any VaultService
     private let secrets: WriterSecrets
-    private let head: MachineHead?
+    private let heads: any HeadMemory
     private let cacheDirectory: [UInt8]
     private let request: BackupRequest
-    /// Whether this machine remembers a point of its own in the vault.
-    package var hadHead: Bool { head != nil }
     package let progress: CaptureProgress
     package let counters: WritingCounters
 
     /// - Parameters:
-    ///   - head: the newest point that this machine remembers of this vault.
+    ///   - heads: where this machine remembers its newest point of this vault.
     ///   - cacheDirectory: where the writer's caches live; made when it does not exist.
     package init(
-        service: any VaultService, secrets: WriterSecrets, head: MachineHead?, cacheDirectory: [UInt8],
+        service: any VaultService, secrets: WriterSecrets, heads: any HeadMemory, cacheDirectory: [UInt8],
         request: BackupRequest, progress: CaptureProgress = CaptureProgress(),
         counters: WritingCounters = WritingCounters()
     ) {
         self.service = service
         self.secrets = secrets
-        self.head = head
+        self.heads = heads
         self.cacheDirectory = cacheDirectory
         self.request = request
         self.progress = progress
@@ -98,7 +98,7 @@ package final class BackupJob {
         let lock = try lockCache()
         defer { lock.release() }
         let writer = try PointWriter(
-            service: service, secrets: secrets, head: head, cacheDirectory: cacheDirectory,
+            service: service, secrets: secrets, heads: heads, cacheDirectory: cacheDirectory,
             cacheName: WriterCache.name(vault: secrets.vault, source: request.source.cacheSource),
             options: request.sealing, counters: counters)
         defer { writer.close() }
@@ -224,7 +224,8 @@ package final class BackupJob {
         return BackupReport(
             point: committed.point, number: committed.number, time: captureTime, head: committed.head,
             statistics: committed.statistics, warnings: draft.warnings, omittedWarnings: draft.omittedWarnings,
-            isNewIncarnation: writer.lease.isNewIncarnation, usedCache: writer.cache != nil)
+            isNewIncarnation: writer.lease.isNewIncarnation || writer.historyBreak != nil,
+            historyBreak: writer.historyBreak, usedCache: writer.cache != nil)
     }
 
     private func draft(_ sequencer: CaptureSequencer, started: Int64, captureTime: Timestamp) -> PointDraft {

@@ -312,14 +312,16 @@ final class TreeWalker {
                 && cached.entry.group == Accounts.groupName(status.gid)
                 && !(cached.entry.attributesBlob != nil && !damaged.isEmpty)
                 && !isDamaged
-            if isSame {
+            let isToBundle = isSame && cache?.plan.includes(cached.entry) == true
+            if isSame, !isToBundle {
                 item.work = .none
                 item.cached = cached
                 batch.items.append(item)
                 return
             }
-            // Of a damaged file nothing is taken over, so that all of it is asked for and what is lost is sent again.
-            if status.kind == .regular, !isDamaged { item.cached = cached }
+            // Of a damaged file nothing is taken over, so that all of it is asked for and what is lost is sent again; of one
+            // that is to be bundled again neither, or it would stay where it is.
+            if status.kind == .regular, !isDamaged, !isToBundle { item.cached = cached }
         }
         batch.needsReading = true
         guard status.kind == .regular else {

@@ -6,22 +6,32 @@ package import Vault
 extension SQLiteCatalog {
     // MARK: Presence
 
-    package func missing(_ ids: [BlobID], lease id: LeaseID) throws -> [Bool] {
+    package func presence(of ids: [BlobID], lease id: LeaseID) throws -> [BlobPresence] {
         // Most questions need no change: what is marked since the lease was opened stays for the lease anyway.
         var stale: [Int] = []
-        var answers = [Bool](repeating: true, count: ids.count)
+        var answers = [BlobPresence](repeating: .missing, count: ids.count)
         try read { session in
             let lease = try lease(id, session)
             let floor = try position(session).floor
-            let command = try session.prepare("SELECT mark, state FROM blob WHERE id = $1")
+            // Who writes nothing, and only estimates, relies on nothing.
+            let trustsAll = lease.machine == nil
+            let origin = lease.machine.map { WriterID(high: $0.high, low: $0.low) } ?? WriterID(high: 0, low: 0)
+            let command = try session.prepare(
+                """
+                SELECT b.mark, b.state, b.checked > 0 OR p.origin = $2 FROM blob b JOIN pack p ON p.number = b.pack
+                WHERE b.id = $1
+                """)
             for (index, blob) in ids.enumerated() {
                 var newest: UInt64 = 0
-                try command.rows([.id(blob)]) { row in
-                    if row.integer(1) == BlobCondition.whole.rawValue { newest = max(newest, row.number(0)) }
+                var isTrusted = trustsAll
+                try command.rows([.id(blob), .id(origin)]) { row in
+                    guard row.integer(1) == BlobCondition.whole.rawValue, row.number(0) >= floor else { return true }
+                    newest = max(newest, row.number(0))
+                    if row.integer(2) != 0 { isTrusted = true }
                     return true
                 }
-                if newest >= floor, newest > 0 {
-                    answers[index] = false
+                if newest > 0 {
+                    answers[index] = isTrusted ? .present : .unchecked
                     if newest < lease.generation { stale.append(index) }
                 }
             }
@@ -30,7 +40,7 @@ extension SQLiteCatalog {
         try write { session in
             _ = try lease(id, session)
             let position = try position(session)
-            for index in stale { answers[index] = try !touch(ids[index], session, position) }
+            for index in stale where try !touch(ids[index], session, position) { answers[index] = .missing }
         }
         return answers
     }

@@ -34,6 +34,13 @@ package struct FileLock: ~Copyable, Sendable {
         return FileLock(descriptor: file)
     }
 
+    /// Locks an open file for writing and waits as long as somebody else holds it.
+    package static func wait(for file: consuming FileDescriptor) throws(Errno) -> FileLock {
+        let number = file.raw
+        try retrying { hf_lock_wait(number) }
+        return FileLock(descriptor: file)
+    }
+
     /// Whether somebody holds a lock on the file; `false` when there is no such file.
     package static func isHeld(at directory: Int32, _ name: UnsafePointer<CChar>) throws(Errno) -> Bool {
         let file: FileDescriptor

@@ -106,7 +106,7 @@ final class RestoreFixture {
             source: CaptureSource(roots: (paths ?? [source]).map { TreePath($0)! }), hostName: "test", program: "test")
         change(&request)
         let job = BackupJob(
-            service: vault, secrets: secrets, head: head, cacheDirectory: Array((base + "/caches").utf8),
+            service: vault, secrets: secrets, heads: GivenHead(head), cacheDirectory: Array((base + "/caches").utf8),
             request: request)
         let report = try job.run()
         head = report.head
@@ -164,7 +164,9 @@ final class BrokenVault: VaultService {
     var vault: VaultID { inner.vault }
     func openLease(_ request: LeaseRequest) throws -> Lease { try inner.openLease(request) }
     func closeLease(_ id: LeaseID) { inner.closeLease(id) }
-    func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] { try inner.missing(ids, lease: lease) }
+    func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool] {
+        try inner.missing(blobs, lease: lease)
+    }
     func store(_ pack: SealedPack, lease: LeaseID) throws { try inner.store(pack, lease: lease) }
     func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt {
         try inner.commit(point, lease: lease)

@@ -90,10 +90,10 @@ package final class MemoryVault: VaultService {
 
     package func closeLease(_ id: LeaseID) { state.withLock { _ = $0.leases.remove(id) } }
 
-    package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
+    package func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool] {
         state.withLock { state in
-            state.questions += ids.count
-            return ids.map { state.blobs[$0] == nil || state.faults.damaged.contains($0) }
+            state.questions += blobs.count
+            return blobs.map { state.blobs[$0.id] == nil || state.faults.damaged.contains($0.id) }
         }
     }
 

@@ -278,3 +278,10 @@ package enum VaultCatalogContract {
         },
     ]
 }
+
+extension VaultCatalog {
+    /// Which of the blobs a writer must send.
+    package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
+        try presence(of: ids, lease: lease).map { $0 == .missing }
+    }
+}

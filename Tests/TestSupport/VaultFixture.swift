@@ -48,7 +48,9 @@ package final class VaultFixture: Sendable {
     package func open(_ change: (inout VaultDirectory.Options) -> Void = { _ in }) throws -> LocalVault {
         var options = VaultDirectory.Options()
         change(&options)
-        return try VaultDirectory.open(path: Array(path.utf8), options: options)
+        let vault = try VaultDirectory.open(path: Array(path.utf8), options: options)
+        vault.trust(keys.domainSecret(domain: DomainSecret.vaultDomain, number: 1))
+        return vault
     }
 
     package func rebuild() throws -> RebuildReport { try VaultDirectory.rebuild(path: Array(path.utf8)) }
@@ -186,7 +188,9 @@ package final class TestWriter {
 
     package func close() { service.closeLease(lease.id) }
 
-    package func missing(_ blobs: [TestBlob]) throws -> [Bool] { try service.missing(blobs.map(\.id), lease: lease.id) }
+    package func missing(_ blobs: [TestBlob]) throws -> [Bool] {
+        try service.missing(blobs.map { BlobQuestion(id: $0.id, key: $0.key) }, lease: lease.id)
+    }
 
     package func store(_ blobs: [TestBlob]) throws { try service.store(make.pack(blobs), lease: lease.id) }
 

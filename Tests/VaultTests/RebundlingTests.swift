@@ -16,11 +16,12 @@ import Testing
     }
 
     private func plan(
-        _ entries: [Entry], salt: UInt64 = 1, limits: RebundlePlanner.Limits = .init(bytes: 64 << 20)
+        _ entries: [Entry], salt: UInt64 = 1, limits: RebundlePlanner.Limits = .init(bytes: 64 << 20),
+        blobs: Int = 1 << 17
     ) -> RebundlePlan {
-        var planner = RebundlePlanner(salt: salt, limits: limits)
+        var planner = RebundlePlanner(salt: salt, blobs: blobs)
         for entry in entries { planner.observe(entry) }
-        return planner.plan()
+        return planner.plan(limits)
     }
 
     @Test("a bundle of which less than a quarter is used is named, others are not")
@@ -79,7 +80,7 @@ import Testing
         let entries = (0..<1000).map { file($0, offset: 900_000, length: 1000) }
         var seen: Set<ContentKey> = []
         for salt in 0..<200 as Range<UInt64> {
-            let plan = plan(entries, salt: salt, limits: .init(bytes: 64 << 20, blobs: 100))
+            let plan = plan(entries, salt: salt, blobs: 100)
             #expect(plan.count <= 100)
             seen.formUnion(plan.blobs)
         }
@@ -163,7 +164,7 @@ import Testing
 
     @Test("the budget follows what the run stored")
     func budget() {
-        #expect(RebundlePlanner.Limits.afterRun(newBytes: 0).bytes == 4 << 20)
+        #expect(RebundlePlanner.Limits.afterRun(newBytes: 0).bytes == 1 << 20)
         #expect(RebundlePlanner.Limits.afterRun(newBytes: 1 << 30).bytes == 32 << 20)
         #expect(RebundlePlanner.Limits.afterRun(newBytes: 1 << 40).bytes == 64 << 20)
     }

@@ -14,6 +14,8 @@ package final class LocalVault: VaultService {
     let clock: @Sendable () -> Timestamp
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
+    /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
+    let derivers = Mutex<[UInt16: [BlobKeyDeriver]]>([:])
 
     package var vault: VaultID { config.vault }
 
@@ -145,11 +147,18 @@ package final class LocalVault: VaultService {
 
     // MARK: Writing
 
-    package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
-        guard ids.count <= VaultLimits.missingBatch else {
+    package func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool] {
+        guard blobs.count <= VaultLimits.missingBatch else {
             throw HoldfastError(.usage, "at most \(VaultLimits.missingBatch) blobs can be asked for at once")
         }
-        return try catalog.missing(ids, lease: lease)
+        let presence = try catalog.presence(of: blobs.map(\.id), lease: lease)
+        var answers = presence.map { $0 == .missing }
+        let unchecked = blobs.indices.filter { presence[$0] == .unchecked }
+        if !unchecked.isEmpty {
+            let proven = try prove(unchecked.map { blobs[$0] })
+            for index in unchecked { answers[index] = !proven.contains(blobs[index].id) }
+        }
+        return answers
     }
 
     package func store(_ pack: SealedPack, lease: LeaseID) throws {

@@ -38,8 +38,9 @@ package protocol VaultCatalog: AnyObject, Sendable {
 
     // MARK: Blobs and packs
 
-    /// Which of the blobs are not present; what is present is marked so that it stays while the lease is live.
-    func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool]
+    /// Which of the blobs are present for the machine of the lease; what is present is marked so that it stays while the
+    /// lease is live.
+    func presence(of ids: [BlobID], lease: LeaseID) throws -> [BlobPresence]
     /// Registers a pack and its blobs. With a lease: all or nothing, `missingBlobs` lists what is named and not present.
     /// Without (a pack found in the store): blobs that name something that is not present become `incomplete`.
     /// Registering a pack again is fine; `condemned` when the name is.
@@ -423,6 +424,15 @@ package struct RecordLocation: Hashable, Sendable {
         self.offset = offset
         self.length = length
     }
+}
+
+/// What a writer may rely on.
+package enum BlobPresence: Sendable {
+    case missing
+    /// A whole copy that the writer itself sent, or one that was opened and compared with its content key.
+    case present
+    /// Only other machines sent it, and nobody checked what they sent.
+    case unchecked
 }
 
 /// How deeply a vault is checked.

@@ -20,12 +20,14 @@ package protocol VaultService: AnyObject, Sendable {
     /// Ends a lease. Ending one that is unknown or ended already is fine.
     func closeLease(_ id: LeaseID)
 
-    /// Which of `ids` must be sent: `true` means not present. At most `VaultLimits.missingBatch` ids.
+    /// Which of `blobs` must be sent: `true` means not present. At most `VaultLimits.missingBatch` blobs.
     ///
-    /// What is answered as present (`false`) stays present while the lease is live.
+    /// What is answered as present (`false`) stays present while the lease is live. A machine is answered by its own copies
+    /// and by checked ones. A copy that only another machine sent is opened and checked first, which takes the content
+    /// key and a vault that knows the secret; else it must be sent again. So nobody can poison what others rely on.
     ///
-    /// - Throws: `leaseLost`, `usage` for too many ids.
-    func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool]
+    /// - Throws: `leaseLost`, `usage` for too many blobs.
+    func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool]
 
     /// Stores a pack of class data or meta and registers its blobs. Sending the same pack again is fine.
     ///
@@ -72,6 +74,25 @@ package enum VaultLimits {
     package static let smallPack = 4 << 20
     /// A pack is rewritten when at most this percentage of its bytes is still in use.
     package static let livePercent = 50
+}
+
+/// A blob that a writer asks for.
+package struct BlobQuestion: Sendable {
+    package var id: BlobID
+    /// Shows that the writer has the plaintext; without it only its own and checked copies count.
+    package var key: ContentKey?
+
+    package init(id: BlobID, key: ContentKey? = nil) {
+        self.id = id
+        self.key = key
+    }
+}
+
+extension VaultService {
+    /// The same without content keys.
+    package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
+        try missing(ids.map { BlobQuestion(id: $0) }, lease: lease)
+    }
 }
 
 /// A writer's or reader's claim on the vault.

@@ -169,16 +169,48 @@ package struct StateDirectory: Sendable {
     /// Keeps the end of the chain. To be written only after the vault has acknowledged the point.
     package func save(_ head: MachineHead, in vault: VaultID) throws { try store(head.encoded(), "heads", vault) }
 
+    /// The head that the last commit was to make; `nil` before the first. See `HeadMemory`.
+    package func expectedHead(in vault: VaultID) throws -> MachineHead? {
+        try load("heads", vault, suffix: ".next.json", MachineHead.decode)
+    }
+
+    /// Keeps the head that a commit is about to make.
+    package func expect(_ head: MachineHead, in vault: VaultID) throws {
+        try store(head.encoded(), "heads", vault, suffix: ".next.json")
+    }
+
+    /// Runs `body` while no other process changes the head of the vault.
+    func withHeadLock<R>(_ vault: VaultID, _ body: () throws -> R) throws -> R {
+        let name = "heads/\(vault.hex).lock"
+        let lock: FileLock
+        do throws(Errno) {
+            lock = try FileLock.wait(
+                for: FileDescriptor.open(path(of: name), [.readWrite, .create], mode: 0o600))
+        } catch {
+            throw StateDirectory.failure("A file of the state directory cannot be locked", path(of: name), error)
+        }
+        do {
+            let result = try body()
+            lock.release()
+            return result
+        } catch {
+            lock.release()
+            throw error
+        }
+    }
+
     /// Forgets a vault: secrets and head. What was forgotten already is not missed.
     package func forget(_ vault: VaultID) throws {
         let directory = try open()
         for folder in ["heads", "vaults"] {
             let inner = try openDirectory(folder, in: directory.raw)
-            do throws(Errno) {
-                try FileSystem.remove(at: inner.raw, "\(vault.hex).json")
-                try inner.sync()
-            } catch {
-                if error != .noEntry { throw StateDirectory.failure("The file cannot be removed", path, error) }
+            for suffix in [".json", ".next.json", ".lock"] {
+                do throws(Errno) {
+                    try FileSystem.remove(at: inner.raw, vault.hex + suffix)
+                    try inner.sync()
+                } catch {
+                    if error != .noEntry { throw StateDirectory.failure("The file cannot be removed", path, error) }
+                }
             }
         }
     }
@@ -194,19 +226,20 @@ package struct StateDirectory: Sendable {
     private func load<Value>(
         _ folder: String,
         _ vault: VaultID,
+        suffix: String = ".json",
         _ decode: ([UInt8], String) throws -> Value
     ) throws -> Value? {
         let directory = try open()
         let inner = try openDirectory(folder, in: directory.raw)
-        let name = "\(vault.hex).json"
+        let name = vault.hex + suffix
         guard let bytes = try read(name, in: inner.raw) else { return nil }
         return try decode(bytes, show("\(folder)/\(name)"))
     }
 
-    private func store(_ bytes: [UInt8], _ folder: String, _ vault: VaultID) throws {
+    private func store(_ bytes: [UInt8], _ folder: String, _ vault: VaultID, suffix: String = ".json") throws {
         let directory = try open()
         let inner = try openDirectory(folder, in: directory.raw)
-        try write(bytes, to: "\(vault.hex).json", in: inner.raw, replacing: true)
+        try write(bytes, to: vault.hex + suffix, in: inner.raw, replacing: true)
     }
 
     // MARK: Directories

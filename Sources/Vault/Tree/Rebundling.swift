@@ -15,20 +15,16 @@ package struct RebundlePlanner {
         package var bytes: UInt64
         /// Most files to bundle again.
         package var files: Int
-        /// Most blobs to keep count of: about 64 B each. With more blobs in the tree each run looks at a part of them,
-        /// chosen by its salt.
-        package var blobs: Int
 
-        package init(bytes: UInt64, files: Int = 16_384, blobs: Int = 1 << 18) {
+        package init(bytes: UInt64, files: Int = 16_384) {
             self.bytes = bytes
             self.files = files
-            self.blobs = blobs
         }
 
         /// What suits after a run that stored `newBytes`: a thirty-second of it, so that tidying up stays far below a
-        /// tenth of the change, but at least 4 MiB, and at most 64.
+        /// tenth of the change, but at least 1 MiB, and at most 64.
         package static func afterRun(newBytes: UInt64) -> Limits {
-            Limits(bytes: min(max(newBytes / 32, 4 << 20), 64 << 20))
+            Limits(bytes: min(max(newBytes / 32, 1 << 20), 64 << 20))
         }
     }
 
@@ -53,7 +49,7 @@ package struct RebundlePlanner {
         }
     }
 
-    private let limits: Limits
+    private let blobLimit: Int
     private let salt: UInt64
     /// Blobs with a key that has these bits, after the salt, are counted.
     private var mask: UInt64 = 0
@@ -62,9 +58,12 @@ package struct RebundlePlanner {
     private var current: ContentKey?
     private var usage = Usage()
 
-    /// - Parameter salt: another one each run, the number of the point for instance.
-    package init(salt: UInt64, limits: Limits) {
-        self.limits = limits
+    /// - Parameters:
+    ///   - salt: another one each run, the number of the point for instance.
+    ///   - blobs: most blobs to keep count of, about 100 B each. With more in the tree each run looks at a part of them,
+    ///     chosen by its salt.
+    package init(salt: UInt64, blobs: Int = 1 << 17) {
+        blobLimit = blobs
         // Spread over all bits: numbers of points are small.
         self.salt = salt &* 0x9E37_79B9_7F4A_7C15
     }
@@ -84,10 +83,10 @@ package struct RebundlePlanner {
     }
 
     /// The plan for the next run.
-    package func plan() -> RebundlePlan {
+    package func plan(_ limits: Limits) -> RebundlePlan {
         var finished = self
         finished.settle()
-        return finished.choose()
+        return finished.choose(limits)
     }
 
     /// The one slice of a small file's content; `nil` for everything else.
@@ -105,13 +104,13 @@ package struct RebundlePlanner {
         current = nil
         guard isCounted(key) else { return }
         usages[key, default: Usage()].add(usage)
-        while usages.count > limits.blobs {
+        while usages.count > blobLimit {
             mask = mask << 1 | 1
             usages = usages.filter { isCounted($0.key) }
         }
     }
 
-    private func choose() -> RebundlePlan {
+    private func choose(_ limits: Limits) -> RebundlePlan {
         var wasted: [(key: ContentKey, usage: Usage)] = []
         var alone: [(key: ContentKey, usage: Usage)] = []
         var aloneBytes: UInt64 = 0

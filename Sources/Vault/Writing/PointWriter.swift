@@ -49,8 +49,12 @@ package struct CommittedPoint: Sendable {
 package final class PointWriter {
     private let service: any VaultService
     private let secrets: WriterSecrets
+    private let heads: any HeadMemory
+    private var remembered: [MachineHead]
     package let secret: DomainSecret
-    package private(set) var lease: Lease
+    package let lease: Lease
+    /// What this machine remembers and what the vault holds do not fit; `nil` usually.
+    package private(set) var historyBreak: HistoryBreak?
     private var position: PointPosition
     package let pipeline: SealingPipeline
     package let counters: WritingCounters
@@ -61,20 +65,22 @@ package final class PointWriter {
     private let sink: RecordingSink
     private var builder: TreeBuilder
     private let cacheWriter: CacheWriter
+    private var planner: RebundlePlanner
     private var recordKey: RecordKey?
     private var recordKeyTime: Int64 = 0
     private var isClosed = false
 
     /// Opens a lease and the cache.
     /// - Parameters:
-    ///   - head: the newest point of this machine that it remembers.
+    ///   - heads: where this machine remembers its newest point.
     ///   - cacheDirectory: made when it does not exist.
     package init(
-        service: any VaultService, secrets: WriterSecrets, head: MachineHead?, cacheDirectory: [UInt8],
+        service: any VaultService, secrets: WriterSecrets, heads: any HeadMemory, cacheDirectory: [UInt8],
         cacheName: [UInt8], options: SealingPipeline.Options, counters: WritingCounters
     ) throws {
         self.service = service
         self.secrets = secrets
+        self.heads = heads
         self.counters = counters
         secret = secrets.domainSecret
         let found = CacheReader(path: cacheDirectory + Array("/".utf8) + cacheName)
@@ -85,8 +91,9 @@ package final class PointWriter {
                 && identity.secretNumber == secrets.domainSecret.number
             return fits ? reader : nil
         }
-        let lease = try service.openLease(
-            .writer(machine: secrets.machine, head: head, base: usable?.identity.point))
+        remembered = try heads.remembered()
+        let lease = try PointWriter.openLease(service, secrets.machine, remembered, base: usable?.identity.point)
+        historyBreak = HistoryBreak(remembered: remembered, lease: lease)
         self.lease = lease
         position = lease.next
         let isValid =
@@ -95,12 +102,13 @@ package final class PointWriter {
         cache = isValid ? usable : nil
         let damaged = Set(lease.damaged)
         self.damaged = damaged
+        planner = RebundlePlanner(salt: lease.next.number)
         var known = cache?.nodes ?? []
         if !damaged.isEmpty { known = known.filter { !damaged.contains(BlobCrypto.id(of: $0)) } }
         do {
             pipeline = SealingPipeline(
-                service: service, lease: lease.id, vault: secrets.vault, secret: secret, options: options,
-                counters: counters)
+                service: service, lease: lease.id, vault: secrets.vault, machine: secrets.machine, secret: secret,
+                options: options, counters: counters)
             sink = RecordingSink(pipeline: pipeline, known: known)
             builder = TreeBuilder(seed: secret.treeSeed, sink: sink)
             cacheWriter = try CacheWriter(directory: cacheDirectory, name: cacheName)
@@ -111,12 +119,25 @@ package final class PointWriter {
         }
     }
 
+    /// A lease that goes on from the first remembered head that the vault knows; else one for a new incarnation.
+    private static func openLease(
+        _ service: any VaultService, _ machine: MachineID, _ remembered: [MachineHead], base: PointID?
+    ) throws -> Lease {
+        var remaining = remembered[...]
+        while true {
+            let lease = try service.openLease(.writer(machine: machine, head: remaining.popFirst(), base: base))
+            if remaining.isEmpty || !lease.isNewIncarnation { return lease }
+            service.closeLease(lease.id)
+        }
+    }
+
     /// Whether there is a point that this run builds on.
     package var hasBase: Bool { cache != nil }
 
     /// Adds the next entry; keys ascend.
     package func append(_ cached: CachedEntry) throws {
         try builder.append(key: cached.key, entry: cached.entry)
+        planner.observe(cached.entry)
         try cacheWriter.append(cached)
     }
 
@@ -138,31 +159,9 @@ package final class PointWriter {
         record.host = draft.hostName
         record.program = draft.program
         let point = PointID.random()
-        var receipt: CommitReceipt?
-        var hash = LocatorHash.none
-        for attempt in 1...3 {
-            let locator = PointLocator(
-                vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
-                number: position.number, time: draft.time, kind: draft.kind, flags: isPartial ? .partial : [],
-                previous: position.previous, references: [BlobCrypto.id(of: tree.root)])
-            hash = locator.hash
-            let sealed = try SealedPoint.seal(
-                locator: locator, record: record, key: try currentRecordKey(), signing: secrets.signing)
-            do {
-                receipt = try service.commit(sealed, lease: lease.id)
-                break
-            } catch let error as HoldfastError where error.code == .headMoved && attempt < 3 {
-                // Another backup of this machine was quicker: stand behind it. The old lease stays open meanwhile, so
-                // that what was stored under it stays.
-                let newer = try service.openLease(
-                    .writer(machine: secrets.machine, head: nil, base: nil))
-                defer { service.closeLease(newer.id) }
-                guard let head = newer.head else { throw error }
-                position = PointPosition(
-                    incarnation: head.incarnation, number: head.number + 1, previous: head.hash)
-            }
-        }
-        guard let receipt else { throw HoldfastError(.busy, "another backup of this machine commits at the same time") }
+        if historyBreak != nil { record.labels.append(HistoryBreak.label) }
+        let receipt = try heads.exclusively { try commit(record, draft, point, isPartial: isPartial) }
+        let hash = receipt.storedUpTo.hash
         let number = position.number
         position = PointPosition(incarnation: position.incarnation, number: number + 1, previous: hash)
         let identity = CacheIdentity(
@@ -171,9 +170,48 @@ package final class PointWriter {
         if isPartial {
             try cacheWriter.snapshot(identity: identity, nodes: sink.recorded)
         } else {
-            try cacheWriter.finish(identity: identity, nodes: sink.recorded)
+            let plan = planner.plan(.afterRun(newBytes: statistics.newBytes))
+            try cacheWriter.finish(identity: identity, nodes: sink.recorded, plan: plan)
         }
         return CommittedPoint(point: point, number: number, head: receipt.storedUpTo, statistics: statistics)
+    }
+
+    private func commit(
+        _ record: PointRecord, _ draft: PointDraft, _ point: PointID, isPartial: Bool
+    ) throws -> CommitReceipt {
+        // Another backup of this machine may have committed since the lease was opened.
+        if try heads.remembered() != remembered { try reposition() }
+        for attempt in 1...3 {
+            let locator = PointLocator(
+                vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
+                number: position.number, time: draft.time, kind: draft.kind, flags: isPartial ? .partial : [],
+                previous: position.previous, references: [BlobCrypto.id(of: record.root)])
+            let sealed = try SealedPoint.seal(
+                locator: locator, record: record, key: try currentRecordKey(), signing: secrets.signing)
+            // Noted before: who dies between the commit and its acknowledgement knows its own point again.
+            try heads.expect(MachineHead(after: locator))
+            do {
+                var receipt = try service.commit(sealed, lease: lease.id)
+                receipt.storedUpTo = MachineHead(after: locator)
+                try heads.acknowledge(receipt.storedUpTo)
+                remembered = try heads.remembered()
+                return receipt
+            } catch let error as HoldfastError where error.code == .headMoved && attempt < 3 {
+                try reposition()
+            }
+        }
+        throw HoldfastError(.busy, "another backup of this machine commits at the same time")
+    }
+
+    /// Stands behind the newest point that this machine remembers. When the vault holds one that it does not remember, a
+    /// clone of it wrote that: a chain of its own begins. The old lease stays open meanwhile, so that what was stored
+    /// under it stays.
+    private func reposition() throws {
+        remembered = try heads.remembered()
+        let newer = try PointWriter.openLease(service, secrets.machine, remembered, base: nil)
+        service.closeLease(newer.id)
+        position = newer.next
+        if historyBreak == nil { historyBreak = HistoryBreak(remembered: remembered, lease: newer) }
     }
 
     /// A fresh key per lease, or per hour of a long run.

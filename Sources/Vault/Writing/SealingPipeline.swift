@@ -57,8 +57,8 @@ package final class SealingPipeline: @unchecked Sendable {
         private(set) var count = 0
         private(set) var isFull = false
 
-        init(vault: VaultID, packClass: PackClass) {
-            builder = PackBuilder(vault: vault, writer: .random(), packClass: packClass)
+        init(vault: VaultID, writer: WriterID, packClass: PackClass) {
+            builder = PackBuilder(vault: vault, writer: writer, packClass: packClass)
         }
 
         func append(from buffer: [UInt8], _ blob: PackedBlob) throws {
@@ -102,6 +102,7 @@ package final class SealingPipeline: @unchecked Sendable {
     private let service: any VaultService
     private let lease: LeaseID
     private let vault: VaultID
+    private let writer: WriterID
     private let deriver: BlobKeyDeriver
     private let secretNumber: UInt16
     private let options: Options
@@ -117,6 +118,7 @@ package final class SealingPipeline: @unchecked Sendable {
         service: any VaultService,
         lease: LeaseID,
         vault: VaultID,
+        machine: MachineID,
         secret: DomainSecret,
         options: Options,
         counters: WritingCounters = WritingCounters()
@@ -124,14 +126,15 @@ package final class SealingPipeline: @unchecked Sendable {
         self.service = service
         self.lease = lease
         self.vault = vault
+        writer = WriterID(machine)
         self.options = options
         self.counters = counters
         deriver = BlobKeyDeriver(convergence: secret.secret, number: secret.number)
         secretNumber = secret.number
-        packing = Monitor(Packing(open: OpenPack(vault: vault, packClass: .data)))
+        packing = Monitor(Packing(open: OpenPack(vault: vault, writer: writer, packClass: .data)))
         meta = Monitor(
             Meta(
-                open: OpenPack(vault: vault, packClass: .meta),
+                open: OpenPack(vault: vault, writer: writer, packClass: .meta),
                 sealer: BlobSealer(compression: options.compression),
                 opener: BlobOpener()
             )
@@ -218,7 +221,7 @@ package final class SealingPipeline: @unchecked Sendable {
                 }
                 counters.hashedBytes.wrappingAdd(hashed, ordering: .relaxed)
                 let ids = keys.map { BlobCrypto.id(of: $0) }
-                let needed = try claim(ids)
+                let needed = try claim(ids, keys)
                 for index in jobs.indices where needed[index] {
                     let plain = SealingPipeline.gather(jobs[index].pieces, scratch)
                     framed.removeAll(keepingCapacity: true)
@@ -283,14 +286,14 @@ package final class SealingPipeline: @unchecked Sendable {
     }
 
     /// Which of the blobs must be sealed by the caller. Those are in flight from now on.
-    private func claim(_ ids: [BlobID]) throws -> [Bool] {
+    private func claim(_ ids: [BlobID], _ keys: [ContentKey]) throws -> [Bool] {
         var needed = [Bool](repeating: false, count: ids.count)
         packing.withLock { packing in
             for index in ids.indices { needed[index] = packing.inFlight.insert(ids[index]).inserted }
         }
         let asked = ids.indices.filter { needed[$0] }
         if asked.isEmpty { return needed }
-        let missing = try service.missing(asked.map { ids[$0] }, lease: lease)
+        let missing = try service.missing(asked.map { BlobQuestion(id: ids[$0], key: keys[$0]) }, lease: lease)
         var present: [BlobID] = []
         for (position, index) in asked.enumerated() where !missing[position] {
             needed[index] = false
@@ -327,7 +330,7 @@ package final class SealingPipeline: @unchecked Sendable {
         if let error = packing.error { throw error }
         packing.waiting.append(packing.open)
         packing.outstanding += 1
-        packing.open = OpenPack(vault: vault, packClass: .data)
+        packing.open = OpenPack(vault: vault, writer: writer, packClass: .data)
     }
 
     private func runStorer() {
@@ -358,7 +361,7 @@ package final class SealingPipeline: @unchecked Sendable {
         do {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {
-            let again = OpenPack(vault: vault, packClass: pack.packClass)
+            let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
             for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
             pack = try again.finish()
             try service.store(pack, lease: lease)
@@ -389,7 +392,7 @@ package final class SealingPipeline: @unchecked Sendable {
     private func storeMeta(_ meta: inout Meta) throws {
         guard meta.open.count > 0 else { return }
         let full = meta.open
-        meta.open = OpenPack(vault: vault, packClass: .meta)
+        meta.open = OpenPack(vault: vault, writer: writer, packClass: .meta)
         meta.sent.removeAll(keepingCapacity: true)
         _ = try store(full)
     }

@@ -62,10 +62,10 @@ package struct CacheIdentity: Hashable, Sendable {
 /// change would be lost silently. Losing it costs a re-read, never data. Blocks carry checksums; a damaged cache ends
 /// where the damage begins.
 ///
-/// Layout: magic, blocks (`u32 length ‖ u64 XXH3 ‖ bytes`), the last of which holds identity and nodes, then `u64` offset of
-/// that block and a closing magic.
+/// Layout: magic, blocks (`u32 length ‖ u64 XXH3 ‖ bytes`), the last of which holds identity, nodes and the plan of what to
+/// bundle again, then `u64` offset of that block and a closing magic.
 package enum WriterCache {
-    static let magic: [UInt8] = Array("HOLDCAC1".utf8)
+    static let magic: [UInt8] = Array("HOLDCAC2".utf8)
     static let closing: [UInt8] = Array("HOLDCEND".utf8)
     static let blockSize = 256 << 10
     static let maximumBlock = 64 << 20
@@ -178,13 +178,18 @@ package final class CacheWriter {
     }
 
     /// Completes the cache and puts it in place of the one before. Call after the point was committed.
-    package func finish(identity: CacheIdentity, nodes: some Collection<ContentKey>) throws {
+    ///
+    /// - Parameter plan: what the next run is to bundle again.
+    package func finish(
+        identity: CacheIdentity, nodes: some Collection<ContentKey>, plan: RebundlePlan = RebundlePlan()
+    ) throws {
         try flush()
         let start = length
         var last = ByteWriter(capacity: nodes.count * 32 + 256)
         identity.encode(into: &last)
         last.varint(nodes.count)
         for node in nodes { last.digest(node.bytes) }
+        last.counted(plan.encoded())
         try writeBlock(last.bytes)
         var footer = ByteWriter(capacity: 16)
         footer.u64(start)
@@ -227,6 +232,8 @@ package final class CacheReader {
     package let identity: CacheIdentity
     /// Content keys of the nodes and lists of extents of the point's tree.
     package let nodes: Set<ContentKey>
+    /// Unchanged small files that are to be read and bundled again in this run.
+    package let plan: RebundlePlan
 
     private let file: FileDescriptor
     private let end: UInt64
@@ -251,16 +258,17 @@ package final class CacheReader {
         guard start >= 8, start < size, let last = CacheReader.block(file, at: start, end: size - 16) else {
             return nil
         }
-        let decoded = try? last.withUnsafeBytes { bytes -> (CacheIdentity, Set<ContentKey>) in
+        let decoded = try? last.withUnsafeBytes { bytes -> (CacheIdentity, Set<ContentKey>, RebundlePlan) in
             var reader = ByteReader(bytes)
             let identity = try CacheIdentity(from: &reader)
             let count = try reader.varint(atMost: reader.remaining / 32)
             var nodes = Set<ContentKey>(minimumCapacity: count)
             for _ in 0..<count { nodes.insert(ContentKey(try reader.digest())) }
-            return (identity, nodes)
+            let plan = try RebundlePlan.decode(try reader.counted(atMost: reader.remaining))
+            return (identity, nodes, plan)
         }
         guard let decoded else { return nil }
-        (identity, nodes) = decoded
+        (identity, nodes, plan) = decoded
         self.file = file
         offset = 8
         end = start

@@ -60,7 +60,8 @@ struct Backup: Command {
         let rehearsal = dryRun ? RehearsalVault(session.vault) : nil
         if dryRun { (request.partialBytes, request.partialSeconds) = (.max, 1 << 30) }
         let job = BackupJob(
-            service: rehearsal ?? session.vault, secrets: secrets, head: try state.head(in: vault),
+            service: rehearsal ?? session.vault, secrets: secrets,
+            heads: dryRun ? GivenHead(try state.head(in: vault)) : StateHeads(state, vault: vault),
             cacheDirectory: try state.cacheDirectory(of: vault), request: request)
         let progress = job.progress
         let report: BackupReport
@@ -72,9 +73,8 @@ struct Backup: Command {
             try showRehearsal(job, rehearsal, console)
             return .done
         }
-        try state.save(report.head, in: vault)
         try show(report, console)
-        return report.warnings.isEmpty && report.omittedWarnings == 0 ? .done : .warnings
+        return report.warnings.isEmpty && report.omittedWarnings == 0 && report.historyBreak == nil ? .done : .warnings
     }
 
     private func showRehearsal(_ job: BackupJob, _ rehearsal: RehearsalVault?, _ console: Console) throws {
@@ -116,6 +116,7 @@ struct Backup: Command {
                 "bytes_read": .count(statistics.bytesRead), "new_bytes": .count(statistics.newBytes),
                 "stored_bytes": .count(statistics.storedBytes), "milliseconds": .count(statistics.milliseconds),
                 "warnings": .count(warnings), "new_incarnation": .bool(report.isNewIncarnation),
+                "history_break": report.historyBreak.map { .string($0.title) } ?? .null,
                 "used_cache": .bool(report.usedCache), "peak_memory": .count(ProcessLimits.peakMemory),
             ])
         if console.isJSON { return }
@@ -127,7 +128,9 @@ struct Backup: Command {
         try console.line(
             "Read \(Units.size(statistics.bytesRead)), of which \(Units.size(statistics.newBytes)) were new; stored "
                 + "\(Units.size(statistics.storedBytes)) in \(Units.span(nanoseconds: nanoseconds)).")
-        if report.isNewIncarnation, report.number == 1, !report.usedCache {
+        if let history = report.historyBreak {
+            console.warn(history.explanation)
+        } else if report.isNewIncarnation {
             console.note("This is the first point of this machine's history in the vault.")
         }
         guard warnings > 0 else { return }
@@ -140,6 +143,36 @@ struct Backup: Command {
             console.note(
                 "  ... and \(Units.count(warnings - UInt64(shown.count))) more: "
                     + "`holdfast points --warnings \(report.point.hex.prefix(8))`")
+        }
+    }
+}
+
+extension HistoryBreak {
+    /// For JSON.
+    var title: String {
+        switch self {
+        case .machineReverted: "machine-reverted"
+        case .pointsMissing: "points-missing"
+        case .stateLost: "state-lost"
+        }
+    }
+
+    /// What happened and what to do.
+    var explanation: String {
+        switch self {
+        case .machineReverted(let remembered, let vault):
+            "This machine remembers its point \(remembered.number), but the vault holds later ones, up to number "
+                + "\(vault.number). It was put back to an earlier state, or a copy of it writes to the vault too. All points "
+                + "are kept; this one begins a new history. If a copy runs, let it join under its own name: "
+                + "`holdfast vault join --name NAME` with a state directory of its own."
+        case .pointsMissing(let remembered, let vault):
+            "The vault does not hold point \(remembered.number) of this machine, which it acknowledged; the newest it holds "
+                + (vault.map { "is number \($0.number)" } ?? "is none")
+                + ". Somebody put the vault back to an earlier state, or points were lost. This point holds everything as it "
+                + "is now. Run `holdfast vault verify --level packs`, and find out who has access to the vault."
+        case .stateLost(let vault):
+            "The vault holds \(Units.count(vault.number, "point")) of this machine that it does not remember: its state "
+                + "directory was lost or is a new one. All points are kept; this one begins a new history."
         }
     }
 }

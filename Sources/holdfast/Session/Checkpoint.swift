@@ -23,13 +23,12 @@ struct Checkpoint {
             readers: max(1, Machine.processorCount), hostName: Machine.hostName, program: "holdfast \(Holdfast.version)"
         )
         let job = BackupJob(
-            service: session.vault, secrets: secrets, head: try state.head(in: vault),
+            service: session.vault, secrets: secrets, heads: StateHeads(state, vault: vault),
             cacheDirectory: try state.cacheDirectory(of: vault), request: request)
         let progress = job.progress
         let report = try Watch.run(
             console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
             { try job.run() })
-        try state.save(report.head, in: vault)
         let lost = report.warnings.filter { ![.vanished, .changed, .metadata].contains($0.reason) }
         guard lost.isEmpty else {
             let path = TreePath(unchecked: lost[0].path).displayText

@@ -37,6 +37,7 @@ enum Enrolment {
             )
         }
         try secrets.check(session.vault.config)
+        session.vault.trust(secrets.domainSecret)
         return (state, secrets)
     }
 }

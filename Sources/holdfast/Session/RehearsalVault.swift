@@ -22,7 +22,9 @@ final class RehearsalVault: VaultService {
 
     func closeLease(_ id: LeaseID) { real.closeLease(id) }
 
-    func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] { try real.missing(ids, lease: lease) }
+    func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool] {
+        try real.missing(blobs, lease: lease)
+    }
 
     func store(_ pack: SealedPack, lease: LeaseID) throws { stored.withLock { $0 += UInt64(pack.bytes.count) } }
 
