@@ -10,16 +10,20 @@ SHELL := /bin/bash
 HOLDFAST_BUILD ?= $(HOME)/.cache/holdfast
 DEBUG := --scratch-path $(HOLDFAST_BUILD)/debug
 RELEASE := -c release --static-swift-stdlib --scratch-path $(HOLDFAST_BUILD)/release
+PROGRAM := $(HOLDFAST_BUILD)/release/release/holdfast
+PREFIX ?= /usr/local
 PROTECT ?=
+# The date of the manuals and of the package: that of the source.
+manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: help run test bench lint docs sanitize build release install clean
+.PHONY: help run test bench lint docs manuals deb sanitize build release install clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 run: release  ## Protect directories of this machine, restore them elsewhere and compare (PROTECT="DIR..." for others)
 	@scripts/dependencies run
-	@HOLDFAST="$(HOLDFAST_BUILD)/release/release/holdfast" scripts/demo $(PROTECT)
+	@HOLDFAST="$(PROGRAM)" scripts/demo $(PROTECT)
 
 test: build  ## Run every test
 	@scripts/dependencies tests
@@ -27,16 +31,24 @@ test: build  ## Run every test
 
 bench: release  ## Measure beside restic and borg on the same data
 	@scripts/dependencies bench
-	@HOLDFAST="$(HOLDFAST_BUILD)/release/release/holdfast" scripts/bench
-	@HOLDFAST="$(HOLDFAST_BUILD)/release/release/holdfast" scripts/bench-cases
+	@HOLDFAST="$(PROGRAM)" scripts/bench
+	@HOLDFAST="$(PROGRAM)" scripts/bench-cases
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
 	@scripts/check-repository
 
-docs:  ## Check the links between the pages of documentation
+docs: manuals  ## Make the manual pages and completions, and check them and the links between the pages of documentation
 	@scripts/check-repository --docs
+
+manuals: release
+	@scripts/dependencies docs
+	@scripts/make-manuals --holdfast "$(PROGRAM)" --out "$(HOLDFAST_BUILD)" --check
+
+deb: manuals  ## Make the Debian package
+	@scripts/dependencies deb
+	@scripts/make-deb --holdfast "$(PROGRAM)" --manuals "$(HOLDFAST_BUILD)" --out "$(HOLDFAST_BUILD)/deb"
 
 sanitize:  ## Run the tests under the thread and the address sanitizer
 	@scripts/dependencies build tests
@@ -51,8 +63,14 @@ release:  ## Build the program as it ships
 	@scripts/dependencies build
 	swift build $(RELEASE) --product holdfast
 
-install: release  ## Install the program (PREFIX, default /usr/local)
-	install -D -m 0755 $(HOLDFAST_BUILD)/release/release/holdfast $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/holdfast
+install: manuals  ## Install the program, its manuals and completions (PREFIX, default /usr/local; DESTDIR)
+	install -D -m 0755 "$(PROGRAM)" "$(DESTDIR)$(PREFIX)/bin/holdfast"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -m 0644 "$(HOLDFAST_BUILD)"/man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1/"
+	cd "$(HOLDFAST_BUILD)/completions" && \
+	install -D -m 0644 holdfast "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/holdfast" && \
+	install -D -m 0644 _holdfast "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_holdfast" && \
+	install -D -m 0644 holdfast.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/holdfast.fish"
 
 clean:  ## Remove everything that was built
-	rm -rf $(HOLDFAST_BUILD)/debug $(HOLDFAST_BUILD)/release $(HOLDFAST_BUILD)/thread $(HOLDFAST_BUILD)/address
+	rm -rf $(addprefix $(HOLDFAST_BUILD)/,debug release thread address man completions deb)
