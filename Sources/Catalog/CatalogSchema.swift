@@ -92,7 +92,8 @@ enum CatalogSchema {
                 pinned INTEGER NOT NULL,
                 hash BLOB NOT NULL,
                 previous BLOB NOT NULL,
-                state INTEGER NOT NULL
+                state INTEGER NOT NULL,
+                series INTEGER NOT NULL
             ) WITHOUT ROWID
             """,
             "CREATE INDEX point_machine ON point (machine, sequence)",

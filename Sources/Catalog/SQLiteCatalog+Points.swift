@@ -116,12 +116,12 @@ extension SQLiteCatalog {
         try session.run(
             """
             INSERT INTO point (id, record, machine, incarnation, number, time, arrival, sequence, kind, partial, pinned,
-                hash, previous, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                hash, previous, state, series)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
             """, .id(point.id), .id(record), .id(point.machine), .id(point.incarnation), .number(point.number),
             .time(point.time), .time(point.arrival), .integer((last ?? 0) + 1), .number(Int(point.kind.rawValue)),
             .integer(point.isPartial ? 1 : 0), .integer(point.isPinned ? 1 : 0), .id(point.hash), .id(point.previous),
-            .number(Int(condition.rawValue)))
+            .number(Int(condition.rawValue)), .integer(Int64(bitPattern: point.series)))
         try setReferences(point.references, of: point.id, session)
     }
 
@@ -205,7 +205,8 @@ extension SQLiteCatalog {
 
     private static let pointColumns =
         """
-        id, machine, incarnation, number, time, arrival, sequence, kind, partial, pinned, hash, previous, state FROM point
+        id, machine, incarnation, number, time, arrival, sequence, kind, partial, pinned, hash, previous, state, series
+        FROM point
         """
     private static let pointsOfMachine = SQLText("SELECT \(pointColumns) WHERE machine = $1 ORDER BY sequence")
 
@@ -260,6 +261,7 @@ extension SQLiteCatalog {
             id: try row.identifier(0), machine: try row.identifier(1), incarnation: try row.identifier(2),
             number: row.number(3), time: row.time(4), arrival: row.time(5), effective: row.time(5),
             kind: try row.value(7), isPartial: row.integer(8) != 0, isPinned: row.integer(9) != 0,
+            series: UInt64(bitPattern: row.integer(13)),
             hash: LocatorHash(try row.digest(10)), previous: LocatorHash(try row.digest(11)), references: [],
             condition: try row.value(12), isHeld: false)
     }

@@ -12,6 +12,10 @@ package struct RetentionPoint: Hashable, Sendable {
     package var isDamaged: Bool
     /// A legal hold covers it.
     package var isHeld: Bool
+    /// Made before something risky; holds what was about to be replaced, not what is protected.
+    package var isCheckpoint: Bool
+    /// Points of different protected paths are of different series.
+    package var series: UInt64
 
     package init(
         id: PointID,
@@ -20,7 +24,9 @@ package struct RetentionPoint: Hashable, Sendable {
         isPinned: Bool = false,
         isPartial: Bool = false,
         isDamaged: Bool = false,
-        isHeld: Bool = false
+        isHeld: Bool = false,
+        isCheckpoint: Bool = false,
+        series: UInt64 = 0
     ) {
         self.id = id
         self.time = time
@@ -29,6 +35,8 @@ package struct RetentionPoint: Hashable, Sendable {
         self.isPartial = isPartial
         self.isDamaged = isDamaged
         self.isHeld = isHeld
+        self.isCheckpoint = isCheckpoint
+        self.series = series
     }
 
     /// Complete, and nothing of it known to be damaged.
@@ -42,7 +50,10 @@ package struct RetentionPoint: Hashable, Sendable {
 
 /// What retention would do to the points of one machine. Deciding only: somebody else removes.
 ///
-/// * A hold, a pin and being the newest complete and undamaged point (unless the machine is retired) always keep a point.
+/// * The rules apply to each series (points of the same protected paths) by itself: a point of `/etc` never stands in for
+///   one of `/home`. Checkpoints stand for nothing else: they stay for a span of their own.
+/// * A hold, a pin and being the newest complete and undamaged point of a series (unless the machine is retired) always
+///   keep a point.
 /// * `continuous` and a `last` span keep all complete points within them; a `last` count keeps the newest complete ones.
 /// * A period keeps its newest good point. A period with damaged points alone keeps the newest of these, and it does not
 ///   count: what is left of it may be all there is.
@@ -59,6 +70,15 @@ package struct RetentionPlan: Hashable, Sendable {
     /// Newest first.
     package let decisions: [Decision]
 
+    /// The series that have points, the one with the newest point first; checkpoints are not counted.
+    package var series: [UInt64] {
+        var found: [UInt64] = []
+        for decision in decisions where !decision.point.isCheckpoint && !found.contains(decision.point.series) {
+            found.append(decision.point.series)
+        }
+        return found
+    }
+
     package var kept: [Decision] { decisions.filter(\.isKept) }
     package var removed: [RetentionPoint] { decisions.filter { !$0.isKept }.map(\.point) }
 
@@ -69,28 +89,47 @@ package struct RetentionPlan: Hashable, Sendable {
         for (index, point) in ordered.enumerated() {
             if point.isHeld { reasons[index].append(.hold) }
             if point.isPinned { reasons[index].append(.pinned) }
+            if rules.isEmpty { reasons[index].append(.noRules) }
         }
-        if rules.isEmpty {
-            for index in ordered.indices { reasons[index].append(.noRules) }
+        let checkpoints = ordered.indices.filter { ordered[$0].isCheckpoint }
+        if let newest = ordered.first?.time, !rules.isEmpty {
+            let start = rules.checkpoints.before(newest, in: zone)
+            for index in checkpoints where ordered[index].time > start { reasons[index].append(.checkpoint) }
         }
-        if !isRetired {
-            if let newest = ordered.firstIndex(where: \.isGood) { reasons[newest].append(.newestGood) }
-            if let newest = ordered.first, newest.isPartial { reasons[0].append(.unfinished) }
+        var series: [UInt64: [Int]] = [:]
+        for index in ordered.indices where !ordered[index].isCheckpoint {
+            series[ordered[index].series, default: []].append(index)
         }
-        if let newest = ordered.first?.time {
-            let planner = Planner(points: ordered, newest: newest, zone: zone)
-            if let continuous = rules.continuous {
-                let start = continuous.before(newest, in: zone)
-                for index in ordered.indices where !ordered[index].isPartial && ordered[index].time > start {
-                    reasons[index].append(.continuous)
-                }
-            }
-            if let last = rules.last { planner.keepLast(last, &reasons) }
-            for period in RetentionRules.Period.allCases {
-                if let reach = rules.periods[period] { planner.keep(period, reach, &reasons) }
-            }
+        for members in series.values {
+            let points = members.map { ordered[$0] }
+            let found = RetentionPlan.reasons(for: points, rules: rules, zone: zone, isRetired: isRetired)
+            for (index, more) in zip(members, found) { reasons[index] += more }
         }
         decisions = zip(ordered, reasons).map { Decision(point: $0, reasons: $1) }
+    }
+
+    /// What keeps each of the points of one series, newest first.
+    private static func reasons(
+        for points: [RetentionPoint], rules: RetentionRules, zone: TimeZoneRules, isRetired: Bool
+    ) -> [[RetentionReason]] {
+        var reasons = [[RetentionReason]](repeating: [], count: points.count)
+        if !isRetired {
+            if let newest = points.firstIndex(where: \.isGood) { reasons[newest].append(.newestGood) }
+            if let newest = points.first, newest.isPartial { reasons[0].append(.unfinished) }
+        }
+        guard let newest = points.first?.time else { return reasons }
+        let planner = Planner(points: points, newest: newest, zone: zone)
+        if let continuous = rules.continuous {
+            let start = continuous.before(newest, in: zone)
+            for index in points.indices where !points[index].isPartial && points[index].time > start {
+                reasons[index].append(.continuous)
+            }
+        }
+        if let last = rules.last { planner.keepLast(last, &reasons) }
+        for period in RetentionRules.Period.allCases {
+            if let reach = rules.periods[period] { planner.keep(period, reach, &reasons) }
+        }
+        return reasons
     }
 }
 

@@ -42,11 +42,17 @@ package struct RetentionRules: Hashable, Sendable {
     package var last: Reach?
     /// One point a period.
     package var periods: [Period: Reach]
+    /// Checkpoints (what was kept before an in-place restore or an update) follow this rule alone.
+    package var checkpoints: CalendarSpan
 
-    package init(continuous: CalendarSpan? = nil, last: Reach? = nil, periods: [Period: Reach] = [:]) {
+    package init(
+        continuous: CalendarSpan? = nil, last: Reach? = nil, periods: [Period: Reach] = [:],
+        checkpoints: CalendarSpan = CalendarSpan("30d")!
+    ) {
         self.continuous = continuous
         self.last = last
         self.periods = periods
+        self.checkpoints = checkpoints
     }
 
     /// No rule at all. A plan made from no rules keeps everything.
@@ -59,7 +65,7 @@ package enum RetentionReason: Hashable, Sendable, CustomStringConvertible {
     case hold
     /// Somebody pinned it.
     case pinned
-    /// The newest complete and undamaged point of the machine.
+    /// The newest complete and undamaged point of the machine's series.
     case newestGood
     /// The newest sign of a first backup that is not finished.
     case unfinished
@@ -69,6 +75,8 @@ package enum RetentionReason: Hashable, Sendable, CustomStringConvertible {
     case last(Int)
     /// The newest point of a period; the period's name, for example `2026-W47`.
     case period(RetentionRules.Period, String)
+    /// A checkpoint within its span.
+    case checkpoint
     /// No rule was given.
     case noRules
 
@@ -83,6 +91,7 @@ package enum RetentionReason: Hashable, Sendable, CustomStringConvertible {
         case .last(0): "last"
         case .last(let number): "last \(number)"
         case .period(let period, let name): "\(period.rawValue) \(name)"
+        case .checkpoint: "checkpoint"
         case .noRules: "no rules"
         }
     }

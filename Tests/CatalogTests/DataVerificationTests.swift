@@ -102,13 +102,15 @@ struct DataVerificationTests {
         let scene = try Scene()
         var request = VerificationRequest(level: .packs)
         request.sample = 0.01
-        #expect(try scene.vault.verify(request).checkedPacks == 1)
+        // At least one pack; a further one while the share is not reached: packs of records are a few hundred bytes.
+        let first = try scene.vault.verify(request).checkedPacks
         let dates = try scene.vault.catalog.packs(after: 0, limit: 100).map(\.checkedPack)
-        #expect(dates.count { $0 > Timestamp(seconds: 0) } == 1)
+        #expect((1..<dates.count).contains(first))
+        #expect(dates.count { $0 > Timestamp(seconds: 0) } == first)
         request.sample = 1
         request.notCheckedFor = 3_600_000_000_000
         let rest = try scene.vault.verify(request)
-        #expect(rest.checkedPacks == dates.count - 1)
+        #expect(rest.checkedPacks == dates.count - first)
         #expect(try scene.vault.verify(request).checkedPacks == 0)
     }
 }

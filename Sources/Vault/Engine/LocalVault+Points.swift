@@ -46,7 +46,7 @@ extension LocalVault {
                 .forbidden, "point \(id.hex) is under a hold; nothing deletes it until the hold is released",
                 context: ["point": id.hex])
         }
-        let newest = points.last { $0.machine == point.machine && $0.isSound }
+        let newest = points.last { $0.machine == point.machine && $0.isSound && $0.kind != .checkpoint }
         if newest?.id == id, !options.includesNewest {
             return HoldfastError(
                 .forbidden, "point \(id.hex) is the newest complete point of its machine; it is kept",

@@ -343,6 +343,7 @@ extension PointEntry {
         self.init(
             id: locator.point, machine: locator.machine, incarnation: locator.incarnation, number: locator.number,
             time: locator.time, kind: locator.kind, isPartial: locator.isPartial, isPinned: locator.isPinned,
-            hash: locator.hash, previous: locator.previous, references: locator.references, arrival: point.arrival)
+            series: locator.series, hash: locator.hash, previous: locator.previous, references: locator.references,
+            arrival: point.arrival)
     }
 }

@@ -331,6 +331,8 @@ package struct PointEntry: Hashable, Sendable {
     package var kind: PointKind
     package var isPartial: Bool
     package var isPinned: Bool
+    /// See `PointLocator.series`.
+    package var series: UInt64
     package var hash: LocatorHash
     package var previous: LocatorHash
     package var references: [BlobID]
@@ -339,7 +341,7 @@ package struct PointEntry: Hashable, Sendable {
 
     package init(
         id: PointID, machine: MachineID, incarnation: IncarnationID, number: UInt64, time: Timestamp, kind: PointKind,
-        isPartial: Bool, isPinned: Bool, hash: LocatorHash, previous: LocatorHash, references: [BlobID],
+        isPartial: Bool, isPinned: Bool, series: UInt64 = 0, hash: LocatorHash, previous: LocatorHash, references: [BlobID],
         arrival: Timestamp
     ) {
         self.id = id
@@ -350,6 +352,7 @@ package struct PointEntry: Hashable, Sendable {
         self.kind = kind
         self.isPartial = isPartial
         self.isPinned = isPinned
+        self.series = series
         self.hash = hash
         self.previous = previous
         self.references = references

@@ -218,6 +218,8 @@ package struct PointSummary: Hashable, Sendable {
     package var kind: PointKind
     package var isPartial: Bool
     package var isPinned: Bool
+    /// See `PointLocator.series`.
+    package var series: UInt64
     package var hash: LocatorHash
     package var previous: LocatorHash
     /// The ids of the root and of the deltas over it, sorted.
@@ -240,7 +242,7 @@ package struct PointSummary: Hashable, Sendable {
 
     package init(
         id: PointID, machine: MachineID, incarnation: IncarnationID, number: UInt64, time: Timestamp,
-        arrival: Timestamp, effective: Timestamp, kind: PointKind, isPartial: Bool, isPinned: Bool, hash: LocatorHash,
+        arrival: Timestamp, effective: Timestamp, kind: PointKind, isPartial: Bool, isPinned: Bool, series: UInt64 = 0, hash: LocatorHash,
         previous: LocatorHash, references: [BlobID], condition: Condition, isHeld: Bool
     ) {
         self.id = id
@@ -253,6 +255,7 @@ package struct PointSummary: Hashable, Sendable {
         self.kind = kind
         self.isPartial = isPartial
         self.isPinned = isPinned
+        self.series = series
         self.hash = hash
         self.previous = previous
         self.references = references

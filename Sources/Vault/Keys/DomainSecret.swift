@@ -61,6 +61,15 @@ package struct DomainSecret: SecretValue {
         extentsSeed = DomainSecret.words(KeyCrypto.hkdf(key, info: Array(label: "holdfast/1/extents"), count: 8))[0]
     }
 
+    /// Tells sets of protected paths apart without saying which they are: the first 8 bytes of
+    /// HMAC-SHA256(convergence secret, "holdfast/1/series" | paths in order, each followed by 0). Never 0.
+    package func series(of paths: [[UInt8]]) -> UInt64 {
+        var text = Array(label: "holdfast/1/series")
+        for path in paths.sorted(by: { $0.lexicographicallyPrecedes($1) }) { text += path + [0] }
+        let code = HMAC<SHA256>.authenticationCode(for: text, using: SymmetricKey(data: secret))
+        return max(1, DomainSecret.words(Array(code))[0])
+    }
+
     /// Whether `text` can name a domain: 1 to 255 bytes of visible ASCII.
     package static func isDomain(_ text: String) -> Bool {
         (1...255).contains(text.utf8.count) && text.utf8.allSatisfy { (0x21...0x7E).contains($0) }

@@ -18,7 +18,7 @@ package struct PointLocator: Hashable, Sendable {
     /// A root and the deltas over it.
     package static let maximumReferences = 1 + FormatLimits.deltas
     /// Longest encoding in bytes, with room for the longest number.
-    package static let maximumLength = 1 + 4 * 16 + 10 + 8 + 2 + 32 + 1 + maximumReferences * 32
+    package static let maximumLength = 1 + 4 * 16 + 10 + 8 + 2 + 8 + 32 + 1 + maximumReferences * 32
     /// The largest number of a point: numbers fit a signed integer, as databases hold them.
     package static let maximumNumber = UInt64(Int64.max)
 
@@ -43,6 +43,9 @@ package struct PointLocator: Hashable, Sendable {
     package let time: Timestamp
     package let kind: PointKind
     package let flags: Flags
+    /// Tells points of different protected paths apart without saying which: `DomainSecret.series(of:)`. Retention counts
+    /// each series of a machine by itself. 0 for the machine as a whole.
+    package let series: UInt64
     /// Hash of the locator before it in the incarnation; `LocatorHash.none` for number 1.
     package let previous: LocatorHash
     /// Ids of the root and of the deltas, sorted, each once.
@@ -58,6 +61,7 @@ package struct PointLocator: Hashable, Sendable {
         time: Timestamp,
         kind: PointKind,
         flags: Flags,
+        series: UInt64 = 0,
         previous: LocatorHash,
         references: [BlobID]
     ) {
@@ -69,6 +73,7 @@ package struct PointLocator: Hashable, Sendable {
         self.time = time
         self.kind = kind
         self.flags = flags
+        self.series = series
         self.previous = previous
         self.references = Set(references).sorted()
     }
@@ -93,6 +98,7 @@ package struct PointLocator: Hashable, Sendable {
         writer.i64(time.nanoseconds)
         writer.u8(kind.rawValue)
         writer.u8(flags.rawValue)
+        writer.u64(series)
         writer.digest(previous.bytes)
         writer.references(references)
         return writer.bytes
@@ -114,6 +120,7 @@ package struct PointLocator: Hashable, Sendable {
         guard let kind = PointKind(rawValue: try reader.u8()) else { throw ByteReader.malformed("kind of a point") }
         let flags = Flags(rawValue: try reader.u8())
         guard flags.isSubset(of: .known) else { throw ByteReader.malformed("flags of a point") }
+        let series = try reader.u64()
         let previous = LocatorHash(try reader.digest())
         let references = try reader.references(atMost: maximumReferences)
         try reader.end()
@@ -126,6 +133,7 @@ package struct PointLocator: Hashable, Sendable {
             time: time,
             kind: kind,
             flags: flags,
+            series: series,
             previous: previous,
             references: references
         )

@@ -185,7 +185,8 @@ package final class PointWriter {
             let locator = PointLocator(
                 vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
                 number: position.number, time: draft.time, kind: draft.kind, flags: isPartial ? .partial : [],
-                previous: position.previous, references: [BlobCrypto.id(of: record.root)])
+                series: secret.series(of: draft.paths), previous: position.previous,
+                references: [BlobCrypto.id(of: record.root)])
             let sealed = try SealedPoint.seal(
                 locator: locator, record: record, key: try currentRecordKey(), signing: secrets.signing)
             // Noted before: who dies between the commit and its acknowledgement knows its own point again.

@@ -20,10 +20,11 @@ struct RetentionApply: Command {
         discussion: """
             A rule is a count or a span: --keep-daily 7 keeps the newest point of each of the last seven days that have one, \
             --keep-daily 30d those of the last thirty days. Spans count back from the machine's newest point, so a machine that \
-            was off keeps its history. A point stays while one rule keeps it. Days, weeks (Monday to Sunday) and months are \
+            was off keeps its history. The rules apply to each series by itself: the points of the same protected paths. \
+            Checkpoints (what an in-place restore replaced) stay for --keep-checkpoints. A point stays while one rule keeps it. Days, weeks (Monday to Sunday) and months are \
             those of the machine's time zone.
 
-            The newest complete and undamaged point, pinned points and points under a hold are kept whatever the rules say. \
+            The newest complete and undamaged point of each series, pinned points and points under a hold are kept whatever the rules say. \
             The space is freed by `holdfast vault reclaim`.
 
             Examples:
@@ -46,6 +47,8 @@ struct RetentionApply: Command {
     var keepMonthly: ReachArgument?
     @Option(help: ArgumentHelp("Keep one point a year.", valueName: "rule"))
     var keepYearly: ReachArgument?
+    @Option(help: ArgumentHelp("Keep checkpoints of this span. (default: 30d)", valueName: "span"))
+    var keepCheckpoints: SpanArgument?
     @Option(
         help: ArgumentHelp(
             "The time zone of the machine, such as Europe/Berlin. (default: this machine's)", valueName: "zone"))
@@ -67,7 +70,9 @@ struct RetentionApply: Command {
         periods[.weekly] = keepWeekly?.reach
         periods[.monthly] = keepMonthly?.reach
         periods[.yearly] = keepYearly?.reach
-        return RetentionRules(continuous: keepContinuous?.span, last: keepLast?.reach, periods: periods)
+        var rules = RetentionRules(continuous: keepContinuous?.span, last: keepLast?.reach, periods: periods)
+        if let span = keepCheckpoints?.span { rules.checkpoints = span }
+        return rules
     }
 
     func validate() throws {
@@ -122,12 +127,18 @@ struct RetentionApply: Command {
         _ plan: RetentionPlan, of machine: MachineID, _ zone: TimeZoneRules, _ session: VaultSession, _ console: Console
     ) throws {
         var table = Table(("", .left), ("point", .left), ("time", .left), ("why", .left))
-        for decision in plan.decisions.reversed() {
+        // By series, so that what follows the same rules stands together; checkpoints last.
+        let order = plan.series.map { series in
+            plan.decisions.filter { !$0.point.isCheckpoint && $0.point.series == series }
+        }
+        let groups = order + [plan.decisions.filter(\.point.isCheckpoint)]
+        for decision in groups.flatMap({ $0.reversed() }) {
             let reasons = decision.reasons.map(\.description)
             try console.emit(
                 "decision",
                 [
                     "point": .id(decision.point.id), "machine": .id(machine), "time": .time(decision.point.time),
+                    "series": .string(PointSummary.title(ofSeries: decision.point.series)),
                     "keep": .bool(decision.isKept), "reasons": .strings(reasons), "dry_run": .bool(dryRun),
                 ])
             let state = decision.point.isPartial ? " (partial)" : decision.point.isDamaged ? " (damaged)" : ""

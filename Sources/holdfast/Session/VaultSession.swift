@@ -144,6 +144,11 @@ extension PointSummary {
     /// Enough digits to find it again in every vault but the largest.
     var shortID: String { String(id.hex.prefix(8)) }
 
+    /// A series in texts: it is a keyed hash of what is protected.
+    static func title(ofSeries series: UInt64) -> String {
+        Hex.encode(withUnsafeBytes(of: series.bigEndian) { Array($0) })
+    }
+
     var candidate: PointSelector.Candidate {
         PointSelector.Candidate(id: id, time: effective, isPartial: isPartial)
     }
@@ -151,7 +156,7 @@ extension PointSummary {
     var retentionPoint: RetentionPoint {
         RetentionPoint(
             id: id, time: effective, number: number, isPinned: isPinned, isPartial: isPartial,
-            isDamaged: condition != .whole, isHeld: isHeld)
+            isDamaged: condition != .whole, isHeld: isHeld, isCheckpoint: kind == .checkpoint, series: series)
     }
 
     /// The clear part as fields of an object.
@@ -161,6 +166,7 @@ extension PointSummary {
             "incarnation": .id(incarnation), "number": .count(number), "time": .time(time),
             "effective_time": .time(effective), "arrival": .time(arrival), "kind": .string(kind.title),
             "partial": .bool(isPartial), "pinned": .bool(isPinned), "held": .bool(isHeld),
+            "series": .string(PointSummary.title(ofSeries: series)),
             "condition": .string(condition.title),
         ]
     }

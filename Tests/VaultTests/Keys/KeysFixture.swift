@@ -31,7 +31,7 @@ enum KeysFixture {
         PointLocator(
             vault: vault, machine: machine, incarnation: incarnation,
             point: PointID(high: 0x4041_4243_4445_4647, low: number), number: number, time: time, kind: .scheduled,
-            flags: [.pinned], previous: previous,
+            flags: [.pinned], series: 0x0102_0304_0506_0708, previous: previous,
             references: [BlobID(digest(9)), BlobID(digest(3)), BlobID(digest(9))])
     }
 

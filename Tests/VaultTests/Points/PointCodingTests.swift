@@ -21,7 +21,7 @@ import Testing
             time: Timestamp(nanoseconds: Int64(truncatingIfNeeded: generator.next())),
             kind: PointKind.allCases.randomElement(using: &generator)!,
             flags: PointLocator.Flags(rawValue: UInt8.random(in: 0...3, using: &generator)),
-            previous: LocatorHash(Bytes32(generator.bytes(32))!),
+            series: generator.next(), previous: LocatorHash(Bytes32(generator.bytes(32))!),
             references: (0..<Int.random(in: 0...33, using: &generator)).map { _ in BlobID(Bytes32(generator.bytes(32))!)
             })
     }
