@@ -62,7 +62,8 @@ final class BackupFixture {
             source: CaptureSource(roots: [TreePath(root)!]), hostName: "test", program: "test")
         change(&request)
         let job = BackupJob(
-            service: vault, secrets: secrets, heads: GivenHead(head), cacheDirectory: Array(caches.utf8), request: request)
+            service: vault, secrets: secrets, heads: GivenHead(head), cacheDirectory: Array(caches.utf8),
+            request: request)
         let report = try job.run()
         head = report.head
         return (report, job)

@@ -220,7 +220,8 @@ import Vault
             source: CaptureSource(roots: [TreePath(fixture.root)!]), hostName: "test", program: "test")
         request.readers = 1
         let job = BackupJob(
-            service: fixture.vault, secrets: fixture.secrets, heads: GivenHead(nil), cacheDirectory: Array(fixture.caches.utf8),
+            service: fixture.vault, secrets: fixture.secrets, heads: GivenHead(nil),
+            cacheDirectory: Array(fixture.caches.utf8),
             request: request)
         job.progress.stopRequested.store(true, ordering: .relaxed)
         #expect { try job.run() } throws: { error in (error as? HoldfastError)?.code == .cancelled }

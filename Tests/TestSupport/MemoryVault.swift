@@ -149,7 +149,8 @@ package final class MemoryVault: VaultService {
                 return PointSummary(
                     id: locator.point, machine: locator.machine, incarnation: locator.incarnation,
                     number: locator.number, time: locator.time, arrival: locator.time, effective: locator.time,
-                    kind: locator.kind, isPartial: locator.isPartial, isPinned: locator.isPinned, series: locator.series, hash: locator.hash,
+                    kind: locator.kind, isPartial: locator.isPartial, isPinned: locator.isPinned,
+                    series: locator.series, hash: locator.hash,
                     previous: locator.previous, references: locator.references, condition: .whole, isHeld: false)
             }.filter { query.machine == nil || $0.machine == query.machine }
         }

@@ -341,7 +341,8 @@ package struct PointEntry: Hashable, Sendable {
 
     package init(
         id: PointID, machine: MachineID, incarnation: IncarnationID, number: UInt64, time: Timestamp, kind: PointKind,
-        isPartial: Bool, isPinned: Bool, series: UInt64 = 0, hash: LocatorHash, previous: LocatorHash, references: [BlobID],
+        isPartial: Bool, isPinned: Bool, series: UInt64 = 0, hash: LocatorHash, previous: LocatorHash,
+        references: [BlobID],
         arrival: Timestamp
     ) {
         self.id = id

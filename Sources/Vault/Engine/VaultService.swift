@@ -242,7 +242,8 @@ package struct PointSummary: Hashable, Sendable {
 
     package init(
         id: PointID, machine: MachineID, incarnation: IncarnationID, number: UInt64, time: Timestamp,
-        arrival: Timestamp, effective: Timestamp, kind: PointKind, isPartial: Bool, isPinned: Bool, series: UInt64 = 0, hash: LocatorHash,
+        arrival: Timestamp, effective: Timestamp, kind: PointKind, isPartial: Bool, isPinned: Bool, series: UInt64 = 0,
+        hash: LocatorHash,
         previous: LocatorHash, references: [BlobID], condition: Condition, isHeld: Bool
     ) {
         self.id = id
