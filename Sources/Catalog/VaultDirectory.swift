@@ -60,6 +60,7 @@ package enum VaultDirectory {
         let place = try Place(path: path, options: options)
         // Only a catalog that cannot be opened is rebuilt; other things that are missing or damaged are not its fault.
         if let use = try place.use(), let catalog = try place.catalog() {
+            place.removeUnfinishedCatalog()
             return try place.vault(catalog, use, options: options)
         }
         let hadCatalog = try place.hasCatalog()
@@ -185,6 +186,12 @@ package enum VaultDirectory {
                 throw HoldfastError(.io, "the rebuilt catalog cannot be put in place: \(error)", cause: error)
             }
             return report
+        }
+
+        /// Removes what a killed rebuild left. Nobody rebuilds while the catalog is in use.
+        func removeUnfinishedCatalog() {
+            let fresh = VaultDirectory.catalogName + ".new"
+            if (try? store.contains(fresh)) == true { try? remove(fresh) }
         }
 
         private func remove(_ name: String) throws {

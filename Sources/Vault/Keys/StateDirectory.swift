@@ -219,7 +219,9 @@ package struct StateDirectory: Sendable {
     package func cacheDirectory(of vault: VaultID) throws -> [UInt8] {
         let directory = try open()
         let cache = try openDirectory("cache", in: directory.raw)
-        _ = try openDirectory(vault.hex, in: cache.raw)
+        let own = try openDirectory(vault.hex, in: cache.raw)
+        // What a killed backup of other paths had begun; one that runs writes to its own all the time.
+        removeLeftovers(own.raw, prefix: ".", seconds: 7 * 86_400)
         return path + Array("/cache/\(vault.hex)".utf8)
     }
 
@@ -346,15 +348,17 @@ package struct StateDirectory: Sendable {
     private static let temporaryPrefix = ".new-"
 
     /// Removes temporary files that a killed process left a day ago or earlier.
-    private func removeLeftovers(_ directory: Int32) {
+    private func removeLeftovers(
+        _ directory: Int32, prefix: String = StateDirectory.temporaryPrefix, seconds: Int64 = 86_400
+    ) {
         var reader = DirectoryReader()
         var leftovers: [[UInt8]] = []
         try? reader.forEach(in: directory) { name in
-            if name.bytes.starts(with: StateDirectory.temporaryPrefix.utf8) { leftovers.append(Array(name.bytes)) }
+            if name.bytes.starts(with: prefix.utf8) { leftovers.append(Array(name.bytes)) }
         }
         for name in leftovers {
             guard let status = try? FileSystem.status(at: directory, name),
-                status.modified.seconds < Int64(time(nil)) - 86_400
+                status.kind == .regular, status.modified.seconds < Int64(time(nil)) - seconds
             else { continue }
             _ = try? withCName(name) { (pointer) throws(Errno) in try FileSystem.remove(at: directory, pointer) }
         }

@@ -76,6 +76,16 @@ package enum WriterCache {
         return Array("\(vault.hex)-\(Hex.encode(withUnsafeBytes(of: hash.bigEndian) { Array($0) })).cache".utf8)
     }
 
+    /// Removes a cache that nobody will use again, with its lock. What cannot be removed stays.
+    package static func remove(vault: VaultID, source: [UInt8], from directory: [UInt8]) {
+        let path = directory + Array("/".utf8) + name(vault: vault, source: source)
+        for file in [path, path + Array(".lock".utf8)] {
+            _ = try? withCName(file) { (pointer) throws(Errno) in
+                try FileSystem.remove(at: FileSystem.currentDirectory, pointer)
+            }
+        }
+    }
+
     static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 { XXH3.hash(bytes) }
 }
 

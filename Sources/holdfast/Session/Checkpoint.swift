@@ -22,9 +22,12 @@ struct Checkpoint {
             sealing: SealingPipeline.Options(workers: max(1, Machine.processorCount)),
             readers: max(1, Machine.processorCount), hostName: Machine.hostName, program: "holdfast \(Holdfast.version)"
         )
+        let cacheDirectory = try state.cacheDirectory(of: vault)
+        // These paths are hardly ever protected together again: the cache would only lie there.
+        defer { WriterCache.remove(vault: vault, source: source.cacheSource, from: cacheDirectory) }
         let job = BackupJob(
             service: session.vault, secrets: secrets, heads: StateHeads(state, vault: vault),
-            cacheDirectory: try state.cacheDirectory(of: vault), request: request)
+            cacheDirectory: cacheDirectory, request: request)
         let progress = job.progress
         let report = try Watch.run(
             console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
