@@ -64,15 +64,17 @@ enum CatalogSchema {
             "CREATE INDEX blob_unwell ON blob (id, pack) WHERE state <> 0",
             // Blobs with references that a running collection still has to follow.
             "CREATE TABLE frontier (id BLOB PRIMARY KEY) WITHOUT ROWID",
+            // One row per copy here too: what a killed rewriting left behind is a copy like any other.
             """
             CREATE TABLE record (
-                id BLOB PRIMARY KEY,
+                id BLOB NOT NULL,
+                pack INTEGER NOT NULL,
                 type INTEGER NOT NULL,
                 subject BLOB NOT NULL,
                 time INTEGER NOT NULL,
-                pack INTEGER NOT NULL,
                 start INTEGER NOT NULL,
-                length INTEGER NOT NULL
+                length INTEGER NOT NULL,
+                PRIMARY KEY (id, pack)
             ) WITHOUT ROWID
             """,
             "CREATE INDEX record_pack ON record (pack)",

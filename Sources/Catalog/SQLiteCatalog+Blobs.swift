@@ -96,8 +96,16 @@ extension SQLiteCatalog {
         var isReached = true
         try session.prepare("SELECT mark, state, refs, reached FROM blob WHERE id = $1").rows([.id(id)]) { row in
             copies += 1
-            if row.integer(1) == BlobCondition.whole.rawValue { hasWhole = true }
             if row.integer(2) > 0 { isHolder = true }
+            let isWhole = row.integer(1) == BlobCondition.whole.rawValue
+            // What is asked here must be what the change below brings about, or a blob would come back for ever: with
+            // a whole copy only the whole ones are looked at.
+            if isWhole, !hasWhole {
+                hasWhole = true
+                isStale = false
+                isReached = true
+            }
+            guard isWhole || !hasWhole else { return true }
             if row.number(0) < position.generation { isStale = true }
             if row.number(3) < position.generation { isReached = false }
             return true
@@ -176,6 +184,14 @@ extension SQLiteCatalog {
                     "UPDATE pack SET state = 1, since = $2 WHERE number = $1", .integer(known.number),
                     .number(position.generation))
             }
+            if known.state == .lost {
+                // Welcome back. Its blobs' rows are there, and become what they were as they are registered.
+                try session.run(
+                    "UPDATE pack SET state = 0, since = $2, bytes = $3, blobs = $4 WHERE number = $1",
+                    .integer(known.number), .number(position.generation), .number(pack.bytes),
+                    .number(pack.blobCount))
+                return known.number
+            }
             return known.state == .stored ? known.number : nil
         }
         try session.run(
@@ -238,12 +254,16 @@ extension SQLiteCatalog {
     private static let copiesOfBlob = SQLText("SELECT \(copyColumns) WHERE b.id = $1")
 
     static func copy(_ row: SQLiteRow) throws -> BlobCopy {
-        BlobCopy(
+        guard let secret = UInt16(exactly: row.integer(5)), let length = UInt32(exactly: row.integer(7)),
+            row.integer(9) >= 0
+        else { throw SQLiteFailure.malformed }
+        let copy = BlobCopy(
             id: BlobID(try row.digest(0)), pack: row.integer(1), packName: PackName(try row.digest(2)),
-            type: try row.value(3), encoding: try row.value(4),
-            secretNumber: UInt16(truncatingIfNeeded: row.integer(5)),
-            referenceCount: Int(row.integer(6)), sealedLength: UInt32(truncatingIfNeeded: row.integer(7)),
-            offset: row.number(8), mark: row.number(9), condition: try row.value(10), checked: row.time(11))
+            type: try row.value(3), encoding: try row.value(4), secretNumber: secret,
+            referenceCount: Int(row.integer(6)), sealedLength: length, offset: row.number(8), mark: row.number(9),
+            condition: try row.value(10), checked: row.time(11))
+        guard copy.isPlausible else { throw SQLiteFailure.malformed }
+        return copy
     }
 
     func copies(of id: BlobID, _ session: SQLiteSession, into result: inout [BlobCopy]) throws {
@@ -280,9 +300,12 @@ extension SQLiteCatalog {
     }
 
     private static let unwellFirst = SQLText(
-        "SELECT \(copyColumns) WHERE b.state <> 0 ORDER BY b.id, b.pack LIMIT $1")
+        "SELECT \(copyColumns) WHERE b.state <> 0 AND p.state = 0 ORDER BY b.id, b.pack LIMIT $1")
     private static let unwellNext = SQLText(
-        "SELECT \(copyColumns) WHERE b.state <> 0 AND (b.id, b.pack) > ($1, $2) ORDER BY b.id, b.pack LIMIT $3")
+        """
+        SELECT \(copyColumns) WHERE b.state <> 0 AND p.state = 0 AND (b.id, b.pack) > ($1, $2) ORDER BY b.id, b.pack
+        LIMIT $3
+        """)
 
     package func unwellCopies(after: CopyReference?, limit: Int) throws -> [BlobCopy] {
         try read { session in
@@ -299,7 +322,13 @@ extension SQLiteCatalog {
 
     func unwellCounts(_ session: SQLiteSession) throws -> (damaged: Int, incomplete: Int) {
         var result = (damaged: 0, incomplete: 0)
-        try session.prepare("SELECT state, COUNT(*) FROM blob WHERE state <> 0 GROUP BY state").rows([]) { row in
+        // Copies in packs that are lost are not counted: the packs were.
+        try session.prepare(
+            """
+            SELECT b.state, COUNT(*) FROM blob b JOIN pack p ON p.number = b.pack WHERE b.state <> 0 AND p.state = 0
+            GROUP BY b.state
+            """
+        ).rows([]) { row in
             if row.integer(0) == BlobCondition.damaged.rawValue { result.damaged = Int(row.integer(1)) }
             if row.integer(0) == BlobCondition.incomplete.rawValue { result.incomplete = Int(row.integer(1)) }
             return true
@@ -328,6 +357,15 @@ extension SQLiteCatalog {
     private static let packByName = SQLText("SELECT \(packColumns) WHERE name = $1")
 
     static func pack(_ row: SQLiteRow) throws -> PackEntry {
+        // Larger than any pack, small enough that sums of millions do not overflow.
+        let most = Int64(1) << 32
+        for column in [4, 5, 7, 8] as [Int32] where !(0...most).contains(row.integer(column)) {
+            throw SQLiteFailure.malformed
+        }
+        return try entry(row)
+    }
+
+    private static func entry(_ row: SQLiteRow) throws -> PackEntry {
         PackEntry(
             number: row.integer(0), name: PackName(try row.digest(1)), packClass: try row.value(2),
             origin: try row.identifier(3), bytes: row.number(4), blobCount: Int(row.integer(5)),
@@ -348,24 +386,41 @@ extension SQLiteCatalog {
         }
     }
 
-    package func dropPacks(_ numbers: [Int64]) throws {
+    package func dropPacks(_ numbers: [Int64], forgetting: Bool) throws {
         if numbers.isEmpty { return }
         try write(durable: true) { session in
             for start in stride(from: 0, to: numbers.count, by: 500) {
                 let list = numbers[start..<min(start + 500, numbers.count)].map(String.init).joined(separator: ",")
-                for sql in [
-                    "DELETE FROM point_reference WHERE point IN (SELECT point.id FROM point JOIN record "
-                        + "ON record.id = point.record WHERE record.pack IN (\(list)))",
-                    "DELETE FROM point WHERE record IN (SELECT id FROM record WHERE pack IN (\(list)))",
-                    "DELETE FROM record WHERE pack IN (\(list))",
-                    "DELETE FROM blob WHERE pack IN (\(list))",
-                    "DELETE FROM pack WHERE number IN (\(list))",
-                ] {
+                for sql in forgetting ? SQLiteCatalog.forgetting(list) : SQLiteCatalog.losing(list) {
                     try session.database.execute(sql: sql)
                 }
             }
+            try forgetLostRecordPacks(session)
             try session.run("UPDATE vault_state SET unpropagated = unpropagated + 1")
         }
+    }
+
+    private static func losing(_ list: String) -> [String] {
+        [
+            "UPDATE pack SET state = 3 WHERE state = 0 AND number IN (\(list))",
+            "UPDATE blob SET state = 1 WHERE state <> 1 AND pack IN (\(list))",
+            """
+            DELETE FROM record WHERE pack IN (\(list)) AND EXISTS (SELECT 1 FROM record other
+                JOIN pack p ON p.number = other.pack WHERE p.state = 0 AND other.id = record.id)
+            """,
+            "UPDATE point SET state = 1 WHERE state = 0 AND NOT EXISTS (\(storedRecordOfPoint))",
+        ]
+    }
+
+    /// 16 to 19 are the types of records: points, machines, holds, redactions.
+    private static func forgetting(_ list: String) -> [String] {
+        losing(list) + [
+            "DELETE FROM record WHERE pack IN (\(list)) AND type <> 18",
+            "DELETE FROM point WHERE NOT EXISTS (SELECT 1 FROM record WHERE type = 16 AND subject = point.id)",
+            "DELETE FROM point_reference WHERE NOT EXISTS (SELECT 1 FROM point WHERE point.id = point_reference.point)",
+            "DELETE FROM blob WHERE pack IN (\(list))",
+            "DELETE FROM pack WHERE class <> 3 AND state = 3 AND number IN (\(list))",
+        ]
     }
 
     package func setChecked(_ number: Int64, level: VerificationLevel, at time: Timestamp) throws {

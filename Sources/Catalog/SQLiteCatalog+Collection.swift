@@ -11,9 +11,10 @@ extension SQLiteCatalog {
             guard position.phase == .idle else { return position }
             position.generation += 1
             position.phase = .marking
-            // Writers that are at work were promised what was marked since their leases were opened.
+            // Writers that are at work were promised what was marked since their leases were opened; so were those who
+            // register what was found in the store, data before the points that name it.
             let oldest = try session.first(
-                "SELECT MIN(generation) FROM lease WHERE kind = 1"
+                "SELECT MIN(generation) FROM lease WHERE kind IN (1, 3)"
             ) { row in row.isNull(0) ? nil : row.number(0) }
             position.threshold = max(position.floor, min(position.generation, (oldest ?? nil) ?? position.generation))
             position.packLimit = try session.first("SELECT COALESCE(MAX(number), 0) FROM pack") { $0.integer(0) } ?? 0
@@ -47,7 +48,10 @@ extension SQLiteCatalog {
             row.isNull(0) ? nil : (id: try row.digest(0), pack: row.integer(1))
         }
         func decode(_ row: SQLiteRow) throws -> WalkRow {
-            WalkRow(
+            guard (0...Int64(FormatLimits.references)).contains(row.integer(4)),
+                (0...Int64(FormatLimits.packLength)).contains(row.integer(5))
+            else { throw SQLiteFailure.malformed }
+            return WalkRow(
                 id: BlobID(try row.digest(0)), pack: row.integer(1), mark: row.number(2), reached: row.number(3),
                 references: row.integer(4), length: row.integer(5))
         }
@@ -100,24 +104,14 @@ extension SQLiteCatalog {
         }
     }
 
-    package func reach(_ expanded: [(blob: BlobID, references: [BlobID])]) throws -> [BlobID] {
+    package func reach(_ expanded: [(blob: BlobID, references: [BlobID])]) throws {
         try write { session in
             let position = try position(session)
-            guard position.phase == .marking else { return [] }
-            var lost: Set<BlobID> = []
-            let exists = try session.prepare("SELECT 1 FROM blob WHERE id = $1 LIMIT 1")
+            guard position.phase == .marking else { return }
             for (blob, references) in expanded {
-                for name in references {
-                    var isKnown = false
-                    try exists.rows([.id(name)]) { _ in
-                        isKnown = true
-                        return false
-                    }
-                    if isKnown { try shade(name, session, position) } else { lost.insert(name) }
-                }
+                for name in references { try shade(name, session, position) }
                 try session.run("DELETE FROM frontier WHERE id = $1", .id(blob))
             }
-            return lost.sorted()
         }
     }
 
@@ -138,6 +132,8 @@ extension SQLiteCatalog {
                     number: row.integer(0), name: PackName(try row.digest(1)), packClass: try row.value(2),
                     origin: try row.identifier(3), bytes: row.number(4), blobCount: Int(row.integer(5)),
                     state: try row.value(6))
+                guard (0...(Int64(1) << 40)).contains(row.integer(7)), (0...(Int64(1) << 32)).contains(row.integer(4))
+                else { throw SQLiteFailure.malformed }
                 pack.liveBytes = row.number(7)
                 pack.liveBlobs = Int(row.integer(8))
                 try body(pack)
@@ -247,7 +243,7 @@ extension SQLiteCatalog {
     }
 
     package func replacePacks(
-        _ old: [(number: Int64, ids: [BlobID])], with new: PackEntry, blobs: [PackedBlob]
+        _ old: [(number: Int64, ids: [BlobID])], with new: PackEntry, blobs: [MovedBlob]
     ) throws -> [Int64] {
         try write(durable: true) { session in
             let position = try position(session)
@@ -255,15 +251,19 @@ extension SQLiteCatalog {
                 throw HoldfastError(.condemned, "a pack of this name is being removed", isTemporary: true)
             }
             let replaced = Set(old.map(\.number))
-            for blob in blobs {
+            for moved in blobs {
+                let blob = moved.blob
                 // The copy takes over mark and condition of the copy it was made from: moving a blob is no use of it.
+                // What describes the bytes comes from the bytes: other copies may be compressed otherwise, or lie.
                 try session.run(
                     """
                     INSERT INTO blob (id, pack, type, encoding, secret, refs, length, start, mark, reached, state, checked)
-                    SELECT id, $2, type, encoding, secret, refs, length, $3, mark, reached, state, checked FROM blob
-                    WHERE id = $1 AND pack <> $2 AND state <> 1 ORDER BY mark DESC, state, pack LIMIT 1
+                    SELECT id, $2, $4, $5, $6, $7, $8, $3, mark, reached, state, checked FROM blob
+                    WHERE id = $1 AND pack = $9 AND state <> 1
                     ON CONFLICT (id, pack) DO NOTHING
-                    """, .id(blob.id), .integer(target), .number(blob.offset))
+                    """, .id(blob.id), .integer(target), .number(blob.offset), .number(Int(blob.type.rawValue)),
+                    .number(Int(blob.encoding.rawValue)), .number(Int(blob.secretNumber)),
+                    .number(blob.references.count), .number(Int(blob.sealedLength)), .integer(moved.source))
             }
             var condemned: [Int64] = []
             for (number, ids) in old {
@@ -272,10 +272,14 @@ extension SQLiteCatalog {
                     var others: [BlobCopy] = []
                     try copies(of: id, session, into: &others)
                     let own = others.first { $0.pack == number }
-                    let hasOther = others.contains { other in
-                        !replaced.contains(other.pack) && other.mark >= position.floor
-                            && (other.condition == .whole || other.condition == own?.condition)
-                            && other.condition != .damaged
+                    let hasOther = try others.contains { other in
+                        guard !replaced.contains(other.pack), other.mark >= position.floor,
+                            other.condition == .whole || other.condition == own?.condition,
+                            other.condition != .damaged
+                        else { return false }
+                        // A copy of somebody else's making may name less than this one: it is no reason to let this one go.
+                        return try other.pack == target || other.checked.nanoseconds > 0
+                            || isOfSameOrigin(other.pack, number, session)
                     }
                     if !hasOther {
                         isReplaced = false
@@ -289,6 +293,13 @@ extension SQLiteCatalog {
             }
             return condemned
         }
+    }
+
+    private func isOfSameOrigin(_ a: Int64, _ b: Int64, _ session: SQLiteSession) throws -> Bool {
+        try session.first(
+            "SELECT 1 FROM pack a JOIN pack b ON b.origin = a.origin WHERE a.number = $1 AND b.number = $2",
+            .integer(a), .integer(b)
+        ) { _ in true } == true
     }
 
     private static let condemnedText = SQLText("SELECT \(packColumns) WHERE state = 1 AND state <> 0 ORDER BY number")
@@ -320,6 +331,12 @@ extension SQLiteCatalog {
             try session.run(
                 "DELETE FROM pack WHERE state = 2 AND since < $1",
                 .number((oldest ?? nil) ?? UInt64(Int64.max)))
+            // Lost packs of which nothing is needed any more; rows that are left in one are never whole.
+            try session.run(
+                """
+                DELETE FROM pack WHERE state = 3 AND class <> 3
+                    AND number NOT IN (SELECT pack FROM blob WHERE state <> 0)
+                """)
             try session.run(
                 "UPDATE vault_state SET phase = 0, cursor_id = NULL, cursor_pack = 0, seeded = 0")
         }

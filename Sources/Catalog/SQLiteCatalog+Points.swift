@@ -68,7 +68,8 @@ extension SQLiteCatalog {
         try session.first(
             "SELECT number, hash FROM head WHERE machine = $1 AND incarnation = $2", .id(machine), .id(incarnation)
         ) { row in
-            MachineHead(incarnation: incarnation, number: row.number(0), hash: LocatorHash(try row.digest(1)))
+            guard row.integer(0) > 0 else { throw SQLiteFailure.malformed }
+            return MachineHead(incarnation: incarnation, number: row.number(0), hash: LocatorHash(try row.digest(1)))
         }
     }
 
@@ -89,7 +90,8 @@ extension SQLiteCatalog {
                 "SELECT incarnation, number, hash FROM head WHERE machine = $1 ORDER BY sequence DESC, number DESC",
                 .id(machine)
             ) { row in
-                MachineHead(
+                guard row.integer(1) > 0 else { throw SQLiteFailure.malformed }
+                return MachineHead(
                     incarnation: try row.identifier(0), number: row.number(1), hash: LocatorHash(try row.digest(2)))
             }
         }
@@ -101,7 +103,7 @@ extension SQLiteCatalog {
         try session.run(
             """
             INSERT INTO record (id, type, subject, time, pack, start, length) VALUES ($1, $2, $3, $4, $5, $6, $7)
-            ON CONFLICT DO NOTHING
+            ON CONFLICT (id, pack) DO UPDATE SET start = excluded.start, length = excluded.length
             """, .id(record.id), .number(Int(record.type.rawValue)), .bytes(record.subject), .time(record.time),
             .integer(pack), .number(record.offset), .number(record.length))
     }
@@ -141,28 +143,56 @@ extension SQLiteCatalog {
             guard let number = try insert(stored.pack, session, position) else { return }
             var machines: Set<MachineID> = []
             for record in stored.records {
+                try insert(record, pack: number, session)
                 if let point = record.point {
-                    let known = try session.first("SELECT 1 FROM point WHERE id = $1", .id(point.id)) { _ in true }
-                    if known == true { continue }
-                    let rival = try session.first(
-                        "SELECT 1 FROM point WHERE machine = $1 AND incarnation = $2 AND number = $3",
-                        .id(point.machine), .id(point.incarnation), .number(point.number)
-                    ) { _ in true }
-                    try insert(record, pack: number, session)
-                    try insert(point, record: record.id, condition: rival == true ? .outOfChain : .whole, session)
-                    if rival != true { try setHead(point, session) }
-                    if position.phase == .marking {
-                        for name in point.references { try shade(name, session, position) }
-                    }
-                    machines.insert(point.machine)
-                } else {
-                    try insert(record, pack: number, session)
-                    if record.type == .redaction, let point = PointID(record.subject) {
-                        try setReferences(record.references, of: point, session)
-                    }
+                    if try adopt(point, record, session, position) { machines.insert(point.machine) }
+                } else if record.type == .redaction, let point = PointID(record.subject) {
+                    try redact(point, record, session, position)
                 }
             }
             for machine in machines { try renewSequence(of: machine, now: now, session) }
+        }
+    }
+
+    /// Makes a row for a point that was found, unless it has one. Answers whether the machine's order changed.
+    private func adopt(
+        _ point: PointEntry, _ record: RecordEntry, _ session: SQLiteSession, _ position: CatalogPosition
+    ) throws -> Bool {
+        let known = try session.first("SELECT state FROM point WHERE id = $1", .id(point.id)) {
+            try $0.value(0, as: PointSummary.Condition.self)
+        }
+        if let known, known != .outOfChain || !record.isSigned { return false }
+        let rival = try session.first(
+            "SELECT 1 FROM point WHERE machine = $1 AND incarnation = $2 AND number = $3 AND id <> $4 AND state <> 2",
+            .id(point.machine), .id(point.incarnation), .number(point.number), .id(point.id)
+        ) { _ in true }
+        let hasPlace = record.isSigned && rival == nil
+        if known != nil {
+            guard hasPlace else { return false }
+            // What stood under this id was not signed, or its machine was not known yet.
+            try session.run("DELETE FROM point WHERE id = $1", .id(point.id))
+        }
+        try insert(point, record: record.id, condition: hasPlace ? .whole : .outOfChain, session)
+        if hasPlace { try setHead(point, session) }
+        if position.phase == .marking {
+            for name in point.references { try shade(name, session, position) }
+        }
+        return true
+    }
+
+    /// Lets a redaction say what its point names, when there is the point and no newer redaction of it.
+    private func redact(
+        _ point: PointID, _ record: RecordEntry, _ session: SQLiteSession, _ position: CatalogPosition
+    ) throws {
+        let isKnown = try session.first("SELECT 1 FROM point WHERE id = $1", .id(point)) { _ in true }
+        let newer = try session.first(
+            "SELECT 1 FROM record WHERE type = $1 AND subject = $2 AND (time > $3 OR time = $3 AND id > $4)",
+            .number(Int(BlobType.redaction.rawValue)), .bytes(record.subject), .time(record.time), .id(record.id)
+        ) { _ in true }
+        guard isKnown == true, newer == nil else { return }
+        try setReferences(record.references, of: point, session)
+        if position.phase == .marking {
+            for name in record.references { try shade(name, session, position) }
         }
     }
 
@@ -234,8 +264,16 @@ extension SQLiteCatalog {
                 var points = try session.all(SQLiteCatalog.pointsOfMachine, .id(machine)) {
                     try SQLiteCatalog.point($0)
                 }
-                let times = EffectiveTime.of(points.map { (time: $0.time, arrival: $0.arrival) }, now: now)
-                for index in points.indices { points[index].effective = times[index] }
+                // What is outside the chain bends nobody's times; it takes that of the point before it.
+                let chain = points.indices.filter { points[$0].condition != .outOfChain }
+                let times = EffectiveTime.of(
+                    chain.map { (time: points[$0].time, arrival: points[$0].arrival) }, now: now)
+                for (index, time) in zip(chain, times) { points[index].effective = time }
+                for index in points.indices where points[index].condition == .outOfChain {
+                    let point = points[index]
+                    points[index].effective =
+                        index > 0 ? points[index - 1].effective : min(point.time, point.arrival, times.first ?? now)
+                }
                 if !wanted.isEmpty { points.removeAll { !wanted.contains($0.id) } }
                 result += points
             }
@@ -257,7 +295,8 @@ extension SQLiteCatalog {
     }
 
     private static func point(_ row: SQLiteRow) throws -> PointSummary {
-        PointSummary(
+        guard row.integer(3) > 0 else { throw SQLiteFailure.malformed }
+        return PointSummary(
             id: try row.identifier(0), machine: try row.identifier(1), incarnation: try row.identifier(2),
             number: row.number(3), time: row.time(4), arrival: row.time(5), effective: row.time(5),
             kind: try row.value(7), isPartial: row.integer(8) != 0, isPinned: row.integer(9) != 0,
@@ -270,36 +309,63 @@ extension SQLiteCatalog {
         if points.isEmpty { return }
         try write { session in
             for point in points {
-                // A point outside its chain stays that: being whole does not give it a place in the history.
+                // A point outside its chain stays that: being whole does not give it a place in the history. And without
+                // its record a point is not whole, whatever became of what it names.
                 try session.run(
-                    "UPDATE point SET state = $2 WHERE id = $1 AND state <> 2 AND state <> $2", .id(point),
-                    .number(Int(condition.rawValue)))
+                    condition == .whole
+                        ? SQLiteCatalog.setWhole : "UPDATE point SET state = $2 WHERE id = $1 AND state <> 2",
+                    .id(point), .number(Int(condition.rawValue)))
             }
         }
     }
 
-    private static let recordColumns = "r.id, r.type, r.subject, r.time, r.pack, p.name, r.start, r.length"
-    private static let recordOfPoint = SQLText(
+    /// For each row of `point`: a copy of its record in a pack that is stored. 16 is the type of a point's record.
+    static let storedRecordOfPoint =
         """
-        SELECT \(recordColumns) FROM point q JOIN record r ON r.id = q.record JOIN pack p ON p.number = r.pack
-        WHERE q.id = $1
+        SELECT 1 FROM record r JOIN pack p ON p.number = r.pack WHERE r.type = 16 AND r.subject = point.id AND p.state = 0
+        """
+    private static let setWhole = SQLText(
+        "UPDATE point SET state = $2 WHERE id = $1 AND state <> 2 AND EXISTS (\(storedRecordOfPoint))")
+
+    private static let recordColumns =
+        "r.id, r.type, r.subject, r.time, r.pack, p.name, r.start, r.length FROM record r JOIN pack p ON p.number = r.pack"
+    private static let recordsOfPoint = SQLText(
+        """
+        SELECT \(recordColumns) JOIN point q ON q.id = r.subject
+        WHERE r.type = 16 AND r.subject = $1 AND p.state = 0 ORDER BY r.id <> q.record, r.pack
         """)
     private static let recordsOfType = SQLText(
-        "SELECT \(recordColumns) FROM record r JOIN pack p ON p.number = r.pack WHERE r.type = $1 ORDER BY r.time, r.id"
-    )
-    private static let recordsOfPack = SQLText(
-        "SELECT \(recordColumns) FROM record r JOIN pack p ON p.number = r.pack WHERE r.pack = $1 ORDER BY r.start")
+        "SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 0 ORDER BY r.time, r.id, r.pack")
+    private static let lostOfType = SQLText(
+        """
+        SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 3 AND NOT EXISTS (
+            SELECT 1 FROM record o JOIN pack s ON s.number = o.pack WHERE o.id = r.id AND s.state = 0)
+        ORDER BY r.time, r.id, r.pack
+        """)
+    private static let recordsOfPack = SQLText("SELECT \(recordColumns) WHERE r.pack = $1 ORDER BY r.start")
+    private static let packsAbout = SQLText(
+        """
+        SELECT DISTINCT \(packColumns) WHERE state = 0 AND number IN (
+            SELECT pack FROM record WHERE type IN (16, 19) AND subject = $1)
+        """)
+    private static let packsWithGaps = SQLText(
+        """
+        SELECT \(packColumns) WHERE class = 3 AND state = 0
+            AND blobs > (SELECT COUNT(*) FROM record WHERE record.pack = pack.number) ORDER BY number
+        """)
 
     private static func location(_ row: SQLiteRow) throws -> RecordLocation {
-        RecordLocation(
+        let location = RecordLocation(
             id: BlobID(try row.digest(0)), type: try row.value(1), subject: row.bytes(2), time: row.time(3),
             pack: row.integer(4), packName: PackName(try row.digest(5)), offset: row.number(6),
             length: Int(row.integer(7)))
+        guard location.isPlausible else { throw SQLiteFailure.malformed }
+        return location
     }
 
-    package func record(of point: PointID) throws -> RecordLocation? {
+    package func records(of point: PointID) throws -> [RecordLocation] {
         try read { session in
-            try session.first(SQLiteCatalog.recordOfPoint, .id(point)) { try SQLiteCatalog.location($0) }
+            try session.all(SQLiteCatalog.recordsOfPoint, .id(point)) { try SQLiteCatalog.location($0) }
         }
     }
 
@@ -311,46 +377,125 @@ extension SQLiteCatalog {
         }
     }
 
+    package func lostRecords(of type: BlobType) throws -> [RecordLocation] {
+        try read { session in
+            try session.all(SQLiteCatalog.lostOfType, .number(Int(type.rawValue))) { try SQLiteCatalog.location($0) }
+        }
+    }
+
+    package func recordPacks(about points: [PointID]) throws -> [PackEntry] {
+        var found: [Int64: PackEntry] = [:]
+        try read { session in
+            for point in points {
+                for pack in try session.all(SQLiteCatalog.packsAbout, .id(point), decode: SQLiteCatalog.pack) {
+                    found[pack.number] = pack
+                }
+            }
+        }
+        return found.values.sorted { $0.number < $1.number }
+    }
+
+    package func recordPacksWithGaps() throws -> [PackEntry] {
+        try read { try $0.all(SQLiteCatalog.packsWithGaps) { try SQLiteCatalog.pack($0) } }
+    }
+
+    package func forgiveGaps(_ packs: [Int64]) throws {
+        if packs.isEmpty { return }
+        try write { session in
+            for pack in packs {
+                try session.run(
+                    "UPDATE pack SET blobs = (SELECT COUNT(*) FROM record WHERE record.pack = $1) WHERE number = $1",
+                    .integer(pack))
+            }
+        }
+    }
+
     package func records(inPack number: Int64) throws -> [RecordLocation] {
         try read { session in
             try session.all(SQLiteCatalog.recordsOfPack, .integer(number)) { try SQLiteCatalog.location($0) }
         }
     }
 
-    package func replaceRecordPacks(
-        _ old: [Int64], with new: StoredRecordPack?, deleting points: [PointID]
-    ) throws {
+    // MARK: Rewriting
+
+    package func replaceRecordPacks(_ old: [Int64], with new: StoredRecordPack?, _ change: RecordChange) throws {
         try write(durable: true) { session in
             let position = try position(session)
-            for point in points {
-                try session.run(
-                    "DELETE FROM record WHERE id IN (SELECT record FROM point WHERE id = $1)", .id(point))
-                try session.run("DELETE FROM point_reference WHERE point = $1", .id(point))
-                try session.run("DELETE FROM point WHERE id = $1", .id(point))
+            if let holds = change.holds {
+                let now = try session.all("SELECT DISTINCT id FROM record WHERE type = 18") { BlobID(try $0.digest(0)) }
+                guard Set(now) == holds else {
+                    throw HoldfastError(
+                        .busy, "a hold was placed or released meanwhile; the rest was not deleted. Try again",
+                        isTemporary: true)
+                }
             }
             if let new {
                 guard let number = try insert(new.pack, session, position) else {
                     throw HoldfastError(.condemned, "a pack of this name is being removed", isTemporary: true)
                 }
                 for record in new.records {
-                    let moved = try session.run(
-                        "UPDATE record SET pack = $2, start = $3, length = $4 WHERE id = $1", .id(record.id),
-                        .integer(number), .number(record.offset), .number(record.length))
-                    if moved == 0 { try insert(record, pack: number, session) }
+                    // Only what was relied upon before: a copy makes nothing better.
+                    try session.run(
+                        """
+                        INSERT INTO record (id, pack, type, subject, time, start, length)
+                        SELECT id, $2, type, subject, time, $3, $4 FROM record WHERE id = $1 AND pack <> $2 LIMIT 1
+                        ON CONFLICT (id, pack) DO NOTHING
+                        """, .id(record.id), .integer(number), .number(record.offset), .number(record.length))
                 }
             }
             for pack in old {
-                let left = try session.first("SELECT COUNT(*) FROM record WHERE pack = $1", .integer(pack)) {
-                    $0.integer(0)
-                }
-                guard left == 0 else {
-                    throw HoldfastError(
-                        .busy, "a point was stored meanwhile; try again", isTemporary: true)
-                }
                 try session.run(
-                    "UPDATE pack SET state = 1, since = $2 WHERE number = $1", .integer(pack),
+                    "UPDATE pack SET state = 1, since = $2 WHERE number = $1 AND state = 0", .integer(pack),
                     .number(position.generation))
             }
+            let deleted = Set(change.deleting.map(\.array))
+            for pack in old { try removeRecords(of: pack, deleted, change, session) }
+            for point in change.deleting {
+                try session.run(
+                    """
+                    DELETE FROM record WHERE type IN (16, 19) AND subject = $1
+                        AND pack IN (SELECT number FROM pack WHERE state = 3)
+                    """, .id(point))
+                let isLeft = try session.first("SELECT 1 FROM record WHERE type = 16 AND subject = $1", .id(point)) {
+                    _ in true
+                }
+                guard isLeft == nil else { continue }
+                try session.run("DELETE FROM point_reference WHERE point = $1", .id(point))
+                try session.run("DELETE FROM point WHERE id = $1", .id(point))
+            }
+            try forgetLostRecordPacks(session)
         }
+    }
+
+    /// Removes the rows of a pack that is condemned already. Whatever is not deleted must be somewhere else.
+    private func removeRecords(
+        of pack: Int64, _ deleted: Set<[UInt8]>, _ change: RecordChange, _ session: SQLiteSession
+    ) throws {
+        let rows = try session.all("SELECT id, type, subject FROM record WHERE pack = $1", .integer(pack)) { row in
+            (id: BlobID(try row.digest(0)), type: try row.value(1, as: BlobType.self), subject: row.bytes(2))
+        }
+        try session.run("DELETE FROM record WHERE pack = $1", .integer(pack))
+        for row in rows {
+            if row.type == .point || row.type == .redaction, deleted.contains(row.subject) { continue }
+            let other = try session.first(
+                "SELECT 1 FROM record r JOIN pack p ON p.number = r.pack WHERE r.id = $1 AND p.state = 0", .id(row.id)
+            ) { _ in true }
+            if other == true { continue }
+            guard change.unreadable.contains(row.id) else {
+                throw HoldfastError(.busy, "a record was stored meanwhile; try again", isTemporary: true)
+            }
+            if row.type == .point {
+                try session.run("UPDATE point SET state = 1 WHERE id = $1 AND state = 0", .bytes(row.subject))
+            }
+        }
+    }
+
+    /// Forgets lost packs of class 3 that hold nothing that is not in another pack.
+    func forgetLostRecordPacks(_ session: SQLiteSession) throws {
+        try session.run(
+            """
+            DELETE FROM pack WHERE state = 3 AND class = 3
+                AND NOT EXISTS (SELECT 1 FROM record WHERE record.pack = pack.number)
+            """)
     }
 }

@@ -134,7 +134,10 @@ package final class SQLiteCatalog: VaultCatalog {
         let position = try session.first(
             "SELECT generation, floor, phase, threshold, pack_limit FROM vault_state"
         ) { row in
-            CatalogPosition(
+            guard row.integer(0) > 0, row.integer(0) < .max, row.integer(1) >= 0, row.integer(3) >= 0 else {
+                throw SQLiteFailure.malformed
+            }
+            return CatalogPosition(
                 generation: row.number(0), floor: row.number(1), phase: try row.value(2), threshold: row.number(3),
                 packLimit: row.integer(4))
         }
@@ -239,7 +242,11 @@ package final class SQLiteCatalog: VaultCatalog {
             let rows = try session.all(
                 "SELECT class, state, origin, COUNT(*), SUM(bytes), SUM(blobs) FROM pack GROUP BY class, state, origin"
             ) { row in
-                (
+                guard row.integer(4) >= 0, row.integer(4) < 1 << 60, row.integer(5) >= 0, row.integer(5) < 1 << 60
+                else {
+                    throw SQLiteFailure.malformed
+                }
+                return (
                     packClass: try row.value(0, as: PackClass.self), state: try row.value(1, as: PackEntry.State.self),
                     origin: try row.identifier(2, as: WriterID.self), packs: Int(row.integer(3)),
                     bytes: row.number(4), blobs: Int(row.integer(5))

@@ -242,7 +242,7 @@ struct VaultCrashTests {
         let foreign = try TestBlobMaker(stranger.secrets).pack([TestBlobMaker(stranger.secrets).data("x")])
         #expect(throws: HoldfastError.self) { try SealedPack(parsing: foreign.bytes, vault: vault.vault) }
         // Of class points.
-        let location = try #require(try vault.catalog.record(of: receipt.point))
+        let location = try #require(try vault.catalog.records(of: receipt.point).first)
         let bytes = try vault.store.get(StoreKey.pack(location.packName), atMost: 1 << 20)
         let points = try SealedPack(parsing: bytes, vault: vault.vault)
         let error = #expect(throws: HoldfastError.self) { try vault.store(points, lease: honest.lease.id) }

@@ -45,6 +45,15 @@ package final class CatalogFixture: Sendable {
     }
 }
 
+extension VaultFixture {
+    /// Runs SQL over the catalog, as a flipped bit would or somebody with an editor.
+    package func changeCatalog(_ sql: String) throws {
+        let queue = try DatabaseQueue(path: path + "/catalog.sqlite")
+        try queue.write { try $0.execute(sql: sql) }
+        try queue.close()
+    }
+}
+
 /// Packs and blobs that exist in a catalog only.
 package enum CatalogSamples {
     package static func digest() -> Bytes32 {
@@ -105,7 +114,7 @@ package enum VaultCatalogContract {
         while true {
             let frontier = try catalog.frontier(limit: 2)
             if frontier.isEmpty { break }
-            _ = try catalog.reach(frontier.map { ($0.id, expand[$0.id] ?? []) })
+            try catalog.reach(frontier.map { ($0.id, expand[$0.id] ?? []) })
         }
         try expect(try catalog.finishMarking(), "nothing was left to follow")
         while try catalog.sweep(limit: 2) {}
@@ -212,7 +221,7 @@ package enum VaultCatalogContract {
             while true {
                 let frontier = try catalog.frontier(limit: 10)
                 if frontier.isEmpty { break }
-                _ = try catalog.reach(frontier.map { ($0.id, names[$0.id] ?? []) })
+                try catalog.reach(frontier.map { ($0.id, names[$0.id] ?? []) })
             }
             try expect(try catalog.finishMarking(), "followed")
             while try catalog.sweep(limit: 1) {}
@@ -252,29 +261,44 @@ package enum VaultCatalogContract {
             let lease = try writer(catalog)
             let old = CatalogSamples.pack(blobs: 3)
             try catalog.register(old.entry, blobs: old.blobs, lease: lease)
-            let number = try catalog.packs(after: 0, limit: 1)[0].number
-            let part = CatalogSamples.pack(Array(old.blobs[..<2]))
+            let known = try catalog.packs(after: 0, limit: 1)[0]
+            let number = known.number
+            var part = CatalogSamples.pack(Array(old.blobs[..<2]))
+            part.entry.origin = known.origin
             let ids = old.blobs.map(\.id)
             try expect(
-                try catalog.replacePacks([(number, ids)], with: part.entry, blobs: part.blobs).isEmpty,
+                try catalog.replacePacks(
+                    [(number, ids)], with: part.entry, blobs: part.blobs.map { MovedBlob(blob: $0, source: number) }
+                ).isEmpty,
                 "one is not copied")
-            let rest = CatalogSamples.pack(Array(old.blobs[2...]))
+            var rest = CatalogSamples.pack(Array(old.blobs[2...]))
+            rest.entry.origin = known.origin
             try expect(
-                try catalog.replacePacks([(number, ids)], with: rest.entry, blobs: rest.blobs) == [number], "all are")
+                try catalog.replacePacks(
+                    [(number, ids)], with: rest.entry, blobs: rest.blobs.map { MovedBlob(blob: $0, source: number) })
+                    == [number], "all are")
             try expect(try catalog.present(ids) == [true, true, true], "all present")
             try expect(try !catalog.copies(of: ids).contains { $0.pack == number }, "the old rows are gone")
         },
-        Check("dropping a pack takes its blobs with it") { catalog in
+        Check("a lost pack's blobs are not present until it is back, and a forgotten one's are gone") { catalog in
             let lease = try writer(catalog)
             let a = CatalogSamples.pack(blobs: 2)
             let b = CatalogSamples.pack(blobs: 2)
             try catalog.register(a.entry, blobs: a.blobs, lease: lease)
             try catalog.register(b.entry, blobs: b.blobs, lease: lease)
-            try catalog.dropPacks([try catalog.packs(after: 0, limit: 1)[0].number])
+            let number = try catalog.packs(after: 0, limit: 1)[0].number
+            try catalog.dropPacks([number], forgetting: false)
             try expect(
                 try catalog.present((a.blobs + b.blobs).map(\.id)) == [false, false, true, true], "only its own")
             try expect(try catalog.unpropagatedDamage() != 0, "what named them must be looked at")
             try expect(try catalog.statistics().data.packs == 1, "one pack")
+            try expect(try catalog.unwellCounts() == (0, 0), "what is lost is not damaged")
+            try catalog.register(a.entry, blobs: a.blobs, lease: nil)
+            try expect(
+                try catalog.present((a.blobs + b.blobs).map(\.id)) == [true, true, true, true], "it is back")
+            try catalog.dropPacks([number], forgetting: true)
+            try expect(try catalog.copies(of: a.blobs.map(\.id)).isEmpty, "forgotten")
+            try expect(try catalog.pack(a.entry.name) == nil, "with its name")
         },
     ]
 }

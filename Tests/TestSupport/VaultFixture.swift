@@ -22,8 +22,29 @@ package final class VaultFixture: Sendable {
         try DirectoryStore(path: path).releaseReserve()
     }
 
+    private init(path: String, keys: VaultKeys) {
+        self.path = path
+        self.keys = keys
+        config = keys.config
+    }
+
     deinit {
         remove(path)
+    }
+
+    /// Another directory with the same packs and keys, and without a catalog.
+    package static func copy(of original: VaultFixture) throws -> VaultFixture {
+        var template = Array("/tmp/holdfast-test-XXXXXX".utf8CString)
+        guard let made = mkdtemp(&template) else { throw HoldfastError(.io, "no temporary directory") }
+        let copy = VaultFixture(path: String(cString: made), keys: original.keys)
+        let source = try original.store()
+        let target = try copy.store()
+        try target.put(StoreKey.config, try source.get(StoreKey.config, atMost: 1 << 20))
+        try source.list(StoreKey.packsPrefix) { object in
+            try target.put(object.key, try source.get(object.key, atMost: 1 << 30))
+            return true
+        }
+        return copy
     }
 
     private func remove(_ path: String) {
@@ -129,10 +150,11 @@ package struct TestBlob: Sendable {
 package struct TestBlobMaker {
     package let secrets: WriterSecrets
     private let deriver: BlobKeyDeriver
-    private let sealer = BlobSealer(compression: .fast)
+    private let sealer: BlobSealer
 
-    package init(_ secrets: WriterSecrets) {
+    package init(_ secrets: WriterSecrets, compression: Compression = .fast) {
         self.secrets = secrets
+        sealer = BlobSealer(compression: compression)
         deriver = BlobKeyDeriver(convergence: secrets.domainSecret.secret, number: secrets.domainSecret.number)
     }
 

@@ -30,8 +30,10 @@ package struct CollectionPlan: Sendable {
     package var liveBytesByOrigin: [WriterID: UInt64] = [:]
     /// The same for the machine's whole packs.
     package var bytesByOrigin: [WriterID: UInt64] = [:]
-    /// Blobs that points name, themselves or further down, and that are lost.
+    /// Blobs that points name, themselves or further down, and that are lost: known only when damage is ignored.
     package var lost: [BlobID] = []
+    /// An earlier collection was interrupted after it had decided; the plan is what is left to be done of that one.
+    package var isUnfinished = false
 
     /// Bytes that the vault will be smaller by.
     package var freedBytes: UInt64 {
@@ -58,6 +60,8 @@ package struct CollectionReport: Sendable {
     /// By how much the packs became smaller.
     package var freedBytes: UInt64 = 0
     package var lost: [BlobID] = []
+    /// Packs that could not be read when they were to be rewritten, with the reason. They stay as they are.
+    package var unreadable: [(pack: PackName, reason: String)] = []
 
     package init() {}
 }
@@ -74,19 +78,26 @@ package struct CollectionReport: Sendable {
 /// 3. When the frontier is empty the floor is set. Everything at or above it is closed under references.
 /// 4. Rows below the floor are cleared. Packs without rows are condemned, deleted, forgotten; packs with few are copied first.
 extension LocalVault {
-    /// Marks, and says what a collection would free. Changes nothing that shows.
+    /// Marks, and says what a collection would free. Deletes and moves nothing, not even what an earlier collection has
+    /// decided to.
+    ///
+    /// - Throws: as `reclaim` would.
     package func planCollection(options: CollectionOptions = CollectionOptions()) throws -> CollectionPlan {
         guard let role = try guards.take(.collector) else { throw LocalVault.collectorBusy }
         defer { withExtendedLifetime(role) {} }
         return try withMaintenanceLease {
             try closeDeadLeases()
-            try finishPendingCollection(options)
-            let lost = try mark(options)
-            let position = try catalog.position()
+            try adoptUnknown()
+            var position = try catalog.position()
+            let isUnfinished = position.phase == .sweeping || position.phase == .reclaiming
+            let lost = isUnfinished ? [] : try abandoning { try mark(options) }
+            position = try catalog.position()
             var plan = CollectionPlan(generation: position.generation)
             plan.lost = lost
+            plan.isUnfinished = isUnfinished
             var candidates: [PackEntry] = []
-            try catalog.liveContents(threshold: position.threshold) { pack in
+            try catalog.liveContents(threshold: isUnfinished ? position.floor : position.threshold) { pack in
+                if pack.state == .condemned { plan.dead.add(pack.bytes) }
                 guard pack.state == .stored, pack.packClass != .points else { return }
                 plan.totalBytes += pack.bytes
                 plan.bytesByOrigin[pack.origin, default: 0] += pack.bytes
@@ -123,10 +134,15 @@ extension LocalVault {
             try withMaintenanceLease {
                 try closeDeadLeases()
                 try owner?.confirm()
+                // What the store has and nobody knows is freed with the rest.
+                try adoptUnknown()
                 var report = CollectionReport()
                 try finishPendingCollection(options, &report)
-                report.lost = try mark(options)
-                while try !catalog.finishMarking() { _ = try followReferences(options) }
+                try abandoning {
+                    var lost = Set(try mark(options))
+                    while try !catalog.finishMarking() { lost.formUnion(try followReferences(options)) }
+                    report.lost = lost.sorted()
+                }
                 try sweepAndReclaim(options, &report)
                 return report
             }
@@ -148,27 +164,39 @@ extension LocalVault {
         if phase == .sweeping || phase == .reclaiming { try sweepAndReclaim(options, &report) }
     }
 
-    private func finishPendingCollection(_ options: CollectionOptions) throws {
-        var report = CollectionReport()
-        try finishPendingCollection(options, &report)
+    /// Gives the marking up when damage stops it: the next one begins with the points that are there then.
+    private func abandoning<R>(_ body: () throws -> R) throws -> R {
+        do { return try body() } catch let error as HoldfastError where error.code == .damaged {
+            try catalog.abandonMarking()
+            throw error
+        }
     }
 
     // MARK: Marking
 
-    /// Follows all references from the roots. Answers what is named and lost.
+    /// Follows all references from the roots. Answers what is named and lost, which there is only when damage is ignored.
     private func mark(_ options: CollectionOptions) throws -> [BlobID] {
+        let gaps = try catalog.recordPacksWithGaps()
+        if let pack = gaps.first {
+            guard options.ignoresDamage else {
+                throw LocalVault.hidden(
+                    "records of points in \(gaps.count) packs cannot be read, so that it cannot be seen what they need",
+                    ["pack": pack.name.hex])
+            }
+            try catalog.forgiveGaps(gaps.map(\.number))
+        }
         if try catalog.unpropagatedDamage() != 0 { try propagateDamage() }
         _ = try catalog.beginMarking()
         while try catalog.seedRecentlyMarked(limit: VaultLimits.collectionBatch) { try options.checkpoint() }
-        return try followReferences(options)
+        return try followReferences(options).sorted()
     }
 
-    private func followReferences(_ options: CollectionOptions) throws -> [BlobID] {
+    private func followReferences(_ options: CollectionOptions) throws -> Set<BlobID> {
         var lost: Set<BlobID> = []
         while true {
             try options.checkpoint()
             let batch = try catalog.frontier(limit: VaultLimits.collectionBatch)
-            if batch.isEmpty { return lost.sorted() }
+            if batch.isEmpty { return lost }
             // In the order of the packs, so that the store is read forwards.
             let sorted = batch.sorted { a, b in
                 (a.copies.first?.pack ?? 0, a.copies.first?.offset ?? 0)
@@ -183,20 +211,24 @@ extension LocalVault {
                 count += names.count
                 // Bounded transactions: a node may name thousands.
                 if count >= VaultLimits.collectionBatch {
-                    lost.formUnion(try catalog.reach(expanded))
+                    try catalog.reach(expanded)
                     expanded = []
                     count = 0
                 }
             }
-            lost.formUnion(try catalog.reach(expanded))
+            try catalog.reach(expanded)
         }
     }
 
     /// What the copies of a blob name. Every copy counts: a hostile writer may have sent one whose references are not
     /// those of the others.
+    ///
+    /// A blob without any copy is one that the catalog never knew, or forgot when it was rebuilt: nobody can say whether it
+    /// named others, so it is treated like one that cannot be read. Lost data is known to be data, and stops nothing.
     private func references(of blob: FrontierBlob, _ options: CollectionOptions) throws -> [BlobID] {
         var names: Set<BlobID> = []
-        var isRead = blob.copies.isEmpty
+        var readable = blob.copies.filter { $0.referenceCount == 0 }
+        var hidden: [BlobCopy] = []
         var reason: (any Error)?
         for copy in blob.copies where copy.referenceCount > 0 {
             do {
@@ -204,21 +236,36 @@ extension LocalVault {
                 // A flipped bit in a reference makes a name that nothing has: then the checksum decides.
                 if try !catalog.present(found).allSatisfy({ $0 }) { found = try references(of: copy, checking: true) }
                 names.formUnion(found)
-                isRead = true
-            } catch let error as HoldfastError where error.code == .damaged || error.code == .notFound {
+                readable.append(copy)
+            } catch let error as HoldfastError where LocalVault.isAboutReading(error) {
                 if error.code == .damaged { try catalog.setCondition(.damaged, of: [copy.reference]) }
+                hidden.append(copy)
                 reason = error
             }
         }
-        if blob.copies.contains(where: { $0.referenceCount == 0 }) { isRead = true }
-        guard isRead || options.ignoresDamage else {
-            throw HoldfastError(
-                .damaged,
-                "part of a point is damaged so that it cannot be seen what it needs; nothing was freed. Run `holdfast vault "
-                    + "verify`, back up again or delete the damaged points",
-                context: ["blob": blob.id.hex], cause: reason)
+        // A copy that can be read speaks for one that cannot when it was opened once, or names as many: one that names
+        // less may be a lie.
+        let isSeen =
+            !blob.copies.isEmpty
+            && hidden.allSatisfy { copy in
+                readable.contains { $0.referenceCount == copy.referenceCount || $0.checked.nanoseconds > 0 }
+            }
+        guard isSeen || options.ignoresDamage else {
+            throw LocalVault.hidden(
+                "part of a point is damaged or lost, so that it cannot be seen what it needs", ["blob": blob.id.hex],
+                reason)
         }
         return names.sorted()
+    }
+
+    private static func hidden(
+        _ what: String, _ context: [String: String], _ cause: (any Error)? = nil
+    ) -> HoldfastError {
+        HoldfastError(
+            .damaged,
+            "\(what); nothing was freed. `holdfast vault verify` names the points. Put back the packs that are missing, or back "
+                + "up again, or delete the damaged points; `vault reclaim --ignore-damage` gives up what lay below",
+            context: context, cause: cause)
     }
 
     // MARK: Clearing
@@ -268,7 +315,7 @@ extension LocalVault {
         do {
             let listed = try PackIndexReader.read(pack.name, from: store, vault: vault).blobs
             if listed.count == pack.blobCount { return listed.map(\.id) }
-        } catch let error as HoldfastError where error.code == .damaged || error.code == .notFound {
+        } catch let error as HoldfastError where LocalVault.isAboutReading(error) {
             // The catalog knows.
         }
         return try catalog.blobs(inPack: pack.number)
@@ -287,13 +334,18 @@ extension LocalVault {
         }
     }
 
-    /// Each commit writes a small pack: from time to time they become one.
+    /// Each commit writes a small pack: from time to time they become one. What stands in the way stays as it is.
     private func mergeRecordPacks() throws {
-        var small: [Int64] = []
+        var packs: [PackEntry] = []
         try forEachPack(upTo: .max) { pack in
-            if pack.packClass == .points, pack.bytes < UInt64(VaultLimits.smallPack) { small.append(pack.number) }
+            if pack.packClass == .points { packs.append(pack) }
         }
-        if small.count >= 16 { try rewriteRecordPacks(small, deleting: []) }
+        let chosen = try RecordRewriting.mergeable(packs, in: self)
+        if chosen.isEmpty { return }
+        var rewriting = RecordRewriting(vault: self, change: RecordChange())
+        do { try rewriting.run(chosen) } catch let error as HoldfastError where error.code == .busy {
+            // The next collection finds them as they are.
+        }
     }
 }
 

@@ -49,6 +49,10 @@ extension LocalVault {
         return try compareAlone(looksForLost: looksForLost, checksNames: checksNames)
     }
 
+    /// Registers what the store has and the catalog does not know: what a power cut took from the catalog, or a process that
+    /// failed between the two.
+    func adoptUnknown() throws { try compare(looksForLost: false) }
+
     private func waitForComparison() throws -> any HeldRole {
         while true {
             if let role = try guards.take(.comparison) { return role }
@@ -57,10 +61,12 @@ extension LocalVault {
     }
 
     private func compareAlone(looksForLost: Bool, checksNames: Bool) throws -> Comparison {
-        let lease = LeaseEntry(id: .random(), kind: .maintenance, opened: clock())
+        let lease = LeaseEntry(id: .random(), kind: .adoption, opened: clock())
         _ = try open(lease)
         defer { closeLease(lease.id) }
 
+        // What an older catalog misses was removed since, as far as anybody can tell; what this one misses is lost.
+        let isCurrent = try catalog.agreesWithWitness()
         var result = Comparison()
         var unknown: [PackName] = []
         var seen = 0
@@ -68,16 +74,18 @@ extension LocalVault {
         let before = try packCount()
         try store.list(StoreKey.packsPrefix) { object in
             guard let name = StoreKey.packName(of: object.key) else { return true }
-            if let known = try catalog.pack(name) {
+            if let known = try catalog.pack(name), known.state != .lost {
                 if known.state == .stored, known.number <= before.last { seen += 1 }
             } else {
                 unknown.append(name)
             }
             return true
         }
+        // What could not be read of records when they were found may be readable now.
+        unknown += try catalog.recordPacksWithGaps().map(\.name)
         try adopt(unknown.sorted(), checksNames: checksNames, &result)
         if looksForLost {
-            if seen < before.count { try dropLostPacks(upTo: before.last, &result) }
+            if seen < before.count { try dropLostPacks(upTo: before.last, forgetting: !isCurrent, &result) }
             try catalog.renewWitness()
         }
         if try catalog.unwellCounts().incomplete > 0 || !result.lost.isEmpty { try reviewIncomplete() }
@@ -95,7 +103,7 @@ extension LocalVault {
         }
     }
 
-    private func dropLostPacks(upTo limit: Int64, _ result: inout Comparison) throws {
+    private func dropLostPacks(upTo limit: Int64, forgetting: Bool, _ result: inout Comparison) throws {
         var cursor: Int64 = 0
         var gone: [PackEntry] = []
         while true {
@@ -108,7 +116,7 @@ extension LocalVault {
         }
         // A collection may have removed one of them meanwhile: then it is no longer listed as stored.
         let lost = try gone.filter { try catalog.pack($0.name)?.state == .stored }
-        try catalog.dropPacks(lost.map(\.number))
+        try catalog.dropPacks(lost.map(\.number), forgetting: forgetting)
         result.lost += lost.map(\.name)
     }
 
@@ -124,171 +132,6 @@ extension LocalVault {
             }
         }
         return true
-    }
-
-    // MARK: Adoption
-
-    /// Registers packs that were found in the store: data first, then what names it, then points.
-    func adopt(_ names: [PackName], checksNames: Bool, _ result: inout Comparison) throws {
-        var meta: [(name: PackName, size: UInt64)] = []
-        var records: [(name: PackName, size: UInt64)] = []
-        for name in names {
-            guard let size = try store.head(StoreKey.pack(name)) else { continue }
-            do {
-                switch try packClass(of: name, size: size) {
-                case .data: try adoptBlobs(name, size: size, checksName: checksNames, &result)
-                case .meta: meta.append((name, size))
-                case .points: records.append((name, size))
-                }
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
-            }
-        }
-        for (name, size) in meta {
-            do {
-                try adoptBlobs(name, size: size, checksName: checksNames, &result)
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
-            }
-        }
-        if !meta.isEmpty { try reviewIncomplete() }
-        try adoptRecords(records, &result)
-    }
-
-    /// Whether an error says something about one pack and not about store or catalog as a whole.
-    private static func isAboutThePack(_ error: HoldfastError) -> Bool {
-        error.code == .damaged || error.code == .unsupported || error.code == .notFound || error.code == .condemned
-    }
-
-    private func packClass(of name: PackName, size: UInt64) throws -> PackClass {
-        guard size >= UInt64(PackHeader.length) else { throw ByteReader.malformed("cut short") }
-        let bytes = try store.get(StoreKey.pack(name), 0..<UInt64(PackHeader.length))
-        let header = try bytes.withUnsafeBytes { try PackHeader($0) }
-        guard header.vault == vault else {
-            throw HoldfastError(.damaged, "it belongs to another vault", context: ["vault": header.vault.hex])
-        }
-        return header.packClass
-    }
-
-    private func adoptBlobs(_ name: PackName, size: UInt64, checksName: Bool, _ result: inout Comparison) throws {
-        var isIntact = true
-        if checksName {
-            let bytes = try store.get(StoreKey.pack(name), atMost: FormatLimits.packLength)
-            isIntact = bytes.withUnsafeBytes { BlobCrypto.packName(of: $0) } == name
-        }
-        if isIntact {
-            do {
-                let pack = try PackIndexReader.read(name, from: store, vault: vault)
-                try register(pack.blobs, of: name, pack.header, size: size)
-                result.adopted += 1
-                return
-            } catch let error as HoldfastError where error.code == .damaged {
-                // What is left of it is looked for below.
-            }
-        }
-        let bytes = try store.get(StoreKey.pack(name), atMost: FormatLimits.packLength)
-        let scanned = bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }
-        guard let header = scanned.header, !scanned.blobs.isEmpty else {
-            throw HoldfastError(.damaged, "it is damaged, and nothing in it could be saved")
-        }
-        try register(scanned.blobs, of: name, header, size: size)
-        result.adopted += 1
-        result.unreadable.append(
-            (
-                name,
-                "it is damaged; \(scanned.blobs.count) of its blobs could be saved, \(scanned.lostBytes) bytes are lost"
-            ))
-    }
-
-    private func register(_ blobs: [PackedBlob], of name: PackName, _ header: PackHeader, size: UInt64) throws {
-        let entry = PackEntry(
-            name: name, packClass: header.packClass, origin: header.writer, bytes: size, blobCount: blobs.count)
-        try catalog.register(entry, blobs: blobs, lease: nil)
-    }
-
-    /// Points are relied upon only when the machine's key says so, and machines only when the vault's key does.
-    private func adoptRecords(_ packs: [(name: PackName, size: UInt64)], _ result: inout Comparison) throws {
-        var stored: [StoredRecordPack] = []
-        var points: [(id: PointID, bytes: SealedPoint)] = []
-        for (name, size) in packs {
-            do {
-                let bytes = try store.get(StoreKey.pack(name), atMost: FormatLimits.packLength)
-                let pack = bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }
-                guard let header = pack.header else { throw ByteReader.malformed("header of a pack") }
-                var entries: [RecordEntry] = []
-                for blob in pack.blobs where blob.type.packClass == .points {
-                    try bytes.withUnsafeBytes { buffer in
-                        let framed = UnsafeRawBufferPointer(
-                            rebasing: buffer[Int(blob.offset)..<Int(blob.range.upperBound)])
-                        let entry = try RecordEntry(blob, framed: framed)
-                        if let text = try flaw(of: blob, framed: framed) {
-                            result.unsigned.append(text)
-                            return
-                        }
-                        if blob.type == .point {
-                            let point = try SealedPoint.decode(BlobOpener.record(framed, expecting: .point))
-                            points.append((point.locator.point, point))
-                        }
-                        entries.append(entry)
-                    }
-                }
-                if pack.lostBytes > 0 {
-                    result.unreadable.append(
-                        (name, "\(pack.lostBytes) bytes of it, with records of points, are damaged"))
-                }
-                let entry = PackEntry(
-                    name: name, packClass: .points, origin: header.writer, bytes: size, blobCount: pack.blobs.count)
-                stored.append(StoredRecordPack(pack: entry, records: entries))
-                result.adopted += 1
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
-            }
-        }
-        // Machines before points, points in the order of their numbers, redactions after the points that they change.
-        func rank(_ pack: StoredRecordPack) -> (Int, UInt64) {
-            let types = Set(pack.records.map(\.type))
-            if types.contains(.redaction) { return (2, 0) }
-            return (types.contains(.point) ? 1 : 0, pack.records.compactMap(\.point?.number).min() ?? 0)
-        }
-        for pack in stored.sorted(by: { rank($0) < rank($1) }) { try catalog.adopt(pack, now: clock()) }
-        result.pointsFound += points.count
-        try checkSignatures(of: points, &result)
-        if !points.isEmpty { try reviewPoints() }
-    }
-
-    /// What is wrong with a record that the vault itself must have signed; `nil` for a sound one.
-    private func flaw(of blob: PackedBlob, framed: UnsafeRawBufferPointer) throws -> String? {
-        let body = try BlobOpener.record(framed, expecting: blob.type)
-        do {
-            switch blob.type {
-            case .machine: try MachineRecord.decode(body).verify(with: config.signing)
-            case .hold: try HoldRecord.decode(body).verify(with: config.signing)
-            case .redaction: try RedactionRecord.decode(body).verify(with: config.signing)
-            default: break
-            }
-            return nil
-        } catch let error as HoldfastError where error.code == .damaged {
-            return "a record found in the vault is not relied upon: \(error.message)"
-        }
-    }
-
-    private func checkSignatures(of points: [(id: PointID, bytes: SealedPoint)], _ result: inout Comparison) throws {
-        if points.isEmpty { return }
-        var machines: [MachineID: [MachineRecord]] = [:]
-        var forged: [PointID] = []
-        for (id, point) in points {
-            let machine = point.locator.machine
-            if machines[machine] == nil { machines[machine] = try machineRecords(of: machine) }
-            guard let records = machines[machine], !records.isEmpty else {
-                result.unsigned.append("point \(id.hex) is of a machine that the vault does not know")
-                continue
-            }
-            do { try point.verify(withAnyOf: records, of: config.signing) } catch {
-                result.unsigned.append("point \(id.hex) is not signed by its machine")
-                forged.append(id)
-            }
-        }
-        try catalog.setCondition(.outOfChain, of: forged)
     }
 
     // MARK: What is whole
@@ -353,7 +196,7 @@ extension LocalVault {
             if error.code == .notFound {
                 // Gone, or removed by a collection since it was listed.
                 guard try isGone(pack.name), try catalog.pack(pack.name)?.state == .stored else { return 0 }
-                try catalog.dropPacks([pack.number])
+                try catalog.dropPacks([pack.number], forgetting: false)
                 return 1
             }
             return try reviewDamagedPack(pack)

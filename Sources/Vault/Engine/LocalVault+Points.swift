@@ -5,14 +5,40 @@ extension LocalVault {
     // MARK: Holds
 
     /// The holds of the vault, placed and released; of several records for one hold the one placed last counts.
+    ///
+    /// - Throws: `damaged` when the record that counts for a hold is damaged or lost: what it covers is not known then.
     package func holds() throws -> [HoldRecord.Content] {
         var result: [HoldID: HoldRecord.Content] = [:]
-        for location in try catalog.records(of: .hold) {
-            let hold = try withRecord(location) { try HoldRecord.decode($0) }.content
+        var readable: Set<BlobID> = []
+        let stored = try catalog.records(of: .hold)
+        for location in stored where !readable.contains(location.id) {
+            guard let hold = try content(of: location) else { continue }
+            readable.insert(location.id)
             if let other = result[hold.hold], other.placed > hold.placed { continue }
             result[hold.hold] = hold
         }
+        // An older record that cannot be read any more does not matter.
+        for location in stored + (try catalog.lostRecords(of: .hold)) where !readable.contains(location.id) {
+            let id = HoldID(location.subject)
+            if let id, let known = result[id], known.placed > location.time { continue }
+            throw HoldfastError(
+                .damaged,
+                "the record of hold \(id?.hex ?? "") is damaged or lost: until the vault's pack \(location.packName.hex) is put "
+                    + "back, every point counts as held",
+                context: ["hold": id?.hex ?? "", "pack": location.packName.hex])
+        }
         return result.values.sorted { ($0.placed, $0.hold) < ($1.placed, $1.hold) }
+    }
+
+    /// The hold of one copy of its record; `nil` when the copy cannot be read.
+    private func content(of location: RecordLocation) throws -> HoldRecord.Content? {
+        do {
+            return try withRecord(location) { try HoldRecord.decode($0) }.content
+        } catch let error as HoldfastError
+            where error.code == .damaged || error.code == .notFound || error.code == .io
+        {
+            return nil
+        }
     }
 
     /// Places or releases a hold. The record must be signed by the vault.
@@ -67,6 +93,10 @@ extension LocalVault {
         guard let role = try guards.take(.collector) else { throw LocalVault.collectorBusy }
         defer { withExtendedLifetime(role) {} }
         try owner?.confirm()
+        // What the store holds of the points and the catalog does not know would bring them back one day.
+        try withReserve { try adoptUnknown() }
+        // In this order: a hold that is placed after its record was not seen here stops the deletion.
+        let holds = Set((try catalog.records(of: .hold) + catalog.lostRecords(of: .hold)).map(\.id))
         let points = try self.points(PointQuery())
         for id in Set(ids) {
             if let objection = objection(to: id, among: points, options: options) { throw objection }
@@ -75,11 +105,8 @@ extension LocalVault {
             let lease = LeaseEntry(id: .random(), kind: .maintenance, opened: clock())
             _ = try open(lease)
             defer { closeLease(lease.id) }
-            var packs: Set<Int64> = []
-            for id in ids {
-                if let location = try catalog.record(of: id) { packs.insert(location.pack) }
-            }
-            try rewriteRecordPacks(packs.sorted(), deleting: ids)
+            var rewriting = RecordRewriting(vault: self, change: RecordChange(deleting: ids, holds: holds))
+            try rewriting.run(try catalog.recordPacks(about: ids))
             try deleteCondemned()
         }
     }
@@ -88,57 +115,6 @@ extension LocalVault {
         HoldfastError(
             .busy, "another process is deleting points or reclaiming space in this vault; wait until it has finished",
             isTemporary: true)
-    }
-
-    /// Copies the records of the packs into new packs, but for those of the points, and condemns the old ones.
-    func rewriteRecordPacks(_ packs: [Int64], deleting points: [PointID]) throws {
-        let gone = Set(points.map(\.array))
-        var group: [Int64] = []
-        // A writer of its own in each header: the same records in the same order must not make a name that was condemned.
-        var writer = RecordPackWriter(vault: vault, writer: .random())
-        for pack in packs {
-            for location in try catalog.records(inPack: pack) {
-                if location.type == .point || location.type == .redaction, gone.contains(location.subject) { continue }
-                let end = location.offset + UInt64(location.length)
-                let framed = try store.get(StoreKey.pack(location.packName), location.offset..<end)
-                try framed.withUnsafeBytes { buffer in
-                    let frame = try BlobFrame(buffer)
-                    guard frame.id == location.id, frame.isIntact(buffer) else {
-                        throw HoldfastError(
-                            .damaged,
-                            "a record beside the points to be deleted is damaged; run `holdfast vault verify`",
-                            context: ["pack": location.packName.hex])
-                    }
-                    let blob = PackedBlob(
-                        id: frame.id, type: frame.type, encoding: frame.encoding, secretNumber: frame.secretNumber,
-                        references: try frame.references(in: buffer), sealedLength: UInt32(frame.sealedLength),
-                        offset: 0)
-                    try writer.append(framed: buffer, blob)
-                }
-            }
-            group.append(pack)
-            if writer.byteCount >= FormatLimits.packTarget {
-                try replaceRecordPacks(group, with: writer, deleting: points)
-                group = []
-                writer = RecordPackWriter(vault: vault, writer: .random())
-            }
-        }
-        if !group.isEmpty { try replaceRecordPacks(group, with: writer, deleting: points) }
-    }
-
-    private func replaceRecordPacks(
-        _ old: [Int64], with writer: consuming RecordPackWriter, deleting points: [PointID]
-    ) throws {
-        var stored: StoredRecordPack?
-        if !writer.isEmpty {
-            let pack = try writer.finish()
-            try put(pack.sealed)
-            stored = pack.stored
-        }
-        // Points whose record lies in a later group go with that group.
-        let packs = Set(old)
-        let here = try points.filter { id in try catalog.record(of: id).map { packs.contains($0.pack) } ?? false }
-        try catalog.replaceRecordPacks(old, with: stored, deleting: here)
     }
 
     // MARK: Room
@@ -158,6 +134,7 @@ extension LocalVault {
     /// Deletes the objects of condemned packs. Only packs that this vault condemned are ever deleted.
     @discardableResult
     func deleteCondemned() throws -> UInt64 {
+        try config.check(operation: .delete)
         try owner?.confirm()
         var freed: UInt64 = 0
         let condemned = try catalog.condemnedPacks()

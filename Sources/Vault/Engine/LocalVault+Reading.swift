@@ -114,6 +114,11 @@ extension LocalVault {
         }
     }
 
+    /// Whether an error says that something stored cannot be read, now or for good, and nothing about the rest.
+    static func isAboutReading(_ error: HoldfastError) -> Bool {
+        error.code == .damaged || error.code == .notFound || error.code == .io
+    }
+
     /// Throws `damaged` unless `framed` is the blob that the catalog says and its checksum is right.
     static func check(_ framed: UnsafeRawBufferPointer, is copy: BlobCopy) throws {
         let frame = try BlobFrame(framed)

@@ -140,7 +140,11 @@ package final class LocalVault: VaultService {
         if !dead.isEmpty { try catalog.closeLeases(dead) }
         // Traces without a row: of processes that were killed between the two.
         let known = Set(entries.map(\.id))
-        for id in try guards.traces() where try !known.contains(id) && !guards.isHeld(id) { dead.append(id) }
+        for id in try guards.traces() where try !known.contains(id) && !guards.isHeld(id) {
+            dead.append(id)
+            // Or the power went, and took the rows of lease and packs from the catalog.
+            mayHaveLeftPacks = true
+        }
         for id in dead { guards.forget(id) }
         return mayHaveLeftPacks
     }
@@ -165,7 +169,7 @@ package final class LocalVault: VaultService {
         guard pack.packClass != .points else {
             throw HoldfastError(.denied, "packs of points are written by the vault only")
         }
-        if let known = try catalog.pack(pack.name), known.state != .stored {
+        if let known = try catalog.pack(pack.name), known.state != .stored, known.state != .lost {
             throw HoldfastError(
                 .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
                 context: ["pack": pack.name.hex], isTemporary: true)
@@ -317,10 +321,26 @@ package final class LocalVault: VaultService {
     }
 
     package func point(_ id: PointID) throws -> SealedPoint {
-        guard let location = try catalog.record(of: id) else {
+        guard let summary = try catalog.points(PointQuery(ids: [id]), now: clock()).first else {
             throw HoldfastError(.notFound, "there is no recovery point \(id.hex)", context: ["point": id.hex])
         }
-        return try withRecord(location) { try SealedPoint.decode($0) }
+        var reason: (any Error)?
+        for location in try catalog.records(of: id) {
+            do {
+                let point = try withRecord(location) { try SealedPoint.decode($0) }
+                // Another record under the point's id is not the point.
+                if point.locator.hash == summary.hash { return point }
+            } catch let error as HoldfastError
+                where error.code == .damaged || error.code == .notFound || error.code == .io
+            {
+                reason = error
+            }
+        }
+        throw HoldfastError(
+            .damaged,
+            "the record of point \(id.hex) is damaged or lost, and without it nothing of the point opens; if you have a copy "
+                + "of the vault's packs, put it back and run `holdfast vault verify`",
+            context: ["point": id.hex], cause: reason)
     }
 
     /// Lends the body of a record of class 3.

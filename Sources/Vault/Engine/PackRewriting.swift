@@ -7,6 +7,8 @@ struct PackRewriting {
 
     /// Old packs all of whose live blobs are in new packs that are being or were stored, with the list of their blobs.
     private var copied: [(number: Int64, ids: [BlobID])] = []
+    /// The pack that each blob in the builder was copied from.
+    private var sources: [BlobID: Int64] = [:]
 
     init(vault: LocalVault, packs: [PackEntry]) {
         self.vault = vault
@@ -52,11 +54,19 @@ struct PackRewriting {
         var builder = makeBuilder()
         for pack in packs {
             try options.checkpoint()
-            guard let (ids, live) = try contents(of: pack) else { continue }
+            guard let (ids, live) = try contents(of: pack, &report) else { continue }
             var isCopied = true
             for run in LocalVault.runs(live) {
                 guard let start = run.first?.offset, let end = run.last?.range.upperBound else { continue }
-                let bytes = try vault.store.get(StoreKey.pack(pack.name), start..<end)
+                let bytes: [UInt8]
+                do {
+                    bytes = try vault.store.get(StoreKey.pack(pack.name), start..<end)
+                } catch let error as HoldfastError where LocalVault.isAboutReading(error) {
+                    // One bad sector must not keep all the others from being freed. The pack stays as it is.
+                    report.unreadable.append((pack.name, error.message))
+                    isCopied = false
+                    break
+                }
                 for copy in run {
                     if builder.isFull {
                         try replace(with: builder, first, &report)
@@ -73,6 +83,7 @@ struct PackRewriting {
                             references: try frame.references(in: framed), sealedLength: UInt32(frame.sealedLength),
                             offset: 0)
                         try builder.append(framed, blob)
+                        sources[copy.id] = pack.number
                         return true
                     }
                     if !isRight {
@@ -88,11 +99,14 @@ struct PackRewriting {
     }
 
     /// The blobs of a pack, and its live copies in order; `nil` when the pack is to be left alone.
-    private func contents(of pack: PackEntry) throws -> (ids: [BlobID], live: [BlobCopy])? {
+    private func contents(
+        of pack: PackEntry, _ report: inout CollectionReport
+    ) throws -> (ids: [BlobID], live: [BlobCopy])? {
         let listed: [BlobID]
         do {
             listed = try PackIndexReader.read(pack.name, from: vault.store, vault: vault.vault).blobs.map(\.id)
-        } catch let error as HoldfastError where error.code == .damaged || error.code == .notFound {
+        } catch let error as HoldfastError where LocalVault.isAboutReading(error) {
+            report.unreadable.append((pack.name, error.message))
             return nil
         }
         let floor = try vault.catalog.position().floor
@@ -118,7 +132,9 @@ struct PackRewriting {
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: first.origin, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
-        let condemned = Set(try vault.catalog.replacePacks(copied, with: entry, blobs: pack.blobs))
+        let moved = pack.blobs.map { MovedBlob(blob: $0, source: sources[$0.id] ?? 0) }
+        let condemned = Set(try vault.catalog.replacePacks(copied, with: entry, blobs: moved))
+        sources = [:]
         copied.removeAll { condemned.contains($0.number) }
         report.newPacks += 1
         report.rewrittenPacks += condemned.count

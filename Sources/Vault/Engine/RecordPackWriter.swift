@@ -33,11 +33,22 @@ struct RecordPackWriter: ~Copyable {
         try framed.withUnsafeBytes { try append(framed: $0, blob) }
     }
 
-    /// Appends a framed record of another pack verbatim.
-    mutating func append(framed: UnsafeRawBufferPointer, _ blob: PackedBlob) throws {
-        if builder.contains(blob.id) { return }
+    private mutating func append(framed: UnsafeRawBufferPointer, _ blob: PackedBlob) throws {
         let placed = try builder.append(framed, blob)
         entries.append(try RecordEntry(placed, framed: framed))
+    }
+
+    /// Appends a framed record of another pack verbatim.
+    ///
+    /// - Parameter row: what the catalog knows of it; nothing for a record that is not relied upon, which stays that.
+    mutating func append(framed: UnsafeRawBufferPointer, _ blob: PackedBlob, as row: RecordLocation?) throws {
+        if builder.contains(blob.id) { return }
+        let placed = try builder.append(framed, blob)
+        guard let row else { return }
+        entries.append(
+            RecordEntry(
+                id: row.id, type: row.type, subject: row.subject, time: row.time, offset: placed.offset,
+                length: placed.framedLength))
     }
 
     consuming func finish() throws -> (sealed: SealedPack, stored: StoredRecordPack) {

@@ -67,9 +67,13 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func packs(after number: Int64, limit: Int) throws -> [PackEntry]
     /// A pack by its name.
     func pack(_ name: PackName) throws -> PackEntry?
-    /// Removes packs that are gone from the store, with the rows of their blobs and records; points in them are gone
-    /// too. Durable.
-    func dropPacks(_ numbers: [Int64]) throws
+    /// Says that packs are gone from the store. They become `lost`: what lay in them is remembered, with its type, until
+    /// nothing needs it or the packs come back. Points without a record in another pack become damaged, and what they name
+    /// stays needed until they are deleted. Durable.
+    ///
+    /// - Parameter forgetting: for a catalog of an earlier day: it was the collector that removed the packs since, as far as
+    ///   anybody can tell. Their blobs are forgotten, and points without another record. Holds are not: nothing deletes them.
+    func dropPacks(_ numbers: [Int64], forgetting: Bool) throws
     /// Records that a pack was checked at a level.
     func setChecked(_ number: Int64, level: VerificationLevel, at: Timestamp) throws
     /// Records that the copies were opened and matched their content keys.
@@ -88,23 +92,36 @@ package protocol VaultCatalog: AnyObject, Sendable {
     ) throws -> CommitReceipt
     /// Adds machines, holds and redactions. Durable.
     func add(_ pack: StoredRecordPack, now: Timestamp) throws
-    /// Adds the records of a class 3 pack found in the store. Records that are known already stay as they are.
+    /// Adds the records of a class 3 pack found in the store: one row for every copy of a record. Points that are known
+    /// stay as they are, but for one outside its chain that is found to be signed after all. A point that is not signed,
+    /// or whose number another has, is `outOfChain`. Of several redactions of a point the newest counts; those of unknown
+    /// points change nothing.
     func adopt(_ pack: StoredRecordPack, now: Timestamp) throws
     /// Points by effective time, oldest first. `now` is the vault's clock.
     func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary]
     /// Records what was found out about points.
     func setCondition(_ condition: PointSummary.Condition, of points: [PointID]) throws
-    /// Where a point's record lies.
-    func record(of point: PointID) throws -> RecordLocation?
-    /// The records of a type, oldest first.
+    /// Where the copies of a point's record lie, the one that its row was made from first. None when it is lost.
+    func records(of point: PointID) throws -> [RecordLocation]
+    /// All copies of the records of a type that lie in stored packs, oldest records first.
     func records(of type: BlobType) throws -> [RecordLocation]
+    /// Records of a type of which no copy is left in a stored pack.
+    func lostRecords(of type: BlobType) throws -> [RecordLocation]
+    /// The stored packs that hold anything about the points: every copy of their records, and their redactions.
+    func recordPacks(about points: [PointID]) throws -> [PackEntry]
+    /// Stored packs of class 3 with records that could not be read when they were found.
+    func recordPacksWithGaps() throws -> [PackEntry]
+    /// Gives up what could not be read in packs of class 3.
+    func forgiveGaps(_ packs: [Int64]) throws
     /// The records that lie in a pack, by offset.
     func records(inPack number: Int64) throws -> [RecordLocation]
     /// The heads of the machine's incarnations, the one that was written last first.
     func heads(of machine: MachineID) throws -> [MachineHead]
-    /// Moves records into a new pack (or nowhere, when there is none left), deletes points, and condemns the old packs.
-    /// Durable. The new pack must be in the store.
-    func replaceRecordPacks(_ old: [Int64], with new: StoredRecordPack?, deleting points: [PointID]) throws
+    /// Moves records into a new pack (or nowhere, when there is none left), deletes the points that no other pack holds a
+    /// record of, and condemns the old packs. Durable. The new pack must be in the store.
+    ///
+    /// - Throws: `busy` when the holds are not those that were looked at, or a record would be left behind.
+    func replaceRecordPacks(_ old: [Int64], with new: StoredRecordPack?, _ change: RecordChange) throws
 
     // MARK: Collection
 
@@ -116,8 +133,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func seedRecentlyMarked(limit: Int) throws -> Bool
     /// Blobs whose references are to be followed next, one whole copy each when there is one, by pack and offset.
     func frontier(limit: Int) throws -> [FrontierBlob]
-    /// Marks what the blobs name, and takes the blobs off the frontier. Answers the names that no copy has.
-    func reach(_ expanded: [(blob: BlobID, references: [BlobID])]) throws -> [BlobID]
+    /// Marks what the blobs name, and takes the blobs off the frontier. A name that no copy has comes on it.
+    func reach(_ expanded: [(blob: BlobID, references: [BlobID])]) throws
     /// What would stay of each stored pack if rows below the threshold were cleared now. Changes nothing.
     func liveContents(threshold: UInt64, _ body: (PackEntry) throws -> Void) throws
     /// When the frontier is empty and all roots are on it: sets the floor and answers `true`.
@@ -130,10 +147,11 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func blobs(inPack number: Int64) throws -> [BlobID]
     /// Condemns a pack when none of the blobs (all that its footer lists) is live in it. Durable.
     func condemn(_ number: Int64, listing ids: [BlobID]) throws -> Bool
-    /// Registers a pack into which the live blobs of `old` were copied verbatim, with the marks they had, and condemns
-    /// those of the old packs of which every live blob has another whole copy. Durable. Answers the condemned ones.
+    /// Registers a pack into which the live blobs of `old` were copied verbatim, with the marks that the copies had they
+    /// were made from, and condemns those of the old packs of which every live blob has another whole copy that can be
+    /// believed: in the new pack, of the same origin, or opened and found right. Durable. Answers the condemned ones.
     func replacePacks(
-        _ old: [(number: Int64, ids: [BlobID])], with new: PackEntry, blobs: [PackedBlob]
+        _ old: [(number: Int64, ids: [BlobID])], with new: PackEntry, blobs: [MovedBlob]
     ) throws -> [Int64]
     /// Packs that are condemned and whose objects are still to be deleted.
     func condemnedPacks() throws -> [PackEntry]
@@ -180,8 +198,10 @@ package struct LeaseEntry: Hashable, Sendable {
         case reader = 0
         /// Was promised that what it stored and asked for stays.
         case writer = 1
-        /// A collection or comparison at work: it may leave packs behind that the catalog does not know.
+        /// A collection or deletion at work: it may leave packs behind that the catalog does not know.
         case maintenance = 2
+        /// A comparison at work: what it registers stays until what names it is registered too.
+        case adoption = 3
     }
     package var id: LeaseID
     package var kind: Kind
@@ -208,6 +228,8 @@ package struct PackEntry: Hashable, Sendable {
         case condemned = 1
         /// Removed from the store; the name is refused until nobody can still be sending it.
         case deleted = 2
+        /// Gone from the store without the collector's doing. It is welcome back.
+        case lost = 3
     }
     /// In the order of registration; 0 before it.
     package var number: Int64
@@ -290,6 +312,14 @@ package struct BlobCopy: Hashable, Sendable {
     package var range: Range<UInt64> { offset..<(offset + UInt64(framedLength)) }
     package var reference: CopyReference { CopyReference(id: id, pack: pack) }
 
+    /// Whether a blob can lie there: a catalog is bytes on a disk too, and nothing counts with its numbers before this.
+    package var isPlausible: Bool {
+        offset <= UInt64(FormatLimits.packLength)
+            && BlobFrame.isPlausible(
+                type: type, encoding: encoding, secretNumber: secretNumber, references: referenceCount,
+                sealed: Int(sealedLength))
+    }
+
     package init(
         id: BlobID, pack: Int64, packName: PackName, type: BlobType, encoding: BlobEncoding, secretNumber: UInt16,
         referenceCount: Int, sealedLength: UInt32, offset: UInt64, mark: UInt64, condition: BlobCondition,
@@ -307,6 +337,19 @@ package struct BlobCopy: Hashable, Sendable {
         self.mark = mark
         self.condition = condition
         self.checked = checked
+    }
+}
+
+/// A blob in a new pack, and the pack that it was copied from.
+package struct MovedBlob: Sendable {
+    /// As it lies in the new pack: read from the bytes that were copied.
+    package var blob: PackedBlob
+    /// The number of the pack that these bytes come from.
+    package var source: Int64
+
+    package init(blob: PackedBlob, source: Int64) {
+        self.blob = blob
+        self.source = source
     }
 }
 
@@ -377,6 +420,8 @@ package struct RecordEntry: Sendable {
     package var point: PointEntry?
     /// For redactions: what the point names from now on.
     package var references: [BlobID]
+    /// For points found in the store: whether the machine's key says that it is the machine's.
+    package var isSigned = true
 
     package init(
         id: BlobID, type: BlobType, subject: [UInt8], time: Timestamp, offset: UInt64, length: Int,
@@ -404,6 +449,21 @@ package struct StoredRecordPack: Sendable {
     }
 }
 
+/// What is to become of records when their packs are rewritten.
+package struct RecordChange: Sendable {
+    /// Points to be deleted.
+    package var deleting: [PointID] = []
+    /// The records of holds that were looked at before; `nil` when nothing is deleted.
+    package var holds: Set<BlobID>?
+    /// Records that could not be copied because nothing can be read of them.
+    package var unreadable: Set<BlobID> = []
+
+    package init(deleting: [PointID] = [], holds: Set<BlobID>? = nil) {
+        self.deleting = deleting
+        self.holds = holds
+    }
+}
+
 /// Where a record lies.
 package struct RecordLocation: Hashable, Sendable {
     package var id: BlobID
@@ -414,6 +474,13 @@ package struct RecordLocation: Hashable, Sendable {
     package var packName: PackName
     package var offset: UInt64
     package var length: Int
+
+    /// Whether a record can lie there.
+    package var isPlausible: Bool {
+        offset <= UInt64(FormatLimits.packLength) && length > BlobFrame.headerLength
+            && length <= BlobFrame.headerLength + 32 * FormatLimits.references + FormatLimits.recordLength
+            && type.packClass == .points
+    }
 
     package init(
         id: BlobID, type: BlobType, subject: [UInt8], time: Timestamp, pack: Int64, packName: PackName, offset: UInt64,

@@ -186,7 +186,7 @@ extension LocalVault {
         } catch let error as HoldfastError where error.code == .notFound {
             // Removed by a collection meanwhile, or gone.
             guard try isGone(pack.name), try catalog.pack(pack.name)?.state == .stored else { return nil }
-            try catalog.dropPacks([pack.number])
+            try catalog.dropPacks([pack.number], forgetting: false)
             return "it is gone from the store"
         } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
             let lost = try unreadableCopies(of: pack)

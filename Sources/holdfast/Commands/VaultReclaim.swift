@@ -41,13 +41,16 @@ struct VaultReclaim: Command {
             [
                 "deleted_packs": .count(report.deletedPacks), "rewritten_packs": .count(report.rewrittenPacks),
                 "new_packs": .count(report.newPacks), "freed_bytes": .count(report.freedBytes),
-                "lost_blobs": .count(report.lost.count),
+                "lost_blobs": .count(report.lost.count), "unreadable_packs": .count(report.unreadable.count),
             ])
+        for (pack, reason) in report.unreadable {
+            console.warn("pack \(pack.hex) was left as it is: \(reason)")
+        }
         try console.line(
             "Freed \(console.styled(Units.size(report.freedBytes), .bold)): "
                 + "\(Units.count(report.deletedPacks, "pack")) deleted, \(report.rewrittenPacks) rewritten into "
                 + "\(report.newPacks).")
-        return report.lost.isEmpty ? .done : .warnings
+        return report.lost.isEmpty && report.unreadable.isEmpty ? .done : .warnings
     }
 
     private func show(_ plan: CollectionPlan, _ session: VaultSession, _ console: Console) throws {
@@ -61,7 +64,7 @@ struct VaultReclaim: Command {
                 "rewritten_packs": .count(plan.rewritten.packs), "rewritten_bytes": .count(plan.rewritten.bytes),
                 "copied_bytes": .count(plan.copiedBytes), "left_bytes": .count(plan.leftBytes),
                 "total_bytes": .count(plan.totalBytes), "freed_bytes": .count(plan.freedBytes),
-                "lost_blobs": .count(plan.lost.count),
+                "lost_blobs": .count(plan.lost.count), "unfinished": .bool(plan.isUnfinished),
                 "origins": .array(
                     origins.map {
                         .object([
@@ -84,6 +87,9 @@ struct VaultReclaim: Command {
             "\(dryRun ? "Would free" : "Going to free") \(Units.size(plan.freedBytes)): "
                 + "\(Units.count(plan.dead.packs, "pack")) nobody needs, \(Units.count(plan.rewritten.packs, "pack")) to be "
                 + "rewritten. \(Units.size(plan.leftBytes)) of waste stay in packs that are mostly needed.")
+        if plan.isUnfinished {
+            try console.line("This is what an interrupted reclaim has left to do; the next one looks for more.")
+        }
         if !plan.lost.isEmpty {
             console.warn(
                 "\(Units.count(plan.lost.count, "blob")) that points need are lost; `holdfast vault verify` names the points."
