@@ -13,6 +13,7 @@ RELEASE := -c release --static-swift-stdlib --scratch-path $(HOLDFAST_BUILD)/rel
 PROGRAM := $(HOLDFAST_BUILD)/release/release/holdfast
 PREFIX ?= /usr/local
 PROTECT ?=
+CASES ?=
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
@@ -29,10 +30,10 @@ test: build  ## Run every test
 	@scripts/dependencies tests
 	swift test $(DEBUG) --disable-xctest --skip-build
 
-bench: release  ## Measure beside restic and borg on the same data
+bench: release  ## Measure beside restic and borg on the same data (CASES="--smoke" or others for the cases of the long run)
 	@scripts/dependencies bench
 	@HOLDFAST="$(PROGRAM)" scripts/bench
-	@HOLDFAST="$(PROGRAM)" scripts/bench-cases
+	@HOLDFAST="$(PROGRAM)" scripts/bench-cases $(CASES)
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository
