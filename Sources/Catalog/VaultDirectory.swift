@@ -22,30 +22,87 @@ package enum VaultDirectory {
 
     /// Makes a vault in an existing directory, which may hold other things but no vault.
     ///
+    /// Nothing that is there is ever replaced: the key files of a vault are the only way to what it holds.
+    ///
     /// - Parameters:
     ///   - config: the bytes of `config.json`, written last: a directory without it is no vault.
     ///   - files: the key files.
-    /// - Throws: `exists` when there is a vault already.
+    /// - Throws: `exists` when there is a vault already, or what is left of one.
     package static func create(
         path: [UInt8], config: [UInt8], files: [(name: String, bytes: [UInt8])]
     ) throws {
+        try checkIsFree(path: path)
         let store = try DirectoryStore(path: path)
-        guard try !store.contains(StoreKey.config) else {
-            throw HoldfastError(
-                .exists, "there is a vault in \(TreePath.display(path)) already",
-                context: ["vault": TreePath.display(path)])
+        var own: [String] = []
+        func take(_ name: String, _ bytes: [UInt8]) throws {
+            guard try store.put(name, bytes, mode: .ifAbsent) else {
+                // Another `init` was faster. What this one has made alone would only be in the way.
+                try store.delete(own)
+                throw isTaken(path)
+            }
+            own.append(name)
         }
-        for file in files { try store.put(file.name, file.bytes, mode: .replacing) }
-        try store.put(StoreKey.config, config, mode: .ifAbsent)
+        for file in files { try take(file.name, file.bytes) }
+        try take(StoreKey.config, config)
         try store.createReserve()
     }
 
-    /// The vault's configuration. Throws `notFound` when the directory holds no vault.
+    /// Throws `exists` unless a vault can be made in the directory: it holds neither a vault nor what is left of one.
+    package static func checkIsFree(path: [UInt8]) throws {
+        let store = try DirectoryStore(path: path)
+        if try store.contains(StoreKey.config) { throw isTaken(path) }
+        if let remains = try remains(in: store, path) { throw remains }
+    }
+
+    private static func isTaken(_ path: [UInt8]) -> HoldfastError {
+        HoldfastError(
+            .exists, "there is a vault in \(TreePath.display(path)) already; nothing was changed",
+            context: [
+                "vault": TreePath.display(path), "hint": "`holdfast vault join` lets this machine write to it.",
+            ])
+    }
+
+    /// What to say of a directory without `config.json` that holds packs or key files; `nil` when it holds neither.
+    private static func remains(in store: DirectoryStore, _ path: [UInt8]) throws -> HoldfastError? {
+        func holds(_ prefix: String) throws -> Bool {
+            var isThere = false
+            try store.list(prefix) { _ in
+                isThere = true
+                return false
+            }
+            return isThere
+        }
+        let shown = TreePath.display(path)
+        if try holds(StoreKey.packsPrefix) {
+            return HoldfastError(
+                .exists,
+                "\(shown) holds the packs of a vault whose config.json is missing; without that file nothing opens it",
+                context: [
+                    "vault": shown,
+                    "hint": "Look for config.json in lost+found and in copies of the vault, and put it back. "
+                        + "Do not make a new vault here: it would stand in the way of the old one.",
+                ])
+        }
+        if try holds(StoreKey.keysPrefix) {
+            return HoldfastError(
+                .exists, "\(shown) holds the key files of a vault (keys/), but no config.json and no packs",
+                context: [
+                    "vault": shown,
+                    "hint": "If a vault was here, put back its config.json and packs. If `holdfast vault init` was "
+                        + "interrupted here, remove the directory keys and run it again.",
+                ])
+        }
+        return nil
+    }
+
+    /// The vault's configuration. Throws `notFound` when the directory holds no vault, `exists` when it holds one that has
+    /// lost its configuration.
     package static func config(path: [UInt8]) throws -> VaultConfig {
         let store = try DirectoryStore(path: path)
         do {
             return try VaultConfig.decode(try store.get(StoreKey.config, atMost: 1 << 20))
         } catch let error as HoldfastError where error.code == .notFound {
+            if let remains = try remains(in: store, path) { throw remains }
             throw HoldfastError(
                 .notFound,
                 "there is no vault in \(TreePath.display(path)) (no config.json); `holdfast vault init` makes one",

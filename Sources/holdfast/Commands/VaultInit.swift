@@ -63,12 +63,7 @@ struct VaultInit: Command {
                 error.isDenied ? .denied : .io,
                 "The directory \(TreePath.display(path)) cannot be made: \(error).", cause: error)
         }
-        let store = try DirectoryStore(path: path)
-        if try store.head(VaultConfig.fileName) != nil {
-            throw HoldfastError(
-                .exists, "There is a vault in \(TreePath.display(path)) already. Nothing was changed.",
-                context: ["hint": "`holdfast vault join` lets this machine write to it."])
-        }
+        try VaultDirectory.checkIsFree(path: path)
     }
 
     private func show(
