@@ -3,8 +3,8 @@ package struct RetentionPoint: Hashable, Sendable {
     package var id: PointID
     /// The effective time: bounded by the point before it and by its arrival, so that no machine's clock moves it.
     package var time: Timestamp
-    /// Its number within its incarnation; decides between points of one instant.
-    package var number: UInt64
+    /// Its place in the order in which the vault accepted the machine's points; decides between points of one instant.
+    package var ordinal: Int
     package var isPinned: Bool
     /// Made during a first backup that was not finished.
     package var isPartial: Bool
@@ -16,27 +16,31 @@ package struct RetentionPoint: Hashable, Sendable {
     package var isCheckpoint: Bool
     /// Points of different protected paths are of different series.
     package var series: UInt64
+    /// It arrived later than the vault's clock says that it is now: clock or arrival is wrong.
+    package var isAheadOfClock: Bool
 
     package init(
         id: PointID,
         time: Timestamp,
-        number: UInt64 = 0,
+        ordinal: Int = 0,
         isPinned: Bool = false,
         isPartial: Bool = false,
         isDamaged: Bool = false,
         isHeld: Bool = false,
         isCheckpoint: Bool = false,
-        series: UInt64 = 0
+        series: UInt64 = 0,
+        isAheadOfClock: Bool = false
     ) {
         self.id = id
         self.time = time
-        self.number = number
+        self.ordinal = ordinal
         self.isPinned = isPinned
         self.isPartial = isPartial
         self.isDamaged = isDamaged
         self.isHeld = isHeld
         self.isCheckpoint = isCheckpoint
         self.series = series
+        self.isAheadOfClock = isAheadOfClock
     }
 
     /// Complete, and nothing of it known to be damaged.
@@ -44,12 +48,14 @@ package struct RetentionPoint: Hashable, Sendable {
 
     static func isOlder(_ a: RetentionPoint, _ b: RetentionPoint) -> Bool {
         if a.time != b.time { return a.time < b.time }
-        return a.number != b.number ? a.number < b.number : a.id < b.id
+        return a.ordinal != b.ordinal ? a.ordinal < b.ordinal : a.id < b.id
     }
 }
 
 /// What retention would do to the points of one machine. Deciding only: somebody else removes.
 ///
+/// * A point that arrived later than the clock says it is stays, and no rule counts it: a computer that starts in 1970 and
+///   plans before it has asked for the time would see its whole history in one instant.
 /// * The rules apply to each series (points of the same protected paths) by itself: a point of `/etc` never stands in for
 ///   one of `/home`. Checkpoints stand for nothing else: they stay for a span of their own.
 /// * A hold, a pin and being the newest complete and undamaged point of a series (unless the machine is retired) always
@@ -89,10 +95,11 @@ package struct RetentionPlan: Hashable, Sendable {
         for (index, point) in ordered.enumerated() {
             if point.isHeld { reasons[index].append(.hold) }
             if point.isPinned { reasons[index].append(.pinned) }
+            if point.isAheadOfClock { reasons[index].append(.aheadOfClock) }
             if rules.isEmpty { reasons[index].append(.noRules) }
         }
         let checkpoints = ordered.indices.filter { ordered[$0].isCheckpoint }
-        if let newest = ordered.first?.time, !rules.isEmpty {
+        if let newest = ordered.first(where: { !$0.isAheadOfClock })?.time, !rules.isEmpty {
             let start = rules.checkpoints.before(newest, in: zone)
             for index in checkpoints where ordered[index].time > start { reasons[index].append(.checkpoint) }
         }
@@ -117,18 +124,9 @@ package struct RetentionPlan: Hashable, Sendable {
             if let newest = points.firstIndex(where: \.isGood) { reasons[newest].append(.newestGood) }
             if let newest = points.first, newest.isPartial { reasons[0].append(.unfinished) }
         }
-        guard let newest = points.first?.time else { return reasons }
-        let planner = Planner(points: points, newest: newest, zone: zone)
-        if let continuous = rules.continuous {
-            let start = continuous.before(newest, in: zone)
-            for index in points.indices where !points[index].isPartial && points[index].time > start {
-                reasons[index].append(.continuous)
-            }
-        }
-        if let last = rules.last { planner.keepLast(last, &reasons) }
-        for period in RetentionRules.Period.allCases {
-            if let reach = rules.periods[period] { planner.keep(period, reach, &reasons) }
-        }
+        let settled = points.indices.filter { !points[$0].isAheadOfClock }
+        let planner = Planner(points: settled.map { points[$0] }, zone: zone)
+        for (index, found) in zip(settled, planner.reasons(rules)) { reasons[index] += found }
         return reasons
     }
 }
@@ -136,10 +134,28 @@ package struct RetentionPlan: Hashable, Sendable {
 /// The rules that walk over the points, newest first.
 private struct Planner {
     let points: [RetentionPoint]
-    let newest: Timestamp
     let zone: TimeZoneRules
 
-    func keepLast(_ reach: RetentionRules.Reach, _ reasons: inout [[RetentionReason]]) {
+    /// For each point the rules that keep it.
+    func reasons(_ rules: RetentionRules) -> [[RetentionReason]] {
+        var reasons = [[RetentionReason]](repeating: [], count: points.count)
+        guard let newest = points.first?.time else { return reasons }
+        if let continuous = rules.continuous {
+            let start = continuous.before(newest, in: zone)
+            for index in points.indices where !points[index].isPartial && points[index].time > start {
+                reasons[index].append(.continuous)
+            }
+        }
+        if let last = rules.last { keepLast(last, newest, &reasons) }
+        for period in RetentionRules.Period.allCases {
+            if let reach = rules.periods[period] { keep(period, reach, newest, &reasons) }
+        }
+        return reasons
+    }
+
+    private func keepLast(
+        _ reach: RetentionRules.Reach, _ newest: Timestamp, _ reasons: inout [[RetentionReason]]
+    ) {
         switch reach {
         case .span(let span):
             let start = span.before(newest, in: zone)
@@ -155,7 +171,10 @@ private struct Planner {
         }
     }
 
-    func keep(_ period: RetentionRules.Period, _ reach: RetentionRules.Reach, _ reasons: inout [[RetentionReason]]) {
+    private func keep(
+        _ period: RetentionRules.Period, _ reach: RetentionRules.Reach, _ newest: Timestamp,
+        _ reasons: inout [[RetentionReason]]
+    ) {
         let start: Timestamp? =
             if case .span(let span) = reach { span.before(newest, in: zone) } else { nil }
         var left = if case .count(let count) = reach { count } else { Int.max }

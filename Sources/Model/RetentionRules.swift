@@ -65,6 +65,8 @@ package enum RetentionReason: Hashable, Sendable, CustomStringConvertible {
     case hold
     /// Somebody pinned it.
     case pinned
+    /// It arrived later than the clock says that it is now.
+    case aheadOfClock
     /// The newest complete and undamaged point of the machine's series.
     case newestGood
     /// The newest sign of a first backup that is not finished.
@@ -85,6 +87,7 @@ package enum RetentionReason: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .hold: "legal hold"
         case .pinned: "pinned"
+        case .aheadOfClock: "later than the clock"
         case .newestGood: "newest complete"
         case .unfinished: "first backup unfinished"
         case .continuous: "continuous"

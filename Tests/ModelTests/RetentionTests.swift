@@ -98,7 +98,7 @@ struct RetentionTests {
             let time = try #require(
                 WrittenTime(words.joined(separator: " "), now: Timestamp(seconds: 0), zone: Self.zone), "\(text)")
             return RetentionPoint(
-                id: PointID(high: UInt64(index), low: 0), time: time.start, number: UInt64(index + 1),
+                id: PointID(high: UInt64(index), low: 0), time: time.start, ordinal: index + 1,
                 isPinned: flags.contains("pinned"), isPartial: flags.contains("partial"),
                 isDamaged: flags.contains("damaged"), isHeld: flags.contains("held"))
         }
@@ -153,7 +153,7 @@ struct RetentionTests {
                 seconds += Int64(generator.next() % UInt64(steps[Int(generator.next() % UInt64(steps.count))]))
             }
             return RetentionPoint(
-                id: PointID(high: generator.next(), low: 0), time: Timestamp(seconds: seconds), number: UInt64(index),
+                id: PointID(high: generator.next(), low: 0), time: Timestamp(seconds: seconds), ordinal: index,
                 isPinned: generator.next() % 20 == 0, isPartial: generator.next() % 8 == 0,
                 isDamaged: generator.next() % 8 == 0, isHeld: generator.next() % 20 == 0)
         }
@@ -174,6 +174,41 @@ struct RetentionTests {
         return rules
     }
 
+    @Test("with a clock that is behind nothing goes that arrived later, and the rules count what is left")
+    func clockBehind() throws {
+        let days = (1...21).map { day in
+            RetentionPoint(
+                id: PointID(high: UInt64(day), low: 0), time: Timestamp(seconds: 1_790_000_000 + Int64(day) * 86_400),
+                ordinal: day)
+        }
+        let rules = RetentionRules(periods: [.daily: .count(3)])
+        #expect(RetentionPlan(points: days, rules: rules, zone: Self.zone).removed.count == 18)
+        // As the catalog gives them when the clock stands before all of them: one instant.
+        var behind = days
+        for index in behind.indices {
+            behind[index].time = Timestamp(seconds: 60)
+            behind[index].isAheadOfClock = true
+        }
+        #expect(RetentionPlan(points: behind, rules: rules, zone: Self.zone).removed.isEmpty)
+        // A day behind: the last day's point is kept, and takes no day's place from those before it.
+        var late = days
+        late[20].isAheadOfClock = true
+        late[20].time = days[19].time
+        let plan = RetentionPlan(points: late, rules: rules, zone: Self.zone)
+        #expect(plan.kept.map(\.point.id.high) == [21, 20, 19, 18])
+        #expect(plan.decisions[0].reasons.contains(.aheadOfClock))
+    }
+
+    @Test("between points of one instant the order of acceptance decides, not the number in an incarnation")
+    func order() {
+        let time = Timestamp(seconds: 1_790_000_000)
+        let old = RetentionPoint(id: PointID(high: 9, low: 0), time: time, ordinal: 1)
+        let new = RetentionPoint(id: PointID(high: 1, low: 0), time: time, ordinal: 2)
+        let plan = RetentionPlan(
+            points: [new, old], rules: RetentionRules(last: .count(1)), zone: Self.zone)
+        #expect(plan.kept.map(\.point.id) == [new.id])
+    }
+
     @Test(
         "reaches are counts or spans",
         arguments: [("7", true), ("30d", true), ("0", false), ("-1", false), ("x", false)])
@@ -187,7 +222,7 @@ private struct NaiveRetention {
     var kept: Set<PointID> = []
 
     init(points: [RetentionPoint], rules: RetentionRules, zone: TimeZoneRules, isRetired: Bool) {
-        let sorted = points.sorted { ($0.time, $0.number) < ($1.time, $1.number) }
+        let sorted = points.sorted { ($0.time, $0.ordinal) < ($1.time, $1.ordinal) }
         guard let newest = sorted.last else { return }
         if rules.isEmpty {
             kept = Set(points.map(\.id))
@@ -208,7 +243,7 @@ private struct NaiveRetention {
         case .count(let count):
             let good = complete.filter { !$0.isDamaged }
             if let oldest = good.suffix(count).first, good.count >= count {
-                kept.formUnion(complete.filter { ($0.time, $0.number) >= (oldest.time, oldest.number) }.map(\.id))
+                kept.formUnion(complete.filter { ($0.time, $0.ordinal) >= (oldest.time, oldest.ordinal) }.map(\.id))
             } else {
                 kept.formUnion(complete.map(\.id))
             }

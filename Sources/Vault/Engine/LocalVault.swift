@@ -314,7 +314,12 @@ package final class LocalVault: VaultService {
         if !holds.isEmpty {
             for index in points.indices {
                 let point = points[index]
-                points[index].isHeld = holds.contains { $0.covers(machine: point.machine, time: point.effective) }
+                // Any of its times: effective ones follow from the clock, and a clock that is wrong lifts no hold.
+                points[index].isHeld = holds.contains { hold in
+                    [point.effective, point.arrival, point.time].contains {
+                        hold.covers(machine: point.machine, time: $0)
+                    }
+                }
             }
         }
         return points

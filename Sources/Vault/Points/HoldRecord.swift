@@ -31,7 +31,7 @@ package struct HoldRecord: Hashable, Sendable {
         package var machines: [MachineID]
         /// Empty: everything.
         package var paths: [[UInt8]]
-        /// Effective times from here ...
+        /// Points of which any time (their own, the arrival, the effective one) lies from here ...
         package var from: Timestamp
         /// ... to here are covered, both included.
         package var until: Timestamp
@@ -121,7 +121,7 @@ package struct HoldRecord: Hashable, Sendable {
         var reader = ByteReader(bytes)
         try reader.version(version, of: "hold")
         let hold: HoldID = try reader.identifier()
-        let placed = Timestamp(nanoseconds: try reader.i64())
+        let placed = try reader.time()
         let state = try reader.u8()
         guard state <= 1 else { throw ByteReader.malformed("state of a hold") }
         let machineCount = try reader.varint(atMost: min(maximumMachines, reader.remaining / 16))

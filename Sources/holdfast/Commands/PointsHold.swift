@@ -55,10 +55,11 @@ struct PointsHold: Command {
         } else {
             for text in points {
                 let point = try session.point(text, machine: machine.machine, global)
+                // By its arrival, which never changes: effective times follow from the clock and the points before.
                 contents.append(
                     HoldRecord.Content(
                         hold: .random(), placed: now, isPlaced: true, machines: [point.machine], paths: [],
-                        from: point.effective, until: point.effective, reference: reference))
+                        from: point.arrival, until: point.arrival, reference: reference))
             }
         }
         let keys = try session.keys(passphrase)
@@ -137,7 +138,7 @@ struct PointsRelease: Command {
             throw HoldfastError(.usage, "\(matching.count) holds begin with \"\(hold)\". Write more digits.")
         }
         // The record placed last counts, so a release is never older than what it releases.
-        content.placed = max(session.now, Timestamp(nanoseconds: content.placed.nanoseconds + 1))
+        content.placed = max(session.now, content.placed.advanced(by: 1))
         content.isPlaced = false
         try session.vault.add(try HoldRecord(content, signing: try session.keys(passphrase).vaultSigning))
         try console.emit("hold", content.fields(session))

@@ -93,8 +93,12 @@ struct RetentionApply: Command {
             ? Set(try session.vault.points(PointQuery()).map(\.machine)).sorted()
             : [try session.machine(machine.machine, global)]
         var plans: [(machine: MachineID, plan: RetentionPlan)] = []
+        // Taken before the points are listed: one that arrives meanwhile is later than the plan.
+        let now = session.now
         for machine in machines {
-            let points = try session.vault.points(PointQuery(machine: machine)).map(\.retentionPoint)
+            let listed = try session.vault.points(PointQuery(machine: machine))
+            warnOfClock(listed, now, machine, session, console)
+            let points = listed.enumerated().map { $1.retentionPoint(ordinal: $0, now: now) }
             plans.append((machine, RetentionPlan(points: points, rules: rules, zone: zone, isRetired: retired)))
         }
         let removed = plans.flatMap(\.plan.removed)
@@ -111,6 +115,21 @@ struct RetentionApply: Command {
         if !removed.isEmpty, !dryRun { console.note("`holdfast vault reclaim` frees the space.") }
         return .done
     }
+
+    /// A clock that contradicts the vault's points is said, whichever of the two is wrong.
+    private func warnOfClock(
+        _ points: [PointSummary], _ now: Timestamp, _ machine: MachineID, _ session: VaultSession, _ console: Console
+    ) {
+        let ahead = points.filter { $0.arrival > now.advanced(by: RetentionApply.clockTolerance) }
+        guard let latest = ahead.map(\.arrival).max() else { return }
+        console.warn(
+            "The clock says \(TimeText.local(now, in: console.zone)), but \(Units.count(ahead.count, "point")) of "
+                + "\(session.machineName(machine)) arrived later, the last \(TimeText.local(latest, in: console.zone)). "
+                + "They are kept. If the clock is right now and was wrong then, `holdfast points delete` removes them.")
+    }
+
+    /// Differences of clocks that are not worth a warning: five minutes.
+    private static let clockTolerance: Int64 = 300_000_000_000
 
     private func zone(_ console: Console) throws -> TimeZoneRules {
         guard let timeZone else { return console.zone }

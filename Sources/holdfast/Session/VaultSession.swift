@@ -132,11 +132,18 @@ final class VaultSession {
     }
 
     /// Opens a point for reading. Says when it is not what one would expect.
-    func open(_ point: PointSummary, _ keys: VaultKeys) throws -> PointReader {
+    func open(_ point: PointSummary, _ keys: VaultKeys, _ trust: TrustOptions) throws -> PointReader {
         if point.condition != .whole {
             console.warn("Point \(point.shortID) is damaged: some of its files cannot be read.")
         }
-        return try PointReader(service: vault, keys: keys, point: point.id)
+        let reader = try PointReader(
+            service: vault, keys: keys, point: point.id, acceptsUnsigned: trust.acceptUnsigned)
+        if !reader.isSigned {
+            console.warn(
+                "Nobody can tell who made point \(point.shortID): its signature cannot be checked. What it holds was sealed "
+                    + "for this vault and is as it was sealed, but anybody who could write to the vault may have made it.")
+        }
+        return reader
     }
 }
 
@@ -153,10 +160,16 @@ extension PointSummary {
         PointSelector.Candidate(id: id, time: effective, isPartial: isPartial)
     }
 
-    var retentionPoint: RetentionPoint {
+    /// What retention needs to know of it.
+    ///
+    /// - Parameters:
+    ///   - ordinal: its place among the machine's points in the order of acceptance.
+    ///   - now: the vault's clock.
+    func retentionPoint(ordinal: Int, now: Timestamp) -> RetentionPoint {
         RetentionPoint(
-            id: id, time: effective, number: number, isPinned: isPinned, isPartial: isPartial,
-            isDamaged: condition != .whole, isHeld: isHeld, isCheckpoint: kind == .checkpoint, series: series)
+            id: id, time: effective, ordinal: ordinal, isPinned: isPinned, isPartial: isPartial,
+            isDamaged: condition != .whole, isHeld: isHeld, isCheckpoint: kind == .checkpoint, series: series,
+            isAheadOfClock: arrival > now)
     }
 
     /// The clear part as fields of an object.
