@@ -85,14 +85,14 @@ package struct WrittenTime: Hashable, Sendable {
     private init(from first: CivilDate, to next: CivilDate, zone: TimeZoneRules) {
         start = Timestamp(seconds: zone.seconds(at: CivilTime(date: first, secondOfDay: 0)))
         let end = Timestamp(seconds: zone.seconds(at: CivilTime(date: next, secondOfDay: 0)))
-        self.end = Timestamp(nanoseconds: end.nanoseconds - 1)
+        self.end = end.advanced(by: -1)
     }
 
     private init(day: CivilDate, clock: Clock, zone: TimeZoneRules) {
         let civil = CivilTime(date: day, secondOfDay: clock.second)
         let seconds = clock.offset.map { civil.secondsOnClock - Int64($0) } ?? zone.seconds(at: civil)
         start = Timestamp(seconds: seconds, nanoseconds: clock.nanosecond)
-        end = Timestamp(nanoseconds: start.nanoseconds + (clock.precision - 1))
+        end = start.advanced(by: clock.precision - 1)
     }
 
     /// A day by name or date.

@@ -115,6 +115,33 @@ struct CivilDateTests {
             }
         }
     }
+
+    @Test(
+        "every instant of the range is shown, taken apart and put together",
+        arguments: [
+            Int64.min, .min + 1, -9_223_372_036_000_000_001, -9_223_372_036_000_000_000, -1_500_000_000, -1_000_000_000,
+            -1, 0, 1, 9_223_372_036_000_000_000, .max - 1, .max,
+        ])
+    func ends(nanoseconds: Int64) throws {
+        let time = Timestamp(nanoseconds: nanoseconds)
+        #expect((0..<1_000_000_000).contains(time.subsecond))
+        #expect(Timestamp(seconds: time.seconds, nanoseconds: time.subsecond) == time)
+        #expect(!TimeText.rfc3339(time).isEmpty)
+        for zone in [TimeZoneRules.utc, CivilDateTests.berlin] {
+            #expect(!TimeText.local(time, in: zone).isEmpty && !TimeText.localMinute(time, in: zone).isEmpty)
+            for text in ["1s", "1d", "1000y", "1000y365250d"] {
+                let span = try #require(CalendarSpan(text))
+                #expect(span.before(time, in: zone) <= time)
+                #expect(time.since(span.before(time, in: zone)) >= 0)
+                _ = WrittenTime("\(text) ago", now: time, zone: zone)
+            }
+            for text in ["now", "today", "yesterday", "monday", "10:15"] {
+                _ = WrittenTime(text, now: time, zone: zone)
+            }
+        }
+        #expect(time.advanced(by: .max) >= time && time.advanced(by: .min) <= time)
+        #expect(Timestamp(nanoseconds: .min).since(time) <= 0 && Timestamp(nanoseconds: .max).since(time) >= 0)
+    }
 }
 
 /// A small generator with a seed, so that a failure can be repeated.

@@ -218,6 +218,12 @@ package final class LocalVault: VaultService {
         guard point.locator.vault == vault else {
             throw HoldfastError(.denied, "the point is of another vault", context: ["vault": point.locator.vault.hex])
         }
+        let now = clock()
+        guard point.locator.time.isPlausible, now.isPlausible else {
+            throw HoldfastError(
+                .denied, "the clock of this machine is wrong by centuries; set it, then back up again",
+                context: ["machine": point.locator.machine.hex])
+        }
         try checkSignature(of: point)
         try owner?.confirm()
         return try catalog.commit(PointEntry(point), lease: lease, now: clock()) { arrival in

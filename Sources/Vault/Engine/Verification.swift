@@ -116,7 +116,7 @@ extension LocalVault {
             cursor = last.number
             for pack in packs where pack.state == .stored {
                 total += pack.bytes
-                if let age = request.notCheckedFor, date(pack).nanoseconds > now.nanoseconds &- age { continue }
+                if let age = request.notCheckedFor, date(pack) > now.advanced(by: age == .min ? .max : -age) { continue }
                 all.append(pack)
             }
         }

@@ -93,6 +93,13 @@ package struct ByteReader {
     }
     package mutating func i64() throws -> Int64 { Int64(bitPattern: try u64()) }
 
+    /// Nanoseconds since 1970; years that no clock shows are refused, so that nobody's arithmetic leaves its range.
+    package mutating func time() throws -> Timestamp {
+        let time = Timestamp(nanoseconds: try i64())
+        guard time.isPlausible else { throw ByteReader.malformed("time of a record") }
+        return time
+    }
+
     /// Unsigned LEB128; anything but the shortest form is refused, so that an encoding is unique.
     @inline(__always)
     package mutating func varint() throws -> UInt64 {

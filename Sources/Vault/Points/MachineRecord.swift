@@ -93,7 +93,7 @@ package struct MachineRecord: Hashable, Sendable {
         try reader.version(version, of: "machine")
         let machine: MachineID = try reader.identifier()
         let key = VerifyingKey(bytes: try reader.digest())
-        let joined = Timestamp(nanoseconds: try reader.i64())
+        let joined = try reader.time()
         let name = try reader.text(atMost: maximumNameLength)
         let domain = try reader.text(atMost: 255)
         guard DomainSecret.isDomain(domain) else { throw ByteReader.malformed("domain of a machine") }

@@ -116,7 +116,7 @@ package struct PointLocator: Hashable, Sendable {
         let point: PointID = try reader.identifier()
         let number = try reader.varint()
         guard (1...maximumNumber).contains(number) else { throw ByteReader.malformed("number of a point") }
-        let time = Timestamp(nanoseconds: try reader.i64())
+        let time = try reader.time()
         guard let kind = PointKind(rawValue: try reader.u8()) else { throw ByteReader.malformed("kind of a point") }
         let flags = Flags(rawValue: try reader.u8())
         guard flags.isSubset(of: .known) else { throw ByteReader.malformed("flags of a point") }

@@ -149,7 +149,7 @@ package struct RedactionRecord: Hashable, Sendable {
         var reader = ByteReader(bytes)
         try reader.version(version, of: "redaction")
         let point: PointID = try reader.identifier()
-        let time = Timestamp(nanoseconds: try reader.i64())
+        let time = try reader.time()
         let locatorHash = LocatorHash(try reader.digest())
         let path = try reader.counted(atMost: FormatLimits.keyLength)
         let references = try reader.references(atMost: PointLocator.maximumReferences)

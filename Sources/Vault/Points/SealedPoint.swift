@@ -95,7 +95,7 @@ package struct SealedPoint: Hashable, Sendable {
         let version = try reader.u16()
         guard version != 0 else { throw ByteReader.malformed("version of a point") }
         guard version <= SealedPoint.version else { throw ByteReader.newer("point", Int(version)) }
-        let arrival = Timestamp(nanoseconds: try reader.i64())
+        let arrival = try reader.time()
         let locator = try PointLocator.decode(try reader.block(atMost: PointLocator.maximumLength))
         let wrap = Array(try reader.block(atMost: RecordKey.wrapLength))
         guard wrap.count == RecordKey.wrapLength else { throw ByteReader.malformed("length of a wrapped record key") }

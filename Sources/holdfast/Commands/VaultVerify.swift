@@ -42,7 +42,7 @@ struct VaultVerify: Command {
         request.sample = sample?.share ?? 1
         if let olderThan {
             let now = session.now
-            request.notCheckedFor = now.nanoseconds - olderThan.span.before(now, in: console.zone).nanoseconds
+            request.notCheckedFor = now.since(olderThan.span.before(now, in: console.zone))
         }
         request.keys = level == .data ? try session.keys(passphrase) : try session.keysIfAtHand(passphrase)
 

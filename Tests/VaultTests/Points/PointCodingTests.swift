@@ -18,7 +18,7 @@ import Testing
         PointLocator(
             vault: .random(), machine: .random(), incarnation: .random(), point: .random(),
             number: max(1, generator.next() >> UInt64.random(in: 1..<64, using: &generator)),
-            time: Timestamp(nanoseconds: Int64(truncatingIfNeeded: generator.next())),
+            time: Timestamp(nanoseconds: Int64(generator.next() % 9_000_000_000_000_000_000)),
             kind: PointKind.allCases.randomElement(using: &generator)!,
             flags: PointLocator.Flags(rawValue: UInt8.random(in: 0...3, using: &generator)),
             series: generator.next(), previous: LocatorHash(Bytes32(generator.bytes(32))!),
