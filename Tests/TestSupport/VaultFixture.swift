@@ -127,6 +127,11 @@ package final class VaultFixture: Sendable {
 package struct TestMachine: Sendable {
     package let id: MachineID
     package let secrets: WriterSecrets
+
+    package init(id: MachineID, secrets: WriterSecrets) {
+        self.id = id
+        self.secrets = secrets
+    }
 }
 
 /// A blob that is not in a pack yet.

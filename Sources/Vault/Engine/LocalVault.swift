@@ -295,6 +295,13 @@ package final class LocalVault: VaultService {
         try records.append(machine)
         try add(records.finish())
         machines.withLock { $0[machine.machine] = nil }
+    /// The time to write into a new record of a machine: now, but later than in every record that there is, because the one
+    /// joined last counts and a clock may have been ahead.
+    package func joiningTime(of machine: MachineID, now: Timestamp) throws -> Timestamp {
+        let last = try machineRecords(of: machine).map(\.joined).max()
+        return max(now, last?.advanced(by: 1) ?? now)
+    }
+
     }
 
     /// Stores a pack of records and registers it.

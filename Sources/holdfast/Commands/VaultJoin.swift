@@ -35,7 +35,7 @@ struct VaultJoin: Command {
             return .done
         }
         let keys = try session.keys(passphrase)
-        let identity = try Enrolment.join(session, keys: keys, global: global, name: name)
+        let identity = try Enrolment.join(session, keys: keys, global: global, name: name, renewsKey: again)
         try emit(console, session, identity, isNew: true)
         try console.line("This machine, \(identity.name), may write to \(session.name).")
         return .done

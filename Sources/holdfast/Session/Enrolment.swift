@@ -4,11 +4,15 @@ import Vault
 
 /// Lets this machine write to a vault: registers it there and keeps the writer's secrets here.
 enum Enrolment {
-    /// Registers this machine. The secrets are kept before the vault knows the machine: a machine that stops in between
-    /// joins again and nothing is lost.
+    /// Registers this machine. A machine that stops half way joins again and nothing is lost.
+    ///
+    /// A machine that has a signing key for the vault keeps it: its older points are known by that key, also when its
+    /// record in the vault was damaged.
+    ///
+    /// - Parameter renewsKey: makes another signing key, for a machine whose state was stolen.
     @discardableResult
     static func join(
-        _ session: VaultSession, keys: VaultKeys, global: GlobalOptions, name: String?
+        _ session: VaultSession, keys: VaultKeys, global: GlobalOptions, name: String?, renewsKey: Bool = false
     ) throws -> MachineIdentity {
         let state = try StateDirectory(path: try global.stateDirectory())
         let wanted = name ?? Machine.hostName
@@ -17,11 +21,17 @@ enum Enrolment {
             identity.name = name
             try state.save(identity)
         }
+        let vault = session.vault
+        // Secrets that cannot be read are none.
+        let known = (try? state.writerSecrets(of: vault.vault)).flatMap { $0?.machine == identity.id ? $0 : nil }
+        let signing = renewsKey ? nil : known?.signing
         let enrolled = try keys.enrol(
             machine: identity.id, name: identity.name, location: String(decoding: session.path, as: UTF8.self),
-            joined: session.now)
-        try state.save(enrolled.secrets)
-        try session.vault.register(enrolled.record)
+            signing: signing ?? .random(), joined: try vault.joiningTime(of: identity.id, now: session.now))
+        // The key that the vault knows is given up only when it knows the new one.
+        if known == nil { try state.save(enrolled.secrets) }
+        try vault.register(enrolled.record)
+        if known != nil { try state.save(enrolled.secrets) }
         return identity
     }
 
