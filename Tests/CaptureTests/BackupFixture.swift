@@ -71,7 +71,7 @@ final class BackupFixture {
 
     /// The tree of a point.
     func reader(_ point: PointID) throws -> TreeReader {
-        let record = try keys.openRecord(try vault.point(point))
+        let record = try keys.openRecord(unverified: try vault.point(point))
         return TreeReader(source: VaultNodes(vault), root: record.root, deltas: record.deltas)
     }
 

@@ -226,7 +226,7 @@ package final class LocalVault: VaultService {
         }
         try checkSignature(of: point)
         try owner?.confirm()
-        return try catalog.commit(PointEntry(point), lease: lease, now: clock()) { arrival in
+        return try catalog.commit(PointEntry(point), lease: lease, now: now) { arrival in
             var accepted = point
             accepted.arrival = arrival
             var records = RecordPackWriter(vault: vault, writer: WriterID(point.locator.machine))
@@ -268,9 +268,18 @@ package final class LocalVault: VaultService {
     }
 
     package func machineRecords(of machine: MachineID) throws -> [MachineRecord] {
-        try catalog.records(of: .machine).compactMap { location in
-            let record = try withRecord(location) { try MachineRecord.decode($0) }
+        try catalog.records(of: .machine).filter { $0.subject == machine.array }.compactMap { location in
+            // One record that cannot be read must not take those beside it; verification reports it.
+            guard let record = try? withRecord(location, { try MachineRecord.decode($0) }) else { return nil }
             return record.machine == machine ? record : nil
+        }
+    }
+
+    package func redactions(of point: PointID) throws -> [RedactionRecord] {
+        // One that cannot be read must not bring back what it erased: the point then names blobs that may be gone, and
+        // says so. Verification reports it.
+        try catalog.records(of: .redaction).filter { $0.subject == point.array }.compactMap { location in
+            try? withRecord(location) { try RedactionRecord.decode($0) }
         }
     }
 
@@ -286,6 +295,13 @@ package final class LocalVault: VaultService {
         return result
     }
 
+    /// The time to write into a new record of a machine: now, but later than in every record that there is, because the one
+    /// joined last counts and a clock may have been ahead.
+    package func joiningTime(of machine: MachineID, now: Timestamp) throws -> Timestamp {
+        let last = try machineRecords(of: machine).map(\.joined).max()
+        return max(now, last?.advanced(by: 1) ?? now)
+    }
+
     /// Lets a machine write. The record must be signed by the vault.
     package func register(_ machine: MachineRecord) throws {
         try config.check(operation: .write)
@@ -295,13 +311,6 @@ package final class LocalVault: VaultService {
         try records.append(machine)
         try add(records.finish())
         machines.withLock { $0[machine.machine] = nil }
-    /// The time to write into a new record of a machine: now, but later than in every record that there is, because the one
-    /// joined last counts and a clock may have been ahead.
-    package func joiningTime(of machine: MachineID, now: Timestamp) throws -> Timestamp {
-        let last = try machineRecords(of: machine).map(\.joined).max()
-        return max(now, last?.advanced(by: 1) ?? now)
-    }
-
     }
 
     /// Stores a pack of records and registers it.

@@ -54,6 +54,10 @@ package protocol VaultService: AnyObject, Sendable {
     /// who signed a point with them, and the vault's signature on them, because it need not believe the service.
     func machineRecords(of machine: MachineID) throws -> [MachineRecord]
 
+    /// The redactions of a point that the vault holds, in any order. A reader opens what the newest puts in place of the
+    /// point's record, after the check of the vault's signature.
+    func redactions(of point: PointID) throws -> [RedactionRecord]
+
     /// Hands the framed bytes of each of `ids` to `body`, once each, in the order in which they lie in the packs.
     ///
     /// A copy that is not what it should be is recorded as damaged and the next copy is tried; `body` says the same of a
@@ -62,6 +66,10 @@ package protocol VaultService: AnyObject, Sendable {
     /// - Throws: `damaged` with the list in `blobs` after everything that could be read was handed over; other errors
     ///   of `body` at once.
     func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws
+}
+
+extension VaultService {
+    package func redactions(of point: PointID) throws -> [RedactionRecord] { [] }
 }
 
 /// Bounds of the service.

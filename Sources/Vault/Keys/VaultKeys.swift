@@ -248,14 +248,37 @@ package struct VaultKeys: Sendable {
     /// Opens a point's record after the check that one of the vault's machines signed it: anybody can seal a record for the
     /// vault's public key, so a point without that signature may be anybody's.
     ///
-    /// - Parameter machines: the records of the point's machine, which need not be trustworthy.
-    package func openRecord(_ point: SealedPoint, machines: [MachineRecord]) throws -> PointRecord {
+    /// - Parameters:
+    ///   - machines: the records of the point's machine, which need not be trustworthy.
+    ///   - redactions: redactions of the point, which need not be trustworthy either: of those that the vault signed for
+    ///     this locator the newest takes the place of the record.
+    package func openRecord(
+        _ point: SealedPoint, machines: [MachineRecord], redactions: [RedactionRecord] = []
+    ) throws -> PointRecord {
+        guard machines.contains(where: { $0.machine == point.locator.machine }) else {
+            throw HoldfastError(
+                .damaged,
+                "the vault has no readable record of the machine that made point \(point.locator.point.hex), so that nobody "
+                    + "can tell whether it is genuine",
+                context: [
+                    "point": point.locator.point.hex,
+                    "hint": "Run `holdfast vault join` on that machine if it is still there; else read the point with "
+                        + "--accept-unsigned.",
+                ])
+        }
         try point.verify(withAnyOf: machines, of: config.signing)
-        return try openRecord(point)
+        return try openRecord(unverified: point, redactions: redactions)
     }
 
-    /// Opens a point's record without looking at its signature.
-    package func openRecord(_ point: SealedPoint) throws -> PointRecord {
+    /// Opens a point's record without looking at the point's signature: for a person who wants it all the same.
+    package func openRecord(
+        unverified point: SealedPoint, redactions: [RedactionRecord] = []
+    ) throws -> PointRecord {
+        let newest = redactions.filter { redaction in
+            redaction.point == point.locator.point && redaction.locatorHash == point.locator.hash
+                && (try? redaction.verify(with: config.signing)) != nil
+        }.max { $0.time < $1.time }
+        if let newest { return try openRecord(newest, of: point.locator) }
         try checkVault(point.locator)
         return try point.open(with: try open(wrap: point.wrap))
     }

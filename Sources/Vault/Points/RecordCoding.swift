@@ -2,6 +2,9 @@ import Model
 
 /// What the records of class 3 share.
 enum RecordCoding {
+    /// The types of blobs in packs of class 3.
+    static let types: [BlobType] = [.machine, .hold, .point, .redaction]
+
     /// The id of a record's blob: SHA-256("holdfast/1/record", type, body).
     static func blobID(type: BlobType, body: [UInt8]) -> BlobID {
         body.withUnsafeBytes { BlobCrypto.recordID(type: type, body: $0) }

@@ -12,6 +12,8 @@ package final class PointReader {
     package let tree: TreeReader
     /// Checks contents against content keys; `nil` when the domain of the point's secrets is not the usual one.
     package let checker: ContentChecker?
+    /// Whether a machine of the vault is known to have made the point.
+    package let isSigned: Bool
 
     private let lease: LeaseID?
     private let source: BlobSource
@@ -28,21 +30,32 @@ package final class PointReader {
 
     /// Opens the point `id` with the vault's keys.
     ///
-    /// - Parameter cacheBytes: memory for decoded nodes of the tree.
+    /// - Parameters:
+    ///   - acceptsUnsigned: reads the point although nobody can tell who made it; `isSigned` then says so.
+    ///   - cacheBytes: memory for decoded nodes of the tree.
     /// - Throws: `notFound`; `wrongKey` or `damaged` when the record does not open.
     package convenience init(
-        service: any VaultService, keys: VaultKeys, point id: PointID, cacheBytes: Int = 16 << 20
+        service: any VaultService, keys: VaultKeys, point id: PointID, acceptsUnsigned: Bool = false,
+        cacheBytes: Int = 16 << 20
     ) throws {
         let lease = try service.openLease(.reader([id]))
         do {
             let sealed = try service.point(id)
             let machines = try service.machineRecords(of: sealed.locator.machine)
-            let record = try keys.openRecord(sealed, machines: machines)
+            let redactions = try service.redactions(of: id)
+            let record: PointRecord
+            var isSigned = true
+            do {
+                record = try keys.openRecord(sealed, machines: machines, redactions: redactions)
+            } catch let error as HoldfastError where error.code == .damaged && acceptsUnsigned {
+                record = try keys.openRecord(unverified: sealed, redactions: redactions)
+                isSigned = false
+            }
             let checker = try PointReader.checker(
                 service: service, keys: keys, machine: sealed.locator.machine, root: record.root)
             self.init(
-                service: service, locator: sealed.locator, record: record, checker: checker, lease: lease.id,
-                cacheBytes: cacheBytes)
+                service: service, locator: sealed.locator, record: record, checker: checker, isSigned: isSigned,
+                lease: lease.id, cacheBytes: cacheBytes)
         } catch {
             service.closeLease(lease.id)
             throw error
@@ -52,12 +65,13 @@ package final class PointReader {
     /// Takes a record that is open already.
     package init(
         service: any VaultService, locator: PointLocator, record: PointRecord, checker: ContentChecker?,
-        lease: LeaseID? = nil, cacheBytes: Int = 16 << 20
+        isSigned: Bool = true, lease: LeaseID? = nil, cacheBytes: Int = 16 << 20
     ) {
         self.service = service
         self.locator = locator
         self.record = record
         self.checker = checker
+        self.isSigned = isSigned
         self.lease = lease
         source = BlobSource(BlobFetcher(service: service, checker: checker))
         tree = TreeReader(source: source, root: record.root, deltas: record.deltas, cacheBytes: cacheBytes)

@@ -25,6 +25,7 @@ struct Cat: Command {
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -36,7 +37,7 @@ struct Cat: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
         let chosen = try session.point(point, machine: machine.machine, global)
-        let reader = try session.open(chosen, try session.keys(passphrase))
+        let reader = try session.open(chosen, try session.keys(passphrase), trust)
         defer { reader.close() }
         var resolved: [PointReader.Resolved] = []
         for path in paths {

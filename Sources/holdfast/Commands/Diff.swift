@@ -31,6 +31,7 @@ struct Diff: Command {
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
@@ -38,9 +39,9 @@ struct Diff: Command {
         let older = try session.point(from, machine: machine.machine, global)
         let newer = try session.point(to, machine: machine.machine, global)
         let keys = try session.keys(passphrase)
-        let before = try session.open(older, keys)
+        let before = try session.open(older, keys, trust)
         defer { before.close() }
-        let after = try session.open(newer, keys)
+        let after = try session.open(newer, keys, trust)
         defer { after.close() }
 
         var weight = DiffWeight()

@@ -32,6 +32,7 @@ struct Find: Command {
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
@@ -44,7 +45,7 @@ struct Find: Command {
         if allPoints { return try findVersions(matcher, session, console) }
 
         let chosen = try session.point(point, machine: machine.machine, global)
-        let reader = try session.open(chosen, try session.keys(passphrase))
+        let reader = try session.open(chosen, try session.keys(passphrase), trust)
         defer { reader.close() }
         let view = EntryView(console: console, isLong: long)
         var found = 0
@@ -81,7 +82,7 @@ struct Find: Command {
             try Stop.check()
             let reader: PointReader
             do {
-                reader = try session.open(point, keys)
+                reader = try session.open(point, keys, trust)
             } catch {
                 console.warn("Point \(point.shortID) cannot be opened: \(HoldfastError(wrapping: error).message)")
                 continue

@@ -29,12 +29,13 @@ struct Ls: Command {
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
         let chosen = try session.point(point, machine: machine.machine, global)
-        let reader = try session.open(chosen, try session.keys(passphrase))
+        let reader = try session.open(chosen, try session.keys(passphrase), trust)
         defer { reader.close() }
         let resolved = try reader.resolve(path?.bytes ?? [UInt8(ascii: "/")])
         let view = EntryView(console: console, isLong: long)

@@ -61,6 +61,7 @@ struct Restore: Command {
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -82,7 +83,7 @@ struct Restore: Command {
         if undo { return try takeBack(session, console) }
         let chosen = try session.point(point ?? "latest", machine: machine.machine, global)
         let keys = try session.keys(passphrase)
-        let reader = try session.open(chosen, keys)
+        let reader = try session.open(chosen, keys, trust)
         defer { reader.close() }
 
         var request = RestoreRequest(

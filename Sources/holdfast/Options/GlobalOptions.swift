@@ -47,6 +47,14 @@ struct MachineOptions: ParsableArguments {
     var machine: String?
 }
 
+/// What a reader believes, for commands that open points.
+struct TrustOptions: ParsableArguments {
+    @Flag(
+        help: ArgumentHelp(
+            "Open a point although nobody can tell who made it: the record of its machine is damaged."))
+    var acceptUnsigned = false
+}
+
 /// What a POINT can be, for the help of every command that takes one.
 enum PointHelp {
     static let text = """

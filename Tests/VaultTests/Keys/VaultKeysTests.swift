@@ -35,7 +35,7 @@ import Testing
             #expect(try keys.openRecord(stored, machines: [machine]).isSame(as: KeysFixture.record))
             #expect(throws: HoldfastError.self) { try keys.openRecord(stored, machines: []) }
             // The second time the key comes from those remembered.
-            #expect(try keys.openRecord(stored).isSame(as: KeysFixture.record))
+            #expect(try keys.openRecord(unverified: stored).isSame(as: KeysFixture.record))
             #expect(keys.domainSecret(domain: "vault", number: 1).secret == writer.domainSecret.secret)
             #expect(keys.vaultSigning.verifyingKey == writer.vaultSigning)
         }
