@@ -214,7 +214,7 @@ extension SQLiteCatalog {
             INSERT INTO blob (id, pack, type, encoding, secret, refs, length, start, mark, reached, state, checked)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
             ON CONFLICT (id, pack) DO UPDATE SET mark = excluded.mark, reached = excluded.reached,
-                state = excluded.state
+                state = CASE WHEN blob.state = 3 THEN 3 ELSE excluded.state END
             """)
         var known: Set<BlobID> = []
         var lost: Set<BlobID> = []
@@ -289,10 +289,12 @@ extension SQLiteCatalog {
             var changed = 0
             for copy in copies {
                 changed += try session.run(
-                    "UPDATE blob SET state = $3 WHERE id = $1 AND pack = $2 AND state <> $3", .id(copy.id),
+                    condition == .damaged
+                        ? "UPDATE blob SET state = $3 WHERE id = $1 AND pack = $2 AND state NOT IN (1, 3)"
+                        : "UPDATE blob SET state = $3 WHERE id = $1 AND pack = $2 AND state <> $3", .id(copy.id),
                     .integer(copy.pack), .integer(condition.rawValue))
             }
-            if changed > 0, condition == .damaged {
+            if changed > 0, condition.isBad {
                 try session.run("UPDATE vault_state SET unpropagated = unpropagated + 1")
             }
             return changed
@@ -329,8 +331,11 @@ extension SQLiteCatalog {
             GROUP BY b.state
             """
         ).rows([]) { row in
-            if row.integer(0) == BlobCondition.damaged.rawValue { result.damaged = Int(row.integer(1)) }
-            if row.integer(0) == BlobCondition.incomplete.rawValue { result.incomplete = Int(row.integer(1)) }
+            if row.integer(0) == BlobCondition.incomplete.rawValue {
+                result.incomplete = Int(row.integer(1))
+            } else {
+                result.damaged += Int(row.integer(1))
+            }
             return true
         }
         return result

@@ -97,7 +97,7 @@ extension SQLiteCatalog {
                 var copies: [BlobCopy] = []
                 try self.copies(of: id, session, into: &copies)
                 copies.sort { a, b in
-                    (a.condition == .damaged ? 1 : 0, a.pack) < (b.condition == .damaged ? 1 : 0, b.pack)
+                    (a.condition.isBad ? 1 : 0, a.pack) < (b.condition.isBad ? 1 : 0, b.pack)
                 }
                 return FrontierBlob(id: id, copies: copies)
             }

@@ -1,5 +1,6 @@
 import Catalog
 import Model
+import Synchronization
 import TestSupport
 import Testing
 import Vault
@@ -97,6 +98,72 @@ struct DataVerificationTests {
         #expect(report.damagedPoints.first?.paths == [TreePath(unchecked: Array(scene.files[0].name.utf8))])
     }
 
+    @Test("false contents are not acquitted by bytes that match their pack's name, only by being opened")
+    func poisonStays() throws {
+        let scene = try Scene(poisons: true)
+        let victim = scene.files[0].blob.id
+        func condition() throws -> BlobCondition? { try scene.vault.catalog.copies(of: [victim]).first?.condition }
+        let report = try scene.vault.verify(scene.request())
+        #expect(report.foundBlobs == 1 && !report.isSound)
+        #expect(try condition() == .falseContents)
+        for level in [VerificationLevel.packs, .structure, .packs] {
+            #expect(try !scene.vault.verify(scene.request(level)).isSound, "\(level)")
+            #expect(try condition() == .falseContents)
+        }
+        // The same pack once more: the same bytes.
+        let copy = try #require(try scene.vault.catalog.copies(of: [victim]).first)
+        let bytes = try scene.fixture.readFile(StoreKey.pack(copy.packName))
+        let blobs = try PackIndexReader.read(copy.packName, from: scene.vault.store, vault: scene.vault.vault).blobs
+        try scene.vault.catalog.register(
+            PackEntry(
+                name: copy.packName, packClass: .data, origin: .random(), bytes: UInt64(bytes.count),
+                blobCount: blobs.count), blobs: blobs, lease: nil)
+        #expect(try condition() == .falseContents)
+        let writer = try TestWriter(scene.vault, scene.machine, head: scene.receipt.storedUpTo)
+        #expect(try writer.missing([scene.files[0].blob]) == [true])
+        #expect(writer.lease.damaged.contains(victim))
+        // Contents that are sent again heal the point.
+        try writer.store([scene.files[0].blob])
+        #expect(try scene.vault.points(PointQuery()).allSatisfy(\.isSound))
+        // What was only thought to be false is acquitted when it opens.
+        let other = try #require(try scene.vault.catalog.copies(of: [scene.files[1].blob.id]).first)
+        try scene.vault.catalog.setCondition(.falseContents, of: [other.reference])
+        _ = try scene.vault.verify(scene.request())
+        #expect(try scene.vault.catalog.copies(of: [other.id]).map(\.condition) == [.whole])
+    }
+
+    @Test("a reader that cannot open what was stored says so for good")
+    func readerFindsPoison() throws {
+        let scene = try Scene(poisons: true)
+        let fetcher = BlobFetcher(
+            service: scene.vault, checker: ContentChecker(keys: scene.fixture.keys, domain: DomainSecret.vaultDomain))
+        let victim = scene.files[0].blob
+        #expect(throws: HoldfastError.self) { try fetcher.fetch(victim.key, type: .data) { _ in } }
+        #expect(try scene.vault.catalog.copies(of: [victim.id]).map(\.condition) == [.falseContents])
+    }
+
+    @Test("sectors that cannot be read are damage like any other, and the check goes on behind them", arguments: [1, 2])
+    func badSectors(seed: UInt64) throws {
+        let scene = try Scene()
+        let faults = FaultHolder()
+        let vault = try scene.fixture.open { options in
+            options.decorate = { directory in faults.wrap(directory, seed: seed) }
+        }
+        var request = VerificationRequest(level: .data)
+        request.keys = scene.fixture.keys
+        var plan = FaultStore.Plan(seed: seed)
+        plan.temporaryFailure = 0.03
+        plan.prefix = StoreKey.packsPrefix
+        faults.set(plan)
+        let report = try vault.verify(request)
+        #expect(report.foundBlobs > 0 && report.checkedBlobs > 0, "seed \(seed)")
+        #expect(!report.isSound)
+        // The disk answers again: all of it was right.
+        faults.set(FaultStore.Plan(seed: seed))
+        _ = try vault.verify(request)
+        #expect(try vault.verify(request).isSound, "seed \(seed)")
+    }
+
     @Test("a sample takes the packs that were checked longest ago; the date of the last check is kept")
     func sample() throws {
         let scene = try Scene()
@@ -113,4 +180,15 @@ struct DataVerificationTests {
         #expect(rest.checkedPacks == dates.count - first)
         #expect(try scene.vault.verify(request).checkedPacks == 0)
     }
+}
+
+/// Breaks the store of a vault that is opened later.
+private final class FaultHolder: Sendable {
+    private let store = Mutex<FaultStore?>(nil)
+    func wrap(_ base: any BlobStore, seed: UInt64) -> any BlobStore {
+        let made = FaultStore(base, FaultStore.Plan(seed: seed))
+        store.withLock { $0 = made }
+        return made
+    }
+    func set(_ plan: FaultStore.Plan) { store.withLock { $0?.set(plan) } }
 }

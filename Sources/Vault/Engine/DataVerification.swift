@@ -17,8 +17,7 @@ extension LocalVault {
         var walk = DataWalk(vault: self, keys: keys, packs: Set(chosen.map(\.number)), time: now)
         for point in all {
             do {
-                let sealed = try self.point(point.id)
-                let record = try keys.openRecord(sealed)
+                let record = try openRecord(of: point.id, keys)
                 let domain = (try? self.record(of: point.machine).domain) ?? keys.defaultDomain(of: point.machine)
                 if try !walk.isDomain(domain, of: record.root) {
                     report.findings.append(
@@ -29,7 +28,7 @@ extension LocalVault {
                     try walk.walk([record.root] + record.deltas, domain: domain, request, total)
                 }
             } catch let error as HoldfastError
-                where error.code == .damaged || error.code == .wrongKey || error.code == .notFound
+                where [.damaged, .wrongKey, .notFound, .io].contains(error.code)
             {
                 report.findings.append("point \(point.id.hex) cannot be opened: \(error.message)")
             }
@@ -37,8 +36,16 @@ extension LocalVault {
         report.checkedBlobs = walk.checkedBlobs
         report.checkedBytes = walk.checkedBytes
         report.checkedPacks = chosen.count
-        report.findings += walk.findings
+        report.foundBlobs += walk.foundBlobs
         for pack in chosen { try catalog.setChecked(pack.number, level: .data, at: now) }
+    }
+
+    /// The record of a point, or the one that a redaction put in its place, after the check of who signed it: what it names
+    /// is compared and reported as what a machine of this vault stored.
+    func openRecord(of id: PointID, _ keys: VaultKeys) throws -> PointRecord {
+        let sealed = try point(id)
+        return try keys.openRecord(
+            sealed, machines: try machineRecords(of: sealed.locator.machine), redactions: try redactions(of: id))
     }
 }
 
@@ -52,7 +59,7 @@ private struct DataWalk {
     let time: Timestamp
     var checkedBlobs = 0
     var checkedBytes: UInt64 = 0
-    var findings: [String] = []
+    var foundBlobs = 0
     private let opener = BlobOpener()
 
     /// Content keys of one step: about a megabyte of nodes at a time keeps the stack small.
@@ -103,16 +110,28 @@ private struct DataWalk {
             for run in LocalVault.runs(copies) {
                 for copy in run {
                     guard let key = wanted[copy.id] else { continue }
+                    var isIntact = false
                     do {
                         let range = copy.range
                         let framed = try vault.store.get(StoreKey.pack(copy.packName), range)
                         let deriver = domain.map { derivers[copy.secretNumber] ?? self.deriver($0, copy.secretNumber) }
                         derivers[copy.secretNumber] = deriver
-                        stack += try framed.withUnsafeBytes { try children(of: copy, $0, key, deriver) }
+                        stack += try framed.withUnsafeBytes {
+                            try LocalVault.check($0, is: copy)
+                            isIntact = true
+                            return try children(of: copy, $0, key, deriver)
+                        }
                         checked.append(copy.reference)
                         bytes += UInt64(copy.framedLength)
-                    } catch let error as HoldfastError where error.code == .damaged {
-                        try vault.catalog.setCondition(.damaged, of: [copy.reference])
+                        if copy.condition.isBad {
+                            // What it names may still be lost: that is looked at next.
+                            try vault.catalog.setCondition(
+                                copy.referenceCount > 0 ? .incomplete : .whole, of: [copy.reference])
+                        }
+                    } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
+                        // A sector that cannot be read is damage like any other: a dying disk is when the whole list counts.
+                        foundBlobs += try vault.catalog.setCondition(
+                            isIntact ? .falseContents : .damaged, of: [copy.reference])
                     } catch let error as HoldfastError where error.code == .notFound {
                         // A collection has moved it meanwhile; the next run checks it where it is then.
                     }
@@ -129,7 +148,6 @@ private struct DataWalk {
     private func children(
         of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ deriver: BlobKeyDeriver?
     ) throws -> [ContentKey] {
-        try LocalVault.check(framed, is: copy)
         let names = try BlobFrame(framed).references(in: framed)
         return try opener.open(framed, key: key, expecting: copy.type) { plain in
             if let deriver, deriver.contentKey(copy.type, plain) != key {
@@ -167,7 +185,7 @@ struct DamagedPathFinder {
 
     mutating func search(_ id: PointID, keys: VaultKeys) throws {
         let record: PointRecord
-        do { record = try keys.openRecord(try vault.point(id)) } catch {
+        do { record = try vault.openRecord(of: id, keys) } catch {
             // Without the record nothing of the point can be reached.
             paths.insert(.root)
             return

@@ -215,7 +215,7 @@ extension LocalVault {
             var whole: [CopyReference] = []
             var incomplete: [CopyReference] = []
             for blob in batch {
-                guard let state = states[blob.id], state != .damaged else { continue }
+                guard let state = states[blob.id], !state.isBad else { continue }
                 let isWhole = blob.references.allSatisfy { names.contains($0) }
                 if isWhole, state == .incomplete { whole.append(CopyReference(id: blob.id, pack: pack.number)) }
                 if !isWhole, state == .whole { incomplete.append(CopyReference(id: blob.id, pack: pack.number)) }

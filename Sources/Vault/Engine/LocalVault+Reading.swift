@@ -12,8 +12,8 @@ extension LocalVault {
         // A collection may move blobs between the question where they lie and the reading: then the question is asked
         // again. Copies that failed are not tried twice.
         var failed: Set<CopyReference> = []
-        var damaged: [CopyReference] = []
-        defer { record(damaged: damaged) }
+        var damaged: [CopyReference: BlobCondition] = [:]
+        defer { record(damaged) }
         while !wanted.isEmpty {
             let copies = try bestCopies(of: Array(wanted), without: failed)
             if copies.isEmpty { break }
@@ -31,9 +31,11 @@ extension LocalVault {
         }
     }
 
-    private func record(damaged: [CopyReference]) {
+    private func record(_ damaged: [CopyReference: BlobCondition]) {
         // Knowing of the damage helps the next backup and verification; failing to note it must not stop a restore.
-        _ = try? catalog.setCondition(.damaged, of: damaged)
+        for (condition, copies) in Dictionary(grouping: damaged, by: \.value) {
+            _ = try? catalog.setCondition(condition, of: copies.map(\.key))
+        }
     }
 
     /// The copy of each blob to be tried next, in pack order: whole ones first, then incomplete and damaged ones.
@@ -43,6 +45,7 @@ extension LocalVault {
             case .whole: 0
             case .incomplete: 1
             case .damaged: 2
+            case .falseContents: 3
             }
         }
         var best: [BlobID: BlobCopy] = [:]
@@ -77,7 +80,7 @@ extension LocalVault {
 
     private func readRun(
         _ run: ArraySlice<BlobCopy>, wanted: inout Set<BlobID>, failed: inout Set<CopyReference>,
-        damaged: inout [CopyReference], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void
+        damaged: inout [CopyReference: BlobCondition], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void
     ) throws {
         guard let first = run.first, let last = run.last else { return }
         let range = first.offset..<last.range.upperBound
@@ -95,20 +98,23 @@ extension LocalVault {
             for copy in run { failed.insert(copy.reference) }
             // An object that is gone may have been moved by a collection, and an error of the medium may pass: neither is
             // damage of this copy for good. Verification tells.
-            if error.code == .damaged { damaged += run.map(\.reference) }
+            if error.code == .damaged { for copy in run { damaged[copy.reference] = .damaged } }
             return
         }
         try bytes.withUnsafeBytes { buffer in
             for copy in run {
                 let start = Int(copy.offset - range.lowerBound)
                 let framed = UnsafeRawBufferPointer(rebasing: buffer[start..<(start + copy.framedLength)])
+                var isIntact = false
                 do {
                     try LocalVault.check(framed, is: copy)
+                    isIntact = true
                     try body(copy.id, framed)
                     wanted.remove(copy.id)
                 } catch let error as HoldfastError where error.code == .damaged {
                     failed.insert(copy.reference)
-                    damaged.append(copy.reference)
+                    // Bytes that are what was stored and do not open were bad from the beginning.
+                    damaged[copy.reference] = isIntact ? .falseContents : .damaged
                 }
             }
         }

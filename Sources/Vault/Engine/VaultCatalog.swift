@@ -52,12 +52,13 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func copies(of ids: [BlobID]) throws -> [BlobCopy]
     /// For each of the blobs whether it is present. Promises nothing.
     func present(_ ids: [BlobID]) throws -> [Bool]
-    /// Records what was found out about copies. Answers how many copies changed.
+    /// Records what was found out about copies. Answers how many copies changed. A copy with false contents does not
+    /// become `damaged`: bytes that are put back must not acquit it.
     @discardableResult
     func setCondition(_ condition: BlobCondition, of copies: [CopyReference]) throws -> Int
     /// Copies that are not whole, ordered by id, after the given one.
     func unwellCopies(after: CopyReference?, limit: Int) throws -> [BlobCopy]
-    /// How many copies are damaged and how many incomplete.
+    /// How many copies are damaged (or have false contents) and how many incomplete.
     func unwellCounts() throws -> (damaged: Int, incomplete: Int)
     /// Not zero when copies became damaged or lost since the conditions of the blobs above them were worked out.
     func unpropagatedDamage() throws -> Int64
@@ -277,6 +278,12 @@ package enum BlobCondition: Int64, Sendable {
     case damaged = 1
     /// Its bytes are right, but something that it names, itself or further down, is damaged or lost.
     case incomplete = 2
+    /// Its bytes are those that were stored, but they do not open, or hold something else than their content key says:
+    /// sealed from faulty memory, or by somebody who poisons. Only opening it can acquit it.
+    case falseContents = 3
+
+    /// Whether the copy itself is bad, whatever lies below it.
+    package var isBad: Bool { self == .damaged || self == .falseContents }
 }
 
 /// One copy of a blob: which blob, in which pack.

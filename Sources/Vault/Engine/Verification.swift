@@ -28,6 +28,8 @@ package struct VerificationReport: Sendable {
     package var lostPacks: [PackName] = []
     /// Packs whose bytes do not match their name or whose form is not right.
     package var damagedPacks: [(pack: PackName, reason: String)] = []
+    /// Copies that this run found to be damaged and that were thought to be whole.
+    package var foundBlobs = 0
     /// Copies of blobs that are damaged, and blobs that name something damaged or lost.
     package var damagedBlobs = 0
     package var incompleteBlobs = 0
@@ -39,9 +41,10 @@ package struct VerificationReport: Sendable {
 
     package init() {}
 
-    /// Nothing that a point needs is damaged, and the records are in order.
+    /// Nothing that a point needs is damaged, nothing was found to be damaged that another copy stands for, and the records
+    /// are in order.
     package var isSound: Bool {
-        lostPacks.isEmpty && damagedPacks.isEmpty && damagedPoints.isEmpty && findings.isEmpty
+        foundBlobs == 0 && lostPacks.isEmpty && damagedPacks.isEmpty && damagedPoints.isEmpty && findings.isEmpty
     }
 }
 
@@ -82,6 +85,7 @@ extension LocalVault {
         report.lostPacks = comparison.lost
         report.damagedPacks = comparison.unreadable.map { ($0.pack, $0.reason) }
         report.findings = comparison.unsigned + (try chainFindings())
+        report.findings += try recordFindings(request.level == .structure ? [.machine, .hold] : RecordCoding.types)
 
         let chosen = try choose(request, now: now)
         let total = chosen.reduce(0) { $0 + $1.bytes }
@@ -154,7 +158,7 @@ extension LocalVault {
     ) throws {
         let suspects = try damagedCopies()
         for pack in chosen {
-            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? []) {
+            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? [], &report) {
                 report.damagedPacks.append((pack.name, reason))
             }
             try catalog.setChecked(pack.number, level: .packs, at: now)
@@ -164,7 +168,7 @@ extension LocalVault {
         }
     }
 
-    /// Copies that are recorded as damaged, by pack.
+    /// Copies whose bytes are recorded as damaged, by pack. What has false contents is none: its bytes may be all right.
     private func damagedCopies() throws -> [Int64: [BlobCopy]] {
         var result: [Int64: [BlobCopy]] = [:]
         var cursor: CopyReference?
@@ -179,7 +183,9 @@ extension LocalVault {
     /// Compares a pack's bytes with its name; what is wrong is recorded. Answers the reason when something is.
     ///
     /// - Parameter suspects: the pack's copies that are recorded as damaged: bytes that are right acquit them.
-    private func checkPack(_ pack: PackEntry, suspects: [BlobCopy]) throws -> String? {
+    private func checkPack(
+        _ pack: PackEntry, suspects: [BlobCopy], _ report: inout VerificationReport
+    ) throws -> String? {
         let bytes: [UInt8]
         do {
             bytes = try store.get(StoreKey.pack(pack.name), atMost: FormatLimits.packLength)
@@ -189,7 +195,8 @@ extension LocalVault {
             try catalog.dropPacks([pack.number], forgetting: false)
             return "it is gone from the store"
         } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
-            let lost = try unreadableCopies(of: pack)
+            if pack.packClass == .points { return "it cannot be read: \(error.message)" }
+            let lost = try unreadableCopies(of: pack, &report)
             return "\(lost) of its \(pack.blobCount) blobs cannot be read: \(error.message)"
         }
         if bytes.withUnsafeBytes({ BlobCrypto.packName(of: $0) }) == pack.name {
@@ -204,12 +211,12 @@ extension LocalVault {
         }
         let intact = Set(scanned.blobs.map(\.id))
         let damaged = try catalog.blobs(inPack: pack.number).filter { !intact.contains($0) }
-        try catalog.setCondition(.damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
+        report.foundBlobs += try catalog.setCondition(.damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
         return "its bytes changed; \(damaged.count) of its \(pack.blobCount) blobs are damaged"
     }
 
     /// Tries the blobs of a pack that cannot be read as a whole, one by one, and records those that cannot be read.
-    private func unreadableCopies(of pack: PackEntry) throws -> Int {
+    private func unreadableCopies(of pack: PackEntry, _ report: inout VerificationReport) throws -> Int {
         let ids = try catalog.blobs(inPack: pack.number)
         var lost: [CopyReference] = []
         for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
@@ -223,8 +230,45 @@ extension LocalVault {
                 }
             }
         }
-        try catalog.setCondition(.damaged, of: lost)
+        report.foundBlobs += try catalog.setCondition(.damaged, of: lost)
         return lost.count
+    }
+
+    // MARK: Records
+
+    /// Records that cannot be read, in words. Each is looked at where the catalog says that it lies.
+    private func recordFindings(_ types: [BlobType]) throws -> [String] {
+        var findings: [String] = []
+        for type in types {
+            for location in try catalog.records(of: type) {
+                do {
+                    try withRecord(location) { body in
+                        switch type {
+                        case .machine: try MachineRecord.decode(body).verify(with: config.signing)
+                        case .hold: try HoldRecord.decode(body).verify(with: config.signing)
+                        case .redaction: try RedactionRecord.decode(body).verify(with: config.signing)
+                        default: _ = try SealedPoint.decode(body)
+                        }
+                    }
+                } catch let error as HoldfastError where [.damaged, .notFound, .io].contains(error.code) {
+                    // A deletion may have moved it meanwhile.
+                    guard try catalog.records(of: type).contains(location) else { continue }
+                    findings.append(LocalVault.finding(type, Hex.encode(location.subject), error))
+                }
+            }
+        }
+        return findings
+    }
+
+    private static func finding(_ type: BlobType, _ subject: String, _ error: HoldfastError) -> String {
+        switch type {
+        case .machine:
+            "a record of machine \(subject) cannot be read; run `holdfast vault join` on that machine (\(error.message))"
+        case .hold:
+            "hold \(subject) cannot be read, so that nothing can be deleted; place it again (\(error.message))"
+        case .redaction: "a redaction of point \(subject) cannot be read (\(error.message))"
+        default: "the record of point \(subject) cannot be read (\(error.message))"
+        }
     }
 
     // MARK: Points
