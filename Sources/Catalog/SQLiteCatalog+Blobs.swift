@@ -408,7 +408,7 @@ extension SQLiteCatalog {
     private static func losing(_ list: String) -> [String] {
         [
             "UPDATE pack SET state = 3 WHERE state = 0 AND number IN (\(list))",
-            "UPDATE blob SET state = 1 WHERE state <> 1 AND pack IN (\(list))",
+            "UPDATE blob SET state = 1 WHERE state NOT IN (1, 3) AND pack IN (\(list))",
             """
             DELETE FROM record WHERE pack IN (\(list)) AND EXISTS (SELECT 1 FROM record other
                 JOIN pack p ON p.number = other.pack WHERE p.state = 0 AND other.id = record.id)

@@ -5,13 +5,21 @@ package import Vault
 
 /// The catalog in an SQLite file beside the vault.
 ///
-/// Write-ahead log, so that readers and one writer work side by side in several processes; a writing transaction waits for
-/// others up to half a minute. Packs are registered without waiting for the disk (what is lost with the power is found
+/// Readers and one writer work side by side in several processes; a writing transaction waits for others up to half a minute. Packs are registered without waiting for the disk (what is lost with the power is found
 /// again in the store); what is documented as durable is synchronised.
 package final class SQLiteCatalog: VaultCatalog {
     package let vault: VaultID
-    let pool: DatabasePool
+    let pool: any DatabaseWriter
     let witness: any CatalogWitness
+
+    /// How transactions are made whole.
+    package enum Journal: Sendable {
+        /// A write-ahead log: readers see the state before while a writer works. Its index is in memory that the processes
+        /// share, which no network file system gives to several hosts.
+        case log
+        /// A rollback journal and locks on the file alone, for file systems that several hosts can reach.
+        case rollback
+    }
 
     /// Opens the catalog at `path`, making it when `create` is set.
     ///
@@ -19,7 +27,9 @@ package final class SQLiteCatalog: VaultCatalog {
     ///   - vault: the vault it must belong to.
     ///   - witness: stands beside the catalog; see `CatalogWitness`.
     /// - Throws: `notFound` when there is none, `damaged` when it is no catalog or another vault's.
-    package init(path: String, vault: VaultID, witness: any CatalogWitness, create: Bool = false) throws {
+    package init(
+        path: String, vault: VaultID, witness: any CatalogWitness, create: Bool = false, journal: Journal = .log
+    ) throws {
         if !create {
             guard (try? FileSystem.status(Array(path.utf8))) != nil else {
                 throw HoldfastError(.notFound, "the vault has no catalog at \(path)", context: ["path": path])
@@ -49,7 +59,12 @@ package final class SQLiteCatalog: VaultCatalog {
         self.vault = vault
         self.witness = witness
         do {
-            pool = try DatabasePool(path: path, configuration: configuration)
+            switch journal {
+            case .log: pool = try DatabasePool(path: path, configuration: configuration)
+            case .rollback:
+                try SQLiteCatalog.leaveLog(path)
+                pool = try DatabaseQueue(path: path, configuration: configuration)
+            }
             let step = try pool.read { try CatalogSchema.step(of: SQLiteSession(database: $0)) }
             if step != CatalogSchema.newest {
                 try pool.writeWithoutTransaction { database in
@@ -78,6 +93,29 @@ package final class SQLiteCatalog: VaultCatalog {
             }
         } catch {
             throw SQLiteFailure.translate(error)
+        }
+    }
+
+    /// Brings a catalog that was used with a write-ahead log to a rollback journal: alone, so that the log's index is in this
+    /// process's memory.
+    private static func leaveLog(_ path: String) throws {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(30)
+        configuration.prepareDatabase { database in
+            try database.execute(sql: "PRAGMA locking_mode = EXCLUSIVE")
+        }
+        // Bytes 18 and 19 of the file say which it is; 2 is the log.
+        guard let file = try? FileDescriptor.open(Array(path.utf8), [.readOnly, .followLink]) else { return }
+        var head = [UInt8](repeating: 0, count: 20)
+        _ = try? head.withUnsafeMutableBytes { (buffer) throws(Errno) in try file.readFully(into: buffer, at: 0) }
+        guard head[18] == 2 || head[19] == 2 else { return }
+        let queue = try DatabaseQueue(path: path, configuration: configuration)
+        let mode = try queue.writeWithoutTransaction { try String.fetchOne($0, sql: "PRAGMA journal_mode = DELETE") }
+        try queue.close()
+        guard mode == "delete" else {
+            throw HoldfastError(
+                .busy, "the vault's catalog is in use by another process; try again when it has ended",
+                isTemporary: true)
         }
     }
 

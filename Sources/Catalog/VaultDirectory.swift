@@ -14,10 +14,24 @@ package enum VaultDirectory {
         package var takesOver = false
         /// The vault's clock.
         package var clock: @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) }
-        /// Decorates the store; for tests and limits.
-        package var decorate: @Sendable (DirectoryStore) -> any BlobStore = { $0 }
+        /// Decorates the store. What fails for a reason that may pass is tried again; tests and limits bring their own.
+        package var decorate: @Sendable (DirectoryStore) -> any BlobStore = { RetryingStore($0) }
+        /// What the vault is opened for.
+        package var access = Access.read
+        /// How the catalog keeps its journal; `nil`: as the file system demands.
+        package var journal: SQLiteCatalog.Journal?
 
         package init() {}
+    }
+
+    /// What a vault is opened for.
+    package enum Access: Sendable {
+        /// Reading, if need be from a vault that cannot be written to. Whoever may write can do that too.
+        case read
+        /// Changing what is there: deletion, holds. A full disk's reserve is for this.
+        case change
+        /// Storing more. Has no use of the reserve, which it would fill.
+        case fill
     }
 
     /// Makes a vault in an existing directory, which may hold other things but no vault.
@@ -112,60 +126,162 @@ package enum VaultDirectory {
 
     /// Opens a vault. A catalog that is missing or damaged is rebuilt from the packs, which `notes` then says.
     ///
-    /// - Throws: `notFound`, `unsupported`, `busy` for another owner or while the catalog is being rebuilt.
+    /// On a full disk the reserve is given back as long as the vault is open. A vault that can only be read, or whose disk is
+    /// full and has no reserve left, is opened for reading with a catalog of this process's own.
+    ///
+    /// - Throws: `notFound`, `unsupported`, `busy` for another owner or while the catalog is being rebuilt; for other access
+    ///   than `.read` also `denied` for a vault that cannot be written to, and `noSpace`.
     package static func open(path: [UInt8], options: Options = Options()) throws -> LocalVault {
-        let place = try Place(path: path, options: options)
-        // Only a catalog that cannot be opened is rebuilt; other things that are missing or damaged are not its fault.
-        if let use = try place.use(), let catalog = try place.catalog() {
-            place.removeUnfinishedCatalog()
-            return try place.vault(catalog, use, options: options)
+        let directory = try DirectoryStore(path: path)
+        let parts = Parts(
+            path: path, config: try config(path: path), store: options.decorate(directory),
+            isShared: try directory.isShared(), options: options)
+        if let refusal = try refusal(path) {
+            guard options.access == .read else { throw refusal }
+            return try Place(parts, besideFor: refusal).open()
         }
-        let hadCatalog = try place.hasCatalog()
-        var note: String?
         do {
-            let report = try place.rebuild(options: options)
-            note =
-                (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
-                + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
-        } catch let error as HoldfastError where error.code == .busy {
-            // Another process has just seen the same and rebuilds.
+            do {
+                return try Place(parts).open()
+            } catch let error as HoldfastError where options.access != .fill && parts.reserve.makesRoom(for: error) {
+                return try Place(parts).open()
+            }
+        } catch let error as HoldfastError where parts.reserve.isForWantOfRoom(error) {
+            let full = HoldfastError(
+                .noSpace, "the disk with the vault \(TreePath.display(path)) is full",
+                context: [
+                    "vault": TreePath.display(path),
+                    "hint": options.access == .fill
+                        ? "Free some room there, or delete points and run `holdfast vault reclaim`."
+                        : "Free some room there; then delete points and run `holdfast vault reclaim`.",
+                ], cause: error)
+            guard options.access == .read else { throw full }
+            return try Place(parts, besideFor: full).open()
         }
-        guard let use = try place.use(), let catalog = try place.catalog() else { throw place.catalogBusy }
-        let vault = try place.vault(catalog, use, options: options)
-        if let note { vault.addNote(note) }
-        return vault
     }
 
     /// Makes the catalog anew from the packs, without a key. Nobody may use the vault meanwhile.
     ///
     /// - Throws: `busy` while others use the vault.
     package static func rebuild(path: [UInt8], options: Options = Options()) throws -> RebuildReport {
-        try Place(path: path, options: options).rebuild(options: options)
+        let directory = try DirectoryStore(path: path)
+        if let refusal = try refusal(path) { throw refusal }
+        let parts = Parts(
+            path: path, config: try config(path: path), store: options.decorate(directory),
+            isShared: try directory.isShared(), options: options)
+        do {
+            return try Place(parts).rebuild()
+        } catch let error as HoldfastError where parts.reserve.makesRoom(for: error) {
+            return try Place(parts).rebuild()
+        }
     }
 
-    /// The parts of a vault but for its catalog.
-    private struct Place {
+    /// Why the vault cannot be written to; `nil` when it can.
+    private static func refusal(_ path: [UInt8]) throws -> HoldfastError? {
+        let shown = TreePath.display(path)
+        do throws(Errno) {
+            let folder = try FileDescriptor.open(path, [.readOnly, .directory, .followLink])
+            for name in [".", "leases"] where faccessat(folder.raw, name, W_OK, AT_EACCESS) != 0 {
+                let error = Errno(code: errno)
+                if error == .readOnly {
+                    return HoldfastError(
+                        .denied,
+                        "the vault \(shown) is on a file system that is mounted read-only: it can be read and not "
+                            + "changed", context: ["vault": shown, "hint": "Mount it writable first."], cause: error)
+                }
+                if error.isDenied {
+                    return HoldfastError(
+                        .denied, "the vault \(shown) can be read by you and not changed",
+                        context: ["vault": shown, "hint": "Run as its owner, or as root."], cause: error)
+                }
+            }
+            return nil
+        } catch {
+            throw HoldfastError(.io, "the vault's directory cannot be opened: \(error)", cause: error)
+        }
+    }
+
+    /// What a vault is opened with, wherever its catalog lies.
+    private struct Parts {
         let path: [UInt8]
         let config: VaultConfig
         let store: any BlobStore
-        let guards: LeaseFiles
-        let owner: VaultOwner?
+        let isShared: Bool
+        let options: Options
+        let reserve: ReserveUse
 
-        init(path: [UInt8], options: Options) throws {
+        init(path: [UInt8], config: VaultConfig, store: any BlobStore, isShared: Bool, options: Options) {
             self.path = path
-            config = try VaultDirectory.config(path: path)
-            let directory = try DirectoryStore(path: path)
-            store = options.decorate(directory)
+            self.config = config
+            self.store = store
+            self.isShared = isShared
+            self.options = options
+            reserve = ReserveUse(store)
+        }
+    }
+
+    /// A vault but for its catalog: in the vault's directory, or beside a vault that is only read.
+    private struct Place {
+        let parts: Parts
+        /// Where the catalog lies.
+        let path: [UInt8]
+        let guards: any LeaseGuard
+        let owner: VaultOwner?
+        let journal: SQLiteCatalog.Journal
+        /// Why nothing in the vault can be changed.
+        let refusal: HoldfastError?
+
+        /// In the vault.
+        init(_ parts: Parts) throws {
+            self.parts = parts
+            path = parts.path
             guards = try LeaseFiles(vaultPath: path)
+            journal = parts.options.journal ?? (parts.isShared ? .rollback : .log)
+            refusal = nil
             owner =
-                try directory.isShared()
-                ? VaultOwner.claim(vault: config.vault, in: store, takesOver: options.takesOver) : nil
+                parts.isShared
+                ? try VaultOwner.claim(
+                    vault: parts.config.vault, in: parts.store, takesOver: parts.options.takesOver) : nil
+        }
+
+        /// Beside a vault that can only be read, because of `refusal`.
+        init(_ parts: Parts, besideFor refusal: HoldfastError) throws {
+            self.parts = parts
+            let catalog = try PrivateCatalog(of: parts.path)
+            path = catalog.path
+            guards = PrivateLeases(refusal: refusal, place: catalog)
+            journal = .log
+            self.refusal = refusal
+            owner = nil
+        }
+
+        func open() throws -> LocalVault {
+            // Only a catalog that cannot be opened is rebuilt; other things that are missing or damaged are not its fault.
+            if let use = try use(), let catalog = try catalog() {
+                removeUnfinishedCatalog()
+                return try vault(catalog, use)
+            }
+            let hadCatalog = try parts.store.contains(VaultDirectory.catalogName)
+            var note: String?
+            do {
+                let report = try rebuild()
+                note =
+                    (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
+                    + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
+            } catch let error as HoldfastError where error.code == .busy {
+                // Another process has just seen the same and rebuilds.
+            }
+            guard let use = try use(), let catalog = try catalog() else { throw catalogBusy }
+            let vault = try vault(catalog, use)
+            if let note { vault.addNote(note) }
+            return vault
         }
 
         func catalog(name: String, create: Bool) throws -> SQLiteCatalog {
             try SQLiteCatalog(
-                path: try file(name), vault: config.vault,
-                witness: WitnessFile(path: path + Array("/\(VaultDirectory.witnessName)".utf8)), create: create)
+                path: try file(name), vault: parts.config.vault,
+                witness: WitnessFile(path: path + Array("/\(VaultDirectory.witnessName)".utf8)), create: create,
+                journal: journal)
         }
 
         /// SQLite takes paths as text: one that is not UTF-8 goes through a descriptor of the directory, which stays open
@@ -180,8 +296,6 @@ package enum VaultDirectory {
             }
         }
 
-        func hasCatalog() throws -> Bool { try store.contains(VaultDirectory.catalogName) }
-
         /// The catalog; `nil` when it is missing or damaged.
         func catalog() throws -> SQLiteCatalog? {
             do {
@@ -191,10 +305,14 @@ package enum VaultDirectory {
             }
         }
 
-        func vault(_ catalog: SQLiteCatalog, _ use: any HeldRole, options: Options) throws -> LocalVault {
+        func vault(_ catalog: SQLiteCatalog, _ use: any HeldRole) throws -> LocalVault {
             let vault = try LocalVault(
-                config: config, store: store, catalog: catalog, guards: guards, owner: owner, use: use,
-                clock: options.clock)
+                config: parts.config, store: parts.store, catalog: catalog, guards: guards, owner: owner, use: use,
+                reserve: parts.options.access == .fill ? nil : parts.reserve, refusal: refusal,
+                clock: parts.options.clock)
+            if let refusal {
+                vault.addNote("\(refusal.message); it is read with a copy of its catalog, and nothing in it changes")
+            }
             if owner?.tookOver == true { try vault.compare() }
             return vault
         }
@@ -214,7 +332,7 @@ package enum VaultDirectory {
             throw catalogBusy
         }
 
-        func rebuild(options: Options) throws -> RebuildReport {
+        func rebuild() throws -> RebuildReport {
             guard let role = try guards.take(.catalog) else {
                 throw HoldfastError(
                     .busy, "the vault is in use; end the backups and restores that run on it, then rebuild its catalog",
@@ -226,10 +344,12 @@ package enum VaultDirectory {
             try remove(fresh)
             let catalog = try catalog(name: fresh, create: true)
             let vault = try LocalVault(
-                config: config, store: store, catalog: catalog, guards: guards, owner: owner, clock: options.clock,
-                compares: false)
+                config: parts.config, store: parts.store, catalog: catalog, guards: guards, owner: owner,
+                clock: parts.options.clock, compares: false)
             let report = try vault.rebuild()
             try catalog.close()
+            // It may have taken hours: another host's catalog must not be replaced.
+            try owner?.confirm()
             // Without the old log beside it: SQLite would play it into the new file. A kill in between leaves a vault
             // without catalog, which is rebuilt when it is opened.
             try remove(VaultDirectory.catalogName)
@@ -247,8 +367,9 @@ package enum VaultDirectory {
 
         /// Removes what a killed rebuild left. Nobody rebuilds while the catalog is in use.
         func removeUnfinishedCatalog() {
+            if refusal != nil { return }
             let fresh = VaultDirectory.catalogName + ".new"
-            if (try? store.contains(fresh)) == true { try? remove(fresh) }
+            if (try? parts.store.contains(fresh)) == true { try? remove(fresh) }
         }
 
         private func remove(_ name: String) throws {

@@ -71,7 +71,7 @@ struct HistoryTests {
         let third = try backup(fixture, heads)
         #expect(third.historyBreak == .machineReverted(remembered: first.head, vault: second.head))
         #expect(third.number == 1 && third.isNewIncarnation && !third.usedCache)
-        let record = try fixture.keys.openRecord(try fixture.vault.point(third.point))
+        let record = try fixture.keys.openRecord(unverified: try fixture.vault.point(third.point))
         #expect(record.labels == [HistoryBreak.label])
         #expect(try fixture.vault.points(PointQuery()).count == 3)
         let fourth = try backup(fixture, heads)

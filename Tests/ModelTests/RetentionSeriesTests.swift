@@ -7,15 +7,16 @@ struct RetentionSeriesTests {
     private static let zone = TimeZoneRules.utc
 
     private func point(
-        _ number: UInt64, day: Int64, series: UInt64 = 1, isCheckpoint: Bool = false
+        _ ordinal: Int, day: Int64, series: UInt64 = 1, isCheckpoint: Bool = false
     ) -> RetentionPoint {
         RetentionPoint(
-            id: PointID(high: number, low: 0), time: Timestamp(seconds: 1_760_000_000 + day * 86_400), number: number,
+            id: PointID(high: UInt64(ordinal), low: 0), time: Timestamp(seconds: 1_760_000_000 + day * 86_400),
+            ordinal: ordinal,
             isCheckpoint: isCheckpoint, series: series)
     }
 
-    private func kept(_ points: [RetentionPoint], _ rules: RetentionRules, isRetired: Bool = false) -> [UInt64] {
-        RetentionPlan(points: points, rules: rules, zone: Self.zone, isRetired: isRetired).kept.map(\.point.number)
+    private func kept(_ points: [RetentionPoint], _ rules: RetentionRules, isRetired: Bool = false) -> [Int] {
+        RetentionPlan(points: points, rules: rules, zone: Self.zone, isRetired: isRetired).kept.map(\.point.ordinal)
             .sorted()
     }
 

@@ -22,10 +22,13 @@ package final class CatalogFixture: Sendable {
         rmdir(path)
     }
 
-    package func open(vault: VaultID? = nil, create: Bool = true) throws -> SQLiteCatalog {
+    package func open(
+        vault: VaultID? = nil, create: Bool = true, journal: SQLiteCatalog.Journal = .log
+    ) throws -> SQLiteCatalog {
         try SQLiteCatalog(
             path: path + "/catalog.sqlite", vault: vault ?? self.vault,
-            witness: WitnessFile(path: Array((path + "/catalog.witness").utf8)), create: create)
+            witness: WitnessFile(path: Array((path + "/catalog.witness").utf8)), create: create,
+            journal: journal)
     }
 
     package func read() throws -> [UInt8] {

@@ -14,14 +14,14 @@ extension LocalVault {
                 case .meta: meta.append((name, size))
                 case .points: records.append((name, size))
                 }
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+            } catch let error as HoldfastError where isAboutThePack(error) {
                 result.unreadable.append((name, error.message))
             }
         }
         for (name, size) in meta {
             do {
                 try adoptBlobs(name, size: size, checksName: checksNames, &result)
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+            } catch let error as HoldfastError where isAboutThePack(error) {
                 result.unreadable.append((name, error.message))
             }
         }
@@ -30,8 +30,13 @@ extension LocalVault {
     }
 
     /// Whether an error says something about one pack and not about store or catalog as a whole.
-    static func isAboutThePack(_ error: HoldfastError) -> Bool {
-        error.code == .damaged || error.code == .unsupported || error.code == .notFound || error.code == .condemned
+    func isAboutThePack(_ error: HoldfastError) -> Bool {
+        switch error.code {
+        case .damaged, .unsupported, .notFound, .condemned: return true
+        // A bad sector: the store itself answers.
+        case .io: return (try? store.get(StoreKey.config, atMost: 1 << 20)) != nil
+        default: return false
+        }
     }
 
     private func packClass(of name: PackName, size: UInt64) throws -> PackClass {
@@ -95,7 +100,7 @@ extension LocalVault {
                 for record in found { machines[record.machine, default: []].append(record) }
                 hasNewMachine = hasNewMachine || !found.isEmpty
                 readable.append((name, size))
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+            } catch let error as HoldfastError where isAboutThePack(error) {
                 result.unreadable.append((name, error.message))
             }
         }
@@ -103,7 +108,7 @@ extension LocalVault {
         for (name, size) in readable {
             do {
                 stored.append(try recordPack(name, size: size, machines, &result))
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+            } catch let error as HoldfastError where isAboutThePack(error) {
                 result.unreadable.append((name, error.message))
             }
         }
@@ -192,7 +197,7 @@ extension LocalVault {
                     return nil
                 }
                 return entry
-            } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+            } catch let error as HoldfastError where isAboutThePack(error) {
                 reasons.append("a record in it cannot be read: \(error.message)")
                 return nil
             }

@@ -61,6 +61,7 @@ extension LocalVault {
     }
 
     private func compareAlone(looksForLost: Bool, checksNames: Bool) throws -> Comparison {
+        try owner?.confirm()
         let lease = LeaseEntry(id: .random(), kind: .adoption, opened: clock())
         _ = try open(lease)
         defer { closeLease(lease.id) }
@@ -116,6 +117,8 @@ extension LocalVault {
         }
         // A collection may have removed one of them meanwhile: then it is no longer listed as stored.
         let lost = try gone.filter { try catalog.pack($0.name)?.state == .stored }
+        // Packs that the new owner's collection has removed are not lost.
+        try owner?.confirm()
         try catalog.dropPacks(lost.map(\.number), forgetting: forgetting)
         result.lost += lost.map(\.name)
     }
@@ -192,15 +195,37 @@ extension LocalVault {
         let blobs: [PackedBlob]
         do {
             blobs = try PackIndexReader.read(pack.name, from: store, vault: vault).blobs
-        } catch let error as HoldfastError where LocalVault.isAboutThePack(error) {
+        } catch let error as HoldfastError where isAboutThePack(error) {
             if error.code == .notFound {
                 // Gone, or removed by a collection since it was listed.
                 guard try isGone(pack.name), try catalog.pack(pack.name)?.state == .stored else { return 0 }
                 try catalog.dropPacks([pack.number], forgetting: false)
                 return 1
             }
+            if error.code == .io { return try reviewUnreadablePack(pack) }
             return try reviewDamagedPack(pack)
         }
+        return try review(blobs.map { ($0.id, $0.references) }, of: pack)
+    }
+
+    /// The same for a pack of which some sectors cannot be read: blob by blob.
+    private func reviewUnreadablePack(_ pack: PackEntry) throws -> Int {
+        let ids = try catalog.blobs(inPack: pack.number)
+        var lost: [CopyReference] = []
+        var read: [(id: BlobID, references: [BlobID])] = []
+        for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
+            let batch = Array(ids[start..<min(start + VaultLimits.missingBatch, ids.count)])
+            for copy in try catalog.copies(of: batch) where copy.pack == pack.number {
+                do { read.append((copy.id, try references(of: copy, checking: false))) } catch is HoldfastError {
+                    lost.append(copy.reference)
+                }
+            }
+        }
+        return try catalog.setCondition(.damaged, of: lost) + review(read, of: pack)
+    }
+
+    /// Sets the conditions of blobs of a pack from what they name. Answers how many changed.
+    private func review(_ blobs: [(id: BlobID, references: [BlobID])], of pack: PackEntry) throws -> Int {
         var changed = 0
         for start in stride(from: 0, to: blobs.count, by: 256) {
             let batch = blobs[start..<min(start + 256, blobs.count)].filter { !$0.references.isEmpty }

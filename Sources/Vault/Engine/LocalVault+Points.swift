@@ -126,7 +126,11 @@ extension LocalVault {
         do {
             return try body()
         } catch let error as HoldfastError where error.code == .noSpace {
-            guard let reserve, try reserve.releaseReserve() else { throw error }
+            if let use = self.reserve {
+                guard use.makesRoom(for: error) else { throw error }
+            } else {
+                guard let reserve, try reserve.releaseReserve() else { throw error }
+            }
             return try body()
         }
     }

@@ -11,6 +11,10 @@ package final class LocalVault: VaultService {
     let owner: (any VaultOwnership)?
     /// Kept while the vault is in use: nobody replaces the catalog meanwhile.
     private let use: (any HeldRole)?
+    /// What makes room on a full disk for work that needs little; `nil` for those who would fill it.
+    let reserve: ReserveUse?
+    /// Why nothing in the vault can be changed; `nil` when it can.
+    private let refusal: HoldfastError?
     let clock: @Sendable () -> Timestamp
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
@@ -29,11 +33,14 @@ package final class LocalVault: VaultService {
     ///   - config: as read from the store.
     ///   - owner: where several hosts could work on the vault: the claim of this one.
     ///   - use: what says that the catalog is in use; see `VaultRole.catalog`.
+    ///   - reserve: makes room on a full disk.
+    ///   - refusal: why nothing in the vault can be changed, for one that is only read with a catalog of its own.
     ///   - clock: the vault's clock.
     ///   - compares: `false` for a catalog that is about to be rebuilt.
     package init(
         config: VaultConfig, store: any BlobStore, catalog: any VaultCatalog, guards: any LeaseGuard,
         owner: (any VaultOwnership)? = nil, use: (any HeldRole)? = nil,
+        reserve: ReserveUse? = nil, refusal: HoldfastError? = nil,
         clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) }, compares: Bool = true
     ) throws {
         guard catalog.vault == config.vault else {
@@ -45,6 +52,8 @@ package final class LocalVault: VaultService {
         self.guards = guards
         self.owner = owner
         self.use = use
+        self.reserve = reserve
+        self.refusal = refusal
         self.clock = clock
         try config.check(operation: .read)
         if compares { try compareIfNeeded() }
@@ -84,6 +93,7 @@ package final class LocalVault: VaultService {
 
     private func openWriter(_ machine: MachineID, head: MachineHead?, base: PointID?) throws -> Lease {
         try config.check(operation: .write)
+        try checkMayChange()
         try owner?.confirm()
         try closeDeadLeases()
         _ = try record(of: machine)
@@ -112,18 +122,38 @@ package final class LocalVault: VaultService {
 
     /// Makes a lease live and registers it.
     func open(_ entry: LeaseEntry, pinning points: [PointID] = []) throws -> UInt64 {
-        try guards.hold(entry.id)
-        do {
-            return try catalog.openLease(entry, pinning: points)
-        } catch {
-            guards.release(entry.id)
-            throw error
+        try owner?.confirm()
+        return try makingRoom(entry.kind != .writer) {
+            try guards.hold(entry.id)
+            do {
+                return try catalog.openLease(entry, pinning: points)
+            } catch {
+                guards.release(entry.id)
+                throw error
+            }
         }
     }
 
+    /// Runs what needs little room, and can be run twice; on a full disk the reserve is given back for it.
+    private func makingRoom<R>(_ isAllowed: Bool = true, _ body: () throws -> R) throws -> R {
+        do { return try body() } catch let error as HoldfastError {
+            guard isAllowed, let reserve, reserve.makesRoom(for: error) else { throw error }
+            return try body()
+        }
+    }
+
+    /// Throws the reason when the vault is only read.
+    private func checkMayChange() throws { if let refusal { throw refusal } }
+
     package func closeLease(_ id: LeaseID) {
-        // A lease that could not be unregistered is found dead by the next process and closed then.
-        try? catalog.closeLeases([id])
+        // A lease that could not be unregistered is found dead by the next process and closed then; one of a host that does
+        // not own the vault any more by the new owner.
+        do {
+            try owner?.confirm()
+            try catalog.closeLeases([id])
+        } catch {
+            // The lock below ends the lease.
+        }
         guards.release(id)
     }
 
@@ -137,7 +167,10 @@ package final class LocalVault: VaultService {
             dead.append(entry.id)
             if entry.kind != .reader { mayHaveLeftPacks = true }
         }
-        if !dead.isEmpty { try catalog.closeLeases(dead) }
+        if !dead.isEmpty {
+            try owner?.confirm()
+            try catalog.closeLeases(dead)
+        }
         // Traces without a row: of processes that were killed between the two.
         let known = Set(entries.map(\.id))
         for id in try guards.traces() where try !known.contains(id) && !guards.isHeld(id) {
@@ -177,6 +210,8 @@ package final class LocalVault: VaultService {
         // What will be refused is not stored at all. The answer that counts is the registration's.
         if pack.packClass == .meta { try checkReferences(of: pack) }
         try put(pack)
+        // Another host may have taken the vault over since the lease was opened: then the catalog is not ours to write.
+        try owner?.confirm()
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
@@ -315,11 +350,14 @@ package final class LocalVault: VaultService {
 
     /// Stores a pack of records and registers it.
     func add(_ pack: (sealed: SealedPack, stored: StoredRecordPack)) throws {
+        try checkMayChange()
         let lease = LeaseEntry(id: .random(), kind: .maintenance, opened: clock())
         _ = try open(lease)
         defer { closeLease(lease.id) }
-        try put(pack.sealed)
-        try catalog.add(pack.stored, now: clock())
+        try makingRoom {
+            try put(pack.sealed)
+            try catalog.add(pack.stored, now: clock())
+        }
     }
 
     // MARK: Points

@@ -112,4 +112,13 @@ package protocol SpaceReserve: AnyObject, Sendable {
     /// Gives the room back. Returns whether there was a reserve.
     @discardableResult
     func releaseReserve() throws -> Bool
+
+    /// Takes the room again that was given back, as much as is left of it, however full the store is. Returns whether
+    /// there is a reserve now.
+    @discardableResult
+    func retakeReserve() throws -> Bool
+}
+
+extension SpaceReserve {
+    package func retakeReserve() throws -> Bool { try createReserve() }
 }

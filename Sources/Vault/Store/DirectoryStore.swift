@@ -349,7 +349,21 @@ extension DirectoryStore: SpaceReserve {
         if let present = try head(StoreKey.reserve), present >= size { return true }
         // Taking the last room would only make the disk full earlier.
         guard size > 0, space.available >= 4 * size else { return false }
-        return try wrap(.write, StoreKey.reserve) { () throws(Errno) in
+        return try takeReserve(size)
+    }
+
+    @discardableResult
+    package func retakeReserve() throws -> Bool {
+        if try contains(StoreKey.reserve) { return true }
+        let space = try fileSystem()
+        // A little stays for what is being closed.
+        let left = space.available > 1 << 20 ? space.available - 1 << 20 : 0
+        let size = min(DirectoryStore.reserveSize(total: space.total), left)
+        return size >= 64 << 10 ? try takeReserve(size) : false
+    }
+
+    private func takeReserve(_ size: UInt64) throws -> Bool {
+        try wrap(.write, StoreKey.reserve) { () throws(Errno) in
             do throws(Errno) {
                 _ = try writeAside(as: StoreKey.reserve, in: root.raw, mode: .replacing) { file throws(Errno) in
                     if try file.reserve(length: size) {

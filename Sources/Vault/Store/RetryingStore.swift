@@ -1,4 +1,5 @@
 import Model
+import Platform
 
 /// Repeats calls that fail for a reason that may pass, with growing pauses.
 ///
@@ -6,7 +7,8 @@ import Model
 package final class RetryingStore: BlobStore {
     /// How often and how long.
     package struct Policy: Hashable, Sendable {
-        /// Calls in all, at least 1.
+        /// Calls in all, at least 1. An error of the medium (EIO) is tried twice only: a bad sector takes a disk seconds each
+        /// time, and a dying disk has many.
         package var attempts: Int
         /// Longest pause before the second call, in seconds; it doubles for each further one.
         package var firstPause: Double
@@ -65,7 +67,10 @@ package final class RetryingStore: BlobStore {
         var pause = policy.firstPause
         while true {
             do { return try body() } catch let error as HoldfastError {
-                guard error.isTemporary, attempt < policy.attempts, !isTooLate() else { throw error }
+                let isOfTheMedium = (error.cause as? Errno) == .inputOutput
+                guard error.isTemporary, attempt < (isOfTheMedium ? min(2, policy.attempts) : policy.attempts),
+                    !isTooLate()
+                else { throw error }
             }
             // The whole pause is random ("full jitter"): many clients of one store do not come back at once.
             clock.sleep(Double.random(in: 0...pause))
@@ -73,4 +78,13 @@ package final class RetryingStore: BlobStore {
             attempt += 1
         }
     }
+}
+
+extension RetryingStore: SpaceReserve {
+    @discardableResult
+    package func createReserve() throws -> Bool { try (base as? any SpaceReserve)?.createReserve() ?? false }
+    @discardableResult
+    package func releaseReserve() throws -> Bool { try (base as? any SpaceReserve)?.releaseReserve() ?? false }
+    @discardableResult
+    package func retakeReserve() throws -> Bool { try (base as? any SpaceReserve)?.retakeReserve() ?? false }
 }

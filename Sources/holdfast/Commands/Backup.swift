@@ -1,5 +1,6 @@
 import ArgumentParser
 import Capture
+import Catalog
 import Model
 import Platform
 import Synchronization
@@ -46,7 +47,7 @@ struct Backup: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: .fill)
         let (state, secrets) = try Enrolment.secrets(session, global)
         let source = try selection.source(
             paths, own: [session.path, try global.stateDirectory()], console: console)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Model
 import Vault
 
@@ -31,7 +32,7 @@ struct PointsDelete: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: dryRun ? .read : .change)
         var chosen: [PointSummary] = []
         for text in points {
             let point = try session.point(text, machine: machine.machine, global)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Model
 import Vault
 
@@ -42,7 +43,7 @@ struct PointsHold: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: .change)
         let now = session.now
         var contents: [HoldRecord.Content] = []
         if points.isEmpty {
@@ -126,7 +127,7 @@ struct PointsRelease: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: .change)
         let prefix = hold.lowercased()
         let matching = try session.vault.holds().filter { $0.isPlaced && $0.hold.hex.hasPrefix(prefix) }
         guard var content = matching.first, !prefix.isEmpty else {

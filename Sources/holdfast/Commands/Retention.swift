@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Model
 import Vault
 
@@ -86,7 +87,7 @@ struct RetentionApply: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: dryRun ? .read : .change)
         let zone = try self.zone(console)
         let machines =
             allMachines

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Model
 import Vault
 
@@ -28,7 +29,7 @@ struct VaultJoin: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: .change)
         if !again, name == nil, let known = try joined(session) {
             try emit(console, session, known, isNew: false)
             try console.line("This machine, \(known.name), has joined \(session.name) already.")

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Model
 import Platform
 import Vault
@@ -27,7 +28,7 @@ struct VaultReclaim: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, for: .change)
         var options = CollectionOptions()
         options.ignoresDamage = ignoreDamage
         options.checkpoint = { try Stop.check() }

@@ -14,16 +14,22 @@ final class VaultSession {
     /// Opens the vault that the options or the environment name.
     ///
     /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
-    convenience init(_ console: Console, _ options: VaultOptions) throws {
-        try self.init(console, path: try options.location(), takesOver: options.takeOver)
+    convenience init(
+        _ console: Console, _ options: VaultOptions, for access: VaultDirectory.Access = .read
+    ) throws {
+        try self.init(console, path: try options.location(), takesOver: options.takeOver, for: access)
     }
 
     /// - Parameter isNew: just made; what opening finds out is no news then.
-    init(_ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false) throws {
+    init(
+        _ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false,
+        for access: VaultDirectory.Access = .read
+    ) throws {
         self.console = console
         self.path = path
         var options = VaultDirectory.Options()
         options.takesOver = takesOver
+        options.access = access
         vault = try VaultDirectory.open(path: path, options: options)
         if isNew { return }
         for note in vault.notes { console.note("holdfast: \(note)") }
@@ -141,7 +147,8 @@ final class VaultSession {
         if !reader.isSigned {
             console.warn(
                 "Nobody can tell who made point \(point.shortID): its signature cannot be checked. What it holds was sealed "
-                    + "for this vault and is as it was sealed, but anybody who could write to the vault may have made it.")
+                    + "for this vault and is as it was sealed, but anybody who could write to the vault may have made it."
+            )
         }
         return reader
     }
