@@ -239,6 +239,7 @@ package final class BackupJob {
         return PointDraft(
             kind: request.kind, time: captureTime, labels: request.labels, consistency: .file, statistics: statistics,
             warnings: sequencer.warnings.warnings, omittedWarnings: sequencer.warnings.omitted,
-            paths: request.source.roots.map(\.bytes), hostName: request.hostName, program: request.program)
+            paths: request.source.roots.map(\.bytes), hostName: request.hostName, program: request.program,
+            exclusions: request.source.exclusionTexts)
     }
 }

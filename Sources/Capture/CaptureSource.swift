@@ -47,6 +47,20 @@ package struct CaptureSource: Sendable {
 extension CaptureSource {
     /// What names the cache: two schedules with different paths do not wear out each other's.
     package var cacheSource: [UInt8] { roots.reduce(into: []) { $0 += $1.bytes + [0] } }
+
+    /// The rules by which names are left out, as they would be given on a command line; each once. For the point's record:
+    /// with them nobody takes what was left out for something that was not there. (File systems that are not crossed are
+    /// recognised without a rule.)
+    package var exclusionTexts: [[UInt8]] {
+        var texts: [[UInt8]] = []
+        var known: Set<[UInt8]> = []
+        for pattern in exclusions.patterns where known.insert(pattern.text).inserted {
+            texts.append(Array("--exclude ".utf8) + pattern.text)
+        }
+        if excludeCaches { texts.append(Array("--exclude-caches".utf8)) }
+        if let maximumFileSize { texts.append(Array("--exclude-larger-than \(maximumFileSize)".utf8)) }
+        return texts
+    }
 }
 
 /// A directory kept open while names in it are read; closed with the last reference.

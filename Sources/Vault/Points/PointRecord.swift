@@ -99,6 +99,8 @@ package struct PointRecord: SecretValue {
     package static let maximumProtectedPaths = 65_536
     /// Most warnings that are written one by one; further ones are counted.
     package static let maximumWarnings = 10_000
+    /// Most rules of what was left out; the last one that is written counts the rest.
+    package static let maximumExclusions = 256
     /// Bytes of warnings after which further ones are only counted.
     static let maximumWarningBytes = 1 << 20
 
@@ -116,6 +118,9 @@ package struct PointRecord: SecretValue {
     package var protectedPaths: [[UInt8]] = []
     package var host: String = ""
     package var program: String = ""
+    /// The rules by which names were left out, as on the command line and each cut to its bound: what the point does not have
+    /// may have been there. Empty when nothing was left out on purpose.
+    package var exclusions: [[UInt8]] = []
 
     package init(root: ContentKey) { self.root = root }
 
@@ -135,6 +140,7 @@ package struct PointRecord: SecretValue {
         case protectedPath
         case host
         case program
+        case exclusion
     }
 
     /// The bytes of the format. Warnings beyond the bounds are counted instead of written; texts beyond theirs are cut.
@@ -185,6 +191,11 @@ package struct PointRecord: SecretValue {
         for path in protectedPaths { field(.protectedPath, path) }
         if !host.isEmpty { field(.host, PointRecord.cut(host, PointRecord.maximumTextLength)) }
         if !program.isEmpty { field(.program, PointRecord.cut(program, PointRecord.maximumTextLength)) }
+        let isTooMuch = exclusions.count > PointRecord.maximumExclusions
+        for rule in isTooMuch ? exclusions.prefix(PointRecord.maximumExclusions - 1) : exclusions[...] {
+            field(.exclusion, rule.prefix(PointRecord.maximumTextLength))
+        }
+        if isTooMuch { field(.exclusion, Array("\(exclusions.count - PointRecord.maximumExclusions + 1) more".utf8)) }
         guard writer.bytes.count <= SealedPoint.maximumRecordLength else {
             throw HoldfastError(.usage, "The protected paths are too long together for one point.")
         }
@@ -215,7 +226,7 @@ package struct PointRecord: SecretValue {
             guard tag >= lastTag, tag >= 1 else { throw ByteReader.malformed("order of a record's fields") }
             var value = ByteReader(try reader.slice(try reader.varint(atMost: reader.remaining)))
             let known = Tag(rawValue: tag)
-            if tag == lastTag, let known, ![.delta, .label, .warning, .protectedPath].contains(known) {
+            if tag == lastTag, let known, ![.delta, .label, .warning, .protectedPath, .exclusion].contains(known) {
                 throw ByteReader.malformed("a field of a record that stands twice")
             }
             lastTag = tag
@@ -257,6 +268,11 @@ package struct PointRecord: SecretValue {
                 record.protectedPaths.append(try value.raw(value.remaining))
             case .host: record.host = try value.restAsText(atMost: maximumTextLength)
             case .program: record.program = try value.restAsText(atMost: maximumTextLength)
+            case .exclusion:
+                guard record.exclusions.count < maximumExclusions, value.remaining <= maximumTextLength else {
+                    throw ByteReader.malformed("too many exclusions, or too long ones")
+                }
+                record.exclusions.append(try value.raw(value.remaining))
             }
             try value.end()
         }

@@ -15,11 +15,13 @@ package struct PointDraft: Sendable {
     package var paths: [[UInt8]]
     package var hostName: String
     package var program: String
+    /// The rules by which names were left out.
+    package var exclusions: [[UInt8]]
 
     package init(
         kind: PointKind, time: Timestamp, labels: [String], consistency: Consistency,
         statistics: PointStatistics, warnings: [PointWarning], omittedWarnings: UInt64, paths: [[UInt8]],
-        hostName: String, program: String
+        hostName: String, program: String, exclusions: [[UInt8]] = []
     ) {
         self.kind = kind
         self.time = time
@@ -31,6 +33,7 @@ package struct PointDraft: Sendable {
         self.paths = paths
         self.hostName = hostName
         self.program = program
+        self.exclusions = exclusions
     }
 }
 
@@ -158,6 +161,7 @@ package final class PointWriter {
         record.protectedPaths = draft.paths
         record.host = draft.hostName
         record.program = draft.program
+        record.exclusions = draft.exclusions
         let point = PointID.random()
         if historyBreak != nil { record.labels.append(HistoryBreak.label) }
         let receipt = try heads.exclusively { try commit(record, draft, point, isPartial: isPartial) }

@@ -269,9 +269,26 @@ import Testing
         #expect(throws: HoldfastError.self) { try record.encoded() }
     }
 
+    @Test("Rules by which names were left out are kept, within bounds, and cost nothing where there are none")
+    func exclusions() throws {
+        var record = KeysFixture.record
+        let plain = try record.encoded()
+        record.exclusions = [Array("--exclude *.iso".utf8), [0xFF, 0x2A]]
+        #expect(try record.encoded() == plain + [11, 15] + Array("--exclude *.iso".utf8) + [11, 2, 0xFF, 0x2A])
+        #expect(try decode(record.encoded()).exclusions == record.exclusions)
+        record.exclusions = (0..<300).map { _ in [UInt8](repeating: 0x61, count: 2000) }
+        let read = try decode(record.encoded()).exclusions
+        #expect(read.count == 256)
+        #expect(read[0].count == 1024)
+        #expect(read[255] == Array("45 more".utf8))
+        #expect(throws: HoldfastError.self) {
+            try decode(plain + (0..<257).flatMap { _ in [11, 1, 0x61] as [UInt8] })
+        }
+    }
+
     @Test("Unknown fields of a newer version are skipped")
     func unknownTags() throws {
-        let bytes = try KeysFixture.record.encoded() + [11, 2, 0xFF, 0xFF] + [0x80, 0x01, 0]
+        let bytes = try KeysFixture.record.encoded() + [12, 2, 0xFF, 0xFF] + [0x80, 0x01, 0]
         #expect(try decode(bytes).isSame(as: KeysFixture.record))
     }
 
