@@ -28,15 +28,28 @@ final class Examiner {
     /// The suffix of names under the rule `rename`.
     private let suffix: [UInt8]
     private var attributes = AttributeReader()
-    private let untouchable: [TreePath]
+    private let own: OwnPlaces
+    /// What was found to differ although size and time do not, by path in the point.
+    private let differing: Set<[UInt8]>
+    /// The files with several names that entries were compared with.
+    private var shared: [SharedFile: LinkGroup?] = [:]
+    private let keepsBeside: Bool
 
-    init(reader: PointReader, request: RestoreRequest, setsOwners: Bool) {
+    private struct SharedFile: Hashable {
+        let device: UInt64
+        let inode: UInt64
+    }
+
+    /// - Parameter isUnfinished: the destination holds what an interrupted run left, whole or in part.
+    init(reader: PointReader, request: RestoreRequest, setsOwners: Bool, isUnfinished: Bool) {
         self.reader = reader
         conflict = request.effectiveConflict
         deleteExtra = request.deleteExtra
         self.setsOwners = setsOwners
         suffix = Array(".restored-\(reader.point.hex.prefix(8))".utf8)
-        untouchable = request.untouchable
+        own = request.own
+        differing = request.differing ?? []
+        keepsBeside = isUnfinished
     }
 
     /// The name that the point's version of `name` gets under the rule `rename`; cut where it would be too long.
@@ -44,16 +57,9 @@ final class Examiner {
         TerminatedName(Array(name.prefix(255 - suffix.count)) + suffix)
     }
 
-    /// Whether a place in the destination is, or holds, one that must not be removed or replaced.
-    func isUntouchable(_ path: [UInt8]) -> Bool {
-        if untouchable.isEmpty { return false }
-        let place = TreePath(unchecked: path)
-        return untouchable.contains { place.contains($0) || $0.contains(place) }
-    }
-
     /// What is to happen to a name that is not a directory in the point.
     func decide(
-        _ name: TerminatedName, _ entry: Entry, owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        _ name: TerminatedName, _ entry: Entry, owner: Ownership?, in directory: RestoreDirectory,
         linkedTo cell: LinkCell?
     ) throws(Errno) -> Decision {
         if directory.isNew || directory.isMissing { return .create }
@@ -64,26 +70,31 @@ final class Examiner {
         guard let status else { return .create }
         if let cell, cell.isSame(status) { return .same }
         if cell == nil, status.kind.rawValue == entry.kind.rawValue,
-            try hasSameContent(name, entry, status, handle)
+            try hasSameContent(name, entry, status, handle), !differs(name, in: directory)
         {
-            if try hasSameMetadata(name, entry, owner, status, handle) { return .same }
-            switch conflict {
-            case .never: return .keep(warning: nil)
-            // Nothing that a person has is lost when only metadata are set right.
-            case .newer, .rename, .always: return .metadata
+            let isSame = try hasSameMetadata(name, entry, owner, status, handle)
+            // What the point has as two files must not stay one: the metadata of one would be the other's.
+            if status.links < 2 || ((isSame || entry.linkGroup != nil) && !isShared(status, with: entry)) {
+                if isSame { return .same }
+                switch conflict {
+                case .never: return .keep(warning: nil)
+                // Nothing that a person has is lost when only metadata are set right.
+                case .newer, .rename, .always: return .metadata
+                }
             }
-        }
-        if isUntouchable(directory.destinationPath(name.name)) {
-            return .keep(warning: "it is a vault or a place of this program and was left alone")
+            return conflict == .never ? .keep(warning: nil) : .replace(status)
         }
         switch conflict {
         case .always: break
-        case .never: return .keep(warning: nil)
+        case .never: return try keeping(name, entry, owner, status, handle)
         case .newer:
-            if !(status.modified < FileInstant(entry.mtime)) { return .keep(warning: nil) }
+            if !(status.modified < FileInstant(entry.mtime)) {
+                return try keeping(name, entry, owner, status, handle)
+            }
         case .rename: return try renaming(name, entry, owner, handle)
         }
         if status.kind == .directory {
+            if try own.holds(status, at: handle.raw, name) { return .keep(warning: OwnPlaces.words) }
             if status.attributes.contains(.mountRoot) {
                 return .keep(warning: "a file system is mounted where this was")
             }
@@ -96,9 +107,33 @@ final class Examiner {
         return .replace(status)
     }
 
+    /// Whether a name's content was found to be another one, although size and time are the point's.
+    func differs(_ name: TerminatedName, in directory: RestoreDirectory) -> Bool {
+        !differing.isEmpty && differing.contains(directory.sourcePath(name.name))
+    }
+
+    /// Whether a file with several names was found already under a name that the point has as another file.
+    private func isShared(_ status: FileStatus, with entry: Entry) -> Bool {
+        let file = SharedFile(device: status.device, inode: status.inode)
+        guard let known = shared[file] else {
+            shared[file] = .some(entry.linkGroup)
+            return false
+        }
+        return known == nil || known != entry.linkGroup
+    }
+
+    /// What stands there stays. Among what an interrupted run left nobody can tell half a file of that run from
+    /// somebody's own: then the point's goes beside it, so that neither is lost.
+    private func keeping(
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, _ status: FileStatus, _ handle: OpenHandle
+    ) throws(Errno) -> Decision {
+        guard keepsBeside, entry.kind == .regular, status.kind == .regular else { return .keep(warning: nil) }
+        return try renaming(name, entry, owner, handle)
+    }
+
     /// Whether what was renamed by an earlier run is there already.
     private func renaming(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, _ handle: OpenHandle
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, _ handle: OpenHandle
     ) throws(Errno) -> Decision {
         let other = renamed(name.name)
         let status = try other.withPointer { (pointer) throws(Errno) in
@@ -112,6 +147,19 @@ final class Examiner {
         return status.kind == .directory
             ? .keep(warning: "its name and the one beside it, \(TreePath.display(other.name)), are both taken")
             : .rename(other, true)
+    }
+
+    /// Whether the point has anything below a directory. What cannot be read counts.
+    func hasContents(_ source: [UInt8]) -> Bool {
+        let prefix = TreePath(unchecked: source).subtreePrefix
+        var isEmpty = true
+        do {
+            try reader.tree.scan(from: prefix, prefix: prefix) { _ in
+                isEmpty = false
+                return false
+            }
+        } catch { return true }
+        return !isEmpty
     }
 
     private func isEmptyDirectory(_ name: TerminatedName, _ handle: OpenHandle) throws(Errno) -> Bool {
@@ -141,10 +189,11 @@ final class Examiner {
 
     /// Whether mode, owner, time, attributes and those flags that show in the status are what they should be.
     func hasSameMetadata(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, _ status: FileStatus,
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, _ status: FileStatus,
         _ handle: OpenHandle
     ) throws(Errno) -> Bool {
-        if entry.kind != .symbolicLink, status.mode != entry.mode { return false }
+        let privileges = Privileges(of: entry, owner, uid: status.uid, gid: status.gid)
+        if entry.kind != .symbolicLink, status.mode != privileges.mode { return false }
         if setsOwners, let owner, status.uid != owner.uid || status.gid != owner.gid { return false }
         if status.modified != FileInstant(entry.mtime) { return false }
         let flags = InodeFlags(rawValue: entry.flags)
@@ -153,8 +202,9 @@ final class Examiner {
         {
             return false
         }
-        let wanted: [ExtendedAttribute]
+        var wanted: [ExtendedAttribute]
         do { wanted = try reader.attributes(of: entry) } catch { return false }
+        if !privileges.keepsCapabilities { wanted.removeAll { $0.name == Privileges.capability } }
         let present = try name.withPointer { (pointer) throws(Errno) in
             try attributes.read(at: handle.raw, pointer)
         }

@@ -45,7 +45,7 @@ final class FileJob: @unchecked Sendable {
     /// The name in the point, when it is restored under another one.
     let sourceName: TerminatedName?
     let entry: Entry
-    let owner: (uid: UInt32, gid: UInt32)?
+    let owner: Ownership?
     /// What stands under its name may be replaced.
     let replaces: Bool
     /// Others are linked to it.
@@ -59,7 +59,7 @@ final class FileJob: @unchecked Sendable {
     init(
         purpose: Purpose = .write, directory: RestoreDirectory, place: OpenHandle, name: TerminatedName,
         temporary: TerminatedName?, sourceName: TerminatedName? = nil, entry: Entry,
-        owner: (uid: UInt32, gid: UInt32)?, replaces: Bool, cell: LinkCell? = nil
+        owner: Ownership?, replaces: Bool, cell: LinkCell? = nil
     ) {
         self.purpose = purpose
         self.directory = directory

@@ -20,11 +20,19 @@ final class FileWriter {
         let lateFlags = Mutex<[(path: [UInt8], source: [UInt8], flags: UInt32)]>([])
         /// Further names that could not be linked and become files of their own.
         let unlinked = Mutex<[PendingLink]>([])
+        /// What the end waits for.
+        let written = WrittenFileSystems()
+        /// The destination, for messages.
+        let destination: [UInt8]
+        /// Where contents are only compared: what differs, by path in the point. Otherwise it is in the log.
+        let differing: DifferingFiles?
 
         init(
             root: OpenHandle, log: RestoreLog, progress: RestoreProgress, rights: MetadataWriter.Rights, openLimit: Int,
-            mark: UInt64
+            mark: UInt64, destination: [UInt8], differing: DifferingFiles?
         ) {
+            self.destination = destination
+            self.differing = differing
             self.root = root
             self.log = log
             self.progress = progress
@@ -271,10 +279,7 @@ final class FileWriter {
     func fail(_ job: FileJob, _ error: Errno) throws {
         if error.isNoSpace {
             try fail(job, .failed, "there is no room for it: \(error)")
-            throw HoldfastError(
-                .noSpace,
-                "There is no room left where the restore writes to. Make room and run it again: what is complete is not "
-                    + "fetched again.", context: ["path": TreePath.display(job.sourcePath)], cause: error)
+            throw noSpace(job.sourcePath, error)
         }
         try fail(job, .failed, FileWriter.words(error))
     }
@@ -355,7 +360,12 @@ final class FileWriter {
         _ = file.release()
         if let failure { throw failure }
         if count != bytes.count || !there.elementsEqual(bytes) {
-            try? fail(job, .differs, "what was read back at byte \(offset) is not what the vault has")
+            if let differing = context.differing {
+                job.state.withLock { $0.hasFailed = true }
+                differing.add(job.sourcePath)
+            } else {
+                try? fail(job, .differs, "what was read back at byte \(offset) is not what the vault has")
+            }
         }
     }
 
@@ -363,7 +373,7 @@ final class FileWriter {
 
     /// Makes a symbolic link, device, FIFO or socket. `replaces`: something else stands there.
     func make(
-        _ name: TerminatedName, _ entry: Entry, owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        _ name: TerminatedName, _ entry: Entry, owner: Ownership?, in directory: RestoreDirectory,
         replaces: Bool, cell: LinkCell?, source: [UInt8]
     ) throws {
         do throws(Errno) {
@@ -390,7 +400,7 @@ final class FileWriter {
             progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
         } catch {
             cell?.fail()
-            if error.isNoSpace { throw FileWriter.noSpace(source, error) }
+            if error.isNoSpace { throw noSpace(source, error) }
             let needsRoot = error == .notPermitted && (entry.kind == .characterDevice || entry.kind == .blockDevice)
             log.add(.failed, source, needsRoot ? "making a device needs root" : FileWriter.words(error))
         }
@@ -439,7 +449,7 @@ final class FileWriter {
             progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
             release(link.directory)
         } catch {
-            if error.isNoSpace { throw FileWriter.noSpace(source, error) }
+            if error.isNoSpace { throw noSpace(source, error) }
             if link.entry.kind != .regular {
                 log.add(.failed, source, FileWriter.words(error))
                 return release(link.directory)
@@ -449,11 +459,22 @@ final class FileWriter {
         }
     }
 
-    static func noSpace(_ path: [UInt8], _ error: Errno) -> HoldfastError {
-        HoldfastError(
+    func noSpace(_ path: [UInt8], _ error: Errno) -> HoldfastError {
+        FileWriter.noSpace(context.destination, path, error)
+    }
+
+    /// - Parameter path: what there was no room for, in the point.
+    static func noSpace(_ destination: [UInt8], _ path: [UInt8]?, _ error: Errno) -> HoldfastError {
+        let shown = TreePath.display(destination)
+        let reason = error == .quota ? "The quota of the file system is used up" : "There is no room left"
+        return HoldfastError(
             .noSpace,
-            "There is no room left where the restore writes to. Make room and run it again: what is complete is not "
-                + "fetched again.", context: ["path": TreePath.display(path)], cause: error)
+            "\(reason) where the restore writes to, \(shown)\(path.map { ", for \(TreePath.display($0))" } ?? "").",
+            context: [
+                "path": shown,
+                "hint": "Make room there and run the same command again: what is complete is not fetched again. `df -h "
+                    + "\(shown)` shows the file system.",
+            ], cause: error)
     }
 
     /// The name of a thing until it is complete: the same in each run of a point, so that the next run finds and replaces
@@ -511,4 +532,12 @@ final class FileWriter {
             }
         }
     }
+}
+
+/// Files whose content is not the point's although their size and time are, found out by reading them.
+final class DifferingFiles: Sendable {
+    private let found = Mutex<Set<[UInt8]>>([])
+
+    func add(_ path: [UInt8]) { found.withLock { _ = $0.insert(path) } }
+    var paths: Set<[UInt8]> { found.withLock { $0 } }
 }

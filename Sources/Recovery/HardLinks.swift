@@ -53,7 +53,7 @@ struct PendingLink {
     let directory: RestoreDirectory
     let name: TerminatedName
     let entry: Entry
-    let owner: (uid: UInt32, gid: UInt32)?
+    let owner: Ownership?
     let cell: LinkCell
     /// Something stands there that it replaces.
     let replaces: Bool

@@ -42,7 +42,7 @@ final class MetadataWriter {
 
     /// The permission bits to make a file with, so that nothing needs to be set afterwards where that is safe: the owner is
     /// right from the start. `nil`: make it readable by nobody else and set the mode later.
-    func directMode(_ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory) -> UInt16? {
+    func directMode(_ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory) -> UInt16? {
         guard !directory.givesGroup, !directory.inherits, entry.attributes.isEmpty, entry.mode & 0o7000 == 0,
             entry.mode & rights.umask == 0
         else { return nil }
@@ -53,7 +53,7 @@ final class MetadataWriter {
     /// What is done to a file that is complete.
     struct Target {
         var entry: Entry
-        var owner: (uid: UInt32, gid: UInt32)?
+        var owner: Ownership?
         /// The file was made with owner and mode as they are to be.
         var isDirect: Bool
         /// Attributes and flags that the entry does not have may be there.
@@ -90,11 +90,13 @@ final class MetadataWriter {
         }
     }
 
-    private func apply(to target: Target, at directory: Int32, _ name: TerminatedName, isLink: Bool) {
-        let entry = target.entry
+    private func apply(to given: Target, at directory: Int32, _ name: TerminatedName, isLink: Bool) {
+        var target = given
         do throws(Errno) {
             try name.withPointer { (pointer) throws(Errno) in
                 if !target.isDirect, let owner = target.owner { setOwner(owner, at: directory, pointer, target) }
+                if Privileges.areGranted(by: target.entry) { limitPrivileges(of: &target, at: directory, pointer) }
+                let entry = target.entry
                 if target.mayHaveMore { removeAttributes(at: directory, pointer, target) }
                 // A user may set attributes only while the mode lets them write.
                 if !entry.attributes.isEmpty { setAttributes(at: directory, pointer, target, lists: false) }
@@ -109,8 +111,25 @@ final class MetadataWriter {
                 try FileSystem.setTimes(at: directory, pointer, modified: FileInstant(entry.mtime))
             }
         } catch {
-            log.cannotKeep("modification time", error, target.path())
+            log.cannotKeep("modification time", error, given.path())
         }
+    }
+
+    /// Takes away what would give whoever runs a program the rights of an owner that it did not have: the owner that was
+    /// set, or could not be set, is looked at, not the one that was wanted.
+    private func limitPrivileges(of target: inout Target, at directory: Int32, _ name: UnsafePointer<CChar>) {
+        let status = try? FileSystem.status(at: directory, name)
+        // Nobody has the number -1.
+        let privileges = Privileges(
+            of: target.entry, target.owner, uid: status?.uid ?? .max, gid: status?.gid ?? .max)
+        let hasCapabilities = target.entry.attributes.contains { $0.name == Privileges.capability }
+        if privileges.mode == target.entry.mode, privileges.keepsCapabilities || !hasCapabilities { return }
+        target.entry.mode = privileges.mode
+        if !privileges.keepsCapabilities {
+            target.entry.attributes.removeAll { $0.name == Privileges.capability }
+            target.mayHaveMore = true
+        }
+        log.cannotKeep("set-user-id, set-group-id or capabilities: it has another owner here", nil, target.path())
     }
 
     private func setMode(
@@ -124,7 +143,7 @@ final class MetadataWriter {
     }
 
     private func setOwner(
-        _ owner: (uid: UInt32, gid: UInt32), at directory: Int32, _ name: UnsafePointer<CChar>, _ target: Target
+        _ owner: Ownership, at directory: Int32, _ name: UnsafePointer<CChar>, _ target: Target
     ) {
         do throws(Errno) {
             if rights.isRoot {

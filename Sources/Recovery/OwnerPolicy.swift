@@ -64,6 +64,8 @@ struct OwnerResolver {
         var name: [UInt8]
         var number: UInt32
         var isUnknown: Bool
+        /// It is who the point means.
+        var isSame: Bool
     }
 
     private let policy: OwnerPolicy
@@ -75,31 +77,41 @@ struct OwnerResolver {
     init(_ policy: OwnerPolicy) { self.policy = policy }
 
     /// The numbers to set; `nil` when owners stay whoever runs the restore.
-    mutating func owner(of entry: Entry) -> (uid: UInt32, gid: UInt32)? {
+    mutating func owner(of entry: Entry) -> Ownership? {
         if case .me = policy { return nil }
-        return (user(entry.uid, entry.user), group(entry.gid, entry.group))
+        let user = user(entry.uid, entry.user)
+        let group = group(entry.gid, entry.group)
+        return Ownership(uid: user.number, gid: group.number, isSameUser: user.isSame, isSameGroup: group.isSame)
     }
 
-    private mutating func user(_ uid: UInt32, _ name: [UInt8]) -> UInt32 {
+    private mutating func user(_ uid: UInt32, _ name: [UInt8]) -> Known {
         if let known = users[uid], known.name == name {
             if known.isUnknown { unknownUsers[name]?.count += 1 }
-            return known.number
+            return known
         }
-        let found = find(uid, name, isUser: true)
-        users[uid] = Known(name: name, number: found ?? uid, isUnknown: found == nil)
-        if found == nil { unknownUsers[name, default: UnknownOwner(name: name, number: uid, count: 0)].count += 1 }
-        return found ?? uid
+        let known = known(uid, name, isUser: true)
+        users[uid] = known
+        if known.isUnknown { unknownUsers[name, default: UnknownOwner(name: name, number: uid, count: 0)].count += 1 }
+        return known
     }
 
-    private mutating func group(_ gid: UInt32, _ name: [UInt8]) -> UInt32 {
+    private mutating func group(_ gid: UInt32, _ name: [UInt8]) -> Known {
         if let known = groups[gid], known.name == name {
             if known.isUnknown { unknownGroups[name]?.count += 1 }
-            return known.number
+            return known
         }
-        let found = find(gid, name, isUser: false)
-        groups[gid] = Known(name: name, number: found ?? gid, isUnknown: found == nil)
-        if found == nil { unknownGroups[name, default: UnknownOwner(name: name, number: gid, count: 0)].count += 1 }
-        return found ?? gid
+        let known = known(gid, name, isUser: false)
+        groups[gid] = known
+        if known.isUnknown { unknownGroups[name, default: UnknownOwner(name: name, number: gid, count: 0)].count += 1 }
+        return known
+    }
+
+    private func known(_ number: UInt32, _ name: [UInt8], isUser: Bool) -> Known {
+        let found = find(number, name, isUser: isUser)
+        var isSame = found != nil
+        // A table may give a file to somebody else, or to who it was.
+        if case .map = policy { isSame = found == Ownership.counterpart(number, name, isUser: isUser) }
+        return Known(name: name, number: found ?? number, isUnknown: found == nil, isSame: isSame)
     }
 
     /// `nil` when there was a name and nobody here has it.

@@ -7,22 +7,20 @@ enum Removal {
     struct Failure {
         let path: [UInt8]
         let text: String
+        /// It could not be removed, or (a conflict) it was not to be.
+        var kind = RestoreIssue.Kind.failed
     }
 
     /// Removes a name and everything below it. What cannot be removed stays, with all directories above it.
     ///
     /// - Parameters:
     ///   - path: of the name, for messages.
-    ///   - isKept: asked for each path below and the name itself; true leaves it alone.
+    ///   - own: what is left alone, as is every other vault.
     /// - Returns: how many names were removed.
     static func remove(
-        at directory: Int32, _ name: TerminatedName, path: [UInt8], isKept: ([UInt8]) -> Bool,
+        at directory: Int32, _ name: TerminatedName, path: [UInt8], own: OwnPlaces,
         _ failed: (Failure) -> Void
     ) -> UInt64 {
-        if isKept(path) {
-            failed(Failure(path: path, text: "it is a vault or a place of this program and was left alone"))
-            return 0
-        }
         do throws(Errno) {
             let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: directory, pointer)
             }
@@ -31,12 +29,19 @@ enum Removal {
                 try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory, pointer) }
                 return 1
             }
-            return try removeDirectory(at: directory, name, status, path: path, isKept: isKept, failed)
+            let parent = try FileSystem.status(at: directory, "")
+            if parent.device != status.device || status.attributes.contains(.mountRoot) {
+                failed(Failure(path: path, text: mounted, kind: .conflict))
+                return 0
+            }
+            return try removeDirectory(at: directory, name, status, path: path, own: own, failed)
         } catch {
             if error != .noEntry { failed(Failure(path: path, text: "it cannot be removed: \(error)")) }
             return 0
         }
     }
+
+    private static let mounted = "another file system is mounted there; it was left alone"
 
     private final class Level {
         let name: TerminatedName
@@ -53,12 +58,23 @@ enum Removal {
     }
 
     private static func removeDirectory(
-        at directory: Int32, _ name: TerminatedName, _ status: FileStatus, path: [UInt8], isKept: ([UInt8]) -> Bool,
+        at directory: Int32, _ name: TerminatedName, _ status: FileStatus, path: [UInt8], own: OwnPlaces,
         _ failed: (Failure) -> Void
     ) throws(Errno) -> UInt64 {
         var removed: UInt64 = 0
         var listing = DirectoryReader()
-        var levels = [try open(at: directory, name, path, &listing)]
+        var levels: [Level] = []
+        func enter(at directory: Int32, _ name: TerminatedName, _ path: [UInt8], _ found: FileStatus) throws(Errno) {
+            let level = try open(at: directory, name, path, &listing)
+            // What is removed is what was opened, and that is what is looked at.
+            if own.holds(try level.descriptor.status(), level.descriptor.raw) {
+                failed(Failure(path: path, text: OwnPlaces.words, kind: .conflict))
+                return
+            }
+            try makeChangeable(at: directory, name, found)
+            levels.append(level)
+        }
+        try enter(at: directory, name, path, status)
         while let level = levels.last {
             if level.next == level.names.count {
                 levels.removeLast()
@@ -79,10 +95,6 @@ enum Removal {
             let child = TerminatedName(level.names.name(level.next))
             level.next += 1
             let childPath = level.path + [UInt8(ascii: "/")] + child.name
-            if isKept(childPath) {
-                failed(Failure(path: childPath, text: "it is a vault or a place of this program and was left alone"))
-                continue
-            }
             do throws(Errno) {
                 let found = try child.withPointer { (pointer) throws(Errno) in
                     try FileSystem.status(at: level.descriptor.raw, pointer)
@@ -94,10 +106,9 @@ enum Removal {
                     }
                     removed += 1
                 } else if found.device != status.device || found.attributes.contains(.mountRoot) {
-                    failed(Failure(path: childPath, text: "another file system is mounted there; it was left alone"))
+                    failed(Failure(path: childPath, text: mounted, kind: .conflict))
                 } else {
-                    try makeChangeable(at: level.descriptor.raw, child, found)
-                    levels.append(try open(at: level.descriptor.raw, child, childPath, &listing))
+                    try enter(at: level.descriptor.raw, child, childPath, found)
                 }
             } catch {
                 if error != .noEntry { failed(Failure(path: childPath, text: "it cannot be removed: \(error)")) }

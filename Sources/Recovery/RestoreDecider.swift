@@ -28,6 +28,9 @@ final class RestoreDecider: RestoreWalkHandler {
     private var links = LinkTable()
     private var window = RestoreWindow(number: 0)
     private var windowLimit = smallestWindow
+    private var notedDevice: UInt64?
+    /// Directories that the point has incompletely, and that were reported.
+    private var gaps: Set<[UInt8]> = []
 
     private var log: RestoreLog { context.log }
     private var progress: RestoreProgress { context.progress }
@@ -41,8 +44,9 @@ final class RestoreDecider: RestoreWalkHandler {
         drain: @escaping (Int) throws -> Void
     ) {
         var request = request
-        // What is in a fresh directory is this restore's own, finished or not.
-        if place.isFresh { request.conflict = .always }
+        // What is in a fresh directory is this restore's own, finished or not, unless somebody says otherwise.
+        let isRuled = request.conflict != nil
+        if place.isFresh, !isRuled { request.conflict = .always }
         self.reader = reader
         self.request = request
         self.place = place
@@ -52,7 +56,9 @@ final class RestoreDecider: RestoreWalkHandler {
         self.submit = submit
         self.drain = drain
         writer = FileWriter(context)
-        examiner = Examiner(reader: reader, request: request, setsOwners: context.rights.isRoot)
+        examiner = Examiner(
+            reader: reader, request: request, setsOwners: context.rights.isRoot,
+            isUnfinished: place.isUnfinished && place.isFresh && isRuled)
         conflict = request.effectiveConflict
         boundaries = RemovalBounds(reader: reader, request: request)
         owners = OwnerResolver(request.owners)
@@ -66,6 +72,10 @@ final class RestoreDecider: RestoreWalkHandler {
     }
 
     func run() throws {
+        if !verifying {
+            if let refusal = boundaries.refusal { log.add(.conflict, [], refusal) }
+            gaps = PointGaps.report(reader, request.paths, log)
+        }
         let walk = RestoreWalk(reader: reader, selection: PathSelection(request.paths), handler: self)
         try walk.run()
         try flush()
@@ -99,7 +109,7 @@ final class RestoreDecider: RestoreWalkHandler {
         let directory = RestoreDirectory(parent: nil, name: TerminatedName([]), source: [], handle: place.handle)
         directory.device = place.status.device
         directory.inode = place.status.inode
-        directory.allowsDirect = place.isFresh
+        directory.allowsDirect = place.isFresh && conflict == .always
         try inherit(directory, from: place.status)
         if let entry, role == .chosen, !entry.remarks.contains(.ancestor), place.isFresh || request.isInPlace,
             conflict != .never, !verifying
@@ -110,6 +120,7 @@ final class RestoreDecider: RestoreWalkHandler {
         directory.removesExtra =
             !verifying && entry != nil && role == .chosen
             && boundaries.allowsRemoval(in: [], entry, status: place.status, parentDevice: nil)
+        if !request.isInPlace || role == .chosen { note(directory) }
         return directory
     }
 
@@ -119,12 +130,24 @@ final class RestoreDecider: RestoreWalkHandler {
         try progress.checkStop()
         if role == .chosen { progress.entries.wrappingAdd(1, ordering: .relaxed) }
         let source = parent.sourcePath(name)
+        // It holds its parent back until it is given up.
+        var opened: RestoreDirectory?
         do throws(Errno) {
             guard let (directory, status) = try open(TerminatedName(name), entry, role, source, parent) else {
                 return nil
             }
+            opened = directory
             directory.device = status.device
             directory.inode = status.inode
+            if request.own.contains(status) {
+                if !verifying, examiner.hasContents(source) { log.add(.conflict, source, OwnPlaces.words) }
+                writer.release(directory)
+                return nil
+            }
+            if directory.isNew || role == .chosen { note(directory) }
+            if role == .chosen, !verifying, entry.remarks.contains(.contentMissing), !gaps.contains(source) {
+                log.add(.incomplete, source, PointGaps.words)
+            }
             if directory.isNew {
                 directory.inherits = parent.inherits
                 directory.givesGroup = status.mode & 0o2000 != 0 || status.gid != context.rights.gid
@@ -139,7 +162,7 @@ final class RestoreDecider: RestoreWalkHandler {
                 let flags = try FileSystem.flags(descriptor: handle.raw)
                 try FileSystem.setFlags(descriptor: handle.raw, flags.subtracting(.afterEverything))
             }
-            directory.allowsDirect = place.isFresh || (directory.isNew && conflict == .always)
+            directory.allowsDirect = (place.isFresh || directory.isNew) && conflict == .always
             let setsMetadata =
                 directory.isNew || (role == .chosen && !entry.remarks.contains(.ancestor) && conflict != .never)
             if setsMetadata, !verifying {
@@ -147,8 +170,12 @@ final class RestoreDecider: RestoreWalkHandler {
                 directory.entry = entry
             }
             directory.removesExtra =
-                !verifying && role == .chosen
+                !verifying && role == .chosen && !directory.isNew
                 && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
+            if directory.removesExtra, request.own.holds(status, try directory.handle().raw) {
+                directory.removesExtra = false
+                log.add(.conflict, source, "it is a vault: nothing in it was removed")
+            }
             if directory.entry != nil, entry.attributesBlob != nil {
                 do { directory.entry = try complete(entry, source) } catch {
                     log.add(.damaged, source, "its attributes are damaged or missing in the vault")
@@ -156,8 +183,12 @@ final class RestoreDecider: RestoreWalkHandler {
             }
             return directory
         } catch {
-            if error.isNoSpace { throw FileWriter.noSpace(source, error) }
+            if error.isNoSpace { throw writer.noSpace(source, error) }
             log.add(.failed, source, "the directory and everything below it: \(FileWriter.words(error))")
+            if let opened {
+                opened.entry = nil
+                writer.release(opened)
+            }
             return nil
         }
     }
@@ -226,9 +257,7 @@ final class RestoreDecider: RestoreWalkHandler {
             progress.renamed.wrappingAdd(1, ordering: .relaxed)
             return examiner.renamed(name.name)
         }
-        if !isReplaced || role == .passage || entry.remarks.contains(.ancestor)
-            || examiner.isUntouchable(parent.destinationPath(name.name))
-        {
+        if !isReplaced || role == .passage || entry.remarks.contains(.ancestor) {
             log.add(
                 .conflict, source, "\(what) stands where this directory was; it stays, and nothing is restored below it"
             )
@@ -277,15 +306,17 @@ final class RestoreDecider: RestoreWalkHandler {
         do {
             let decision = try examiner.decide(name, entry, owner: owner, in: directory, linkedTo: cell)
             if verifying { return try verify(decision, name, entry, in: directory) }
+            note(directory)
+            noteDifference(decision, name, in: directory)
             try act(on: decision, name, entry, owner, in: directory, cell)
         } catch let error as Errno {
-            if error.isNoSpace { throw FileWriter.noSpace(source(), error) }
+            if error.isNoSpace { throw writer.noSpace(source(), error) }
             log.add(.failed, source(), FileWriter.words(error))
         }
     }
 
     private func act(
-        on decision: Decision, _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?,
+        on decision: Decision, _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?,
         in directory: RestoreDirectory, _ cell: LinkCell?
     ) throws {
         switch decision {
@@ -313,6 +344,29 @@ final class RestoreDecider: RestoreWalkHandler {
         }
     }
 
+    /// Says that a file was not what its size and time promised.
+    private func noteDifference(_ decision: Decision, _ name: TerminatedName, in directory: RestoreDirectory) {
+        guard !request.takesBack, examiner.differs(name, in: directory) else { return }
+        let source = directory.sourcePath(name.name)
+        switch decision {
+        case .replace:
+            log.add(.content, source, "its content was not the point's although size and time were; it was replaced")
+        case .rename:
+            log.add(
+                .content, source, "its content is not the point's although size and time are; the point's is beside it")
+        case .keep:
+            log.add(.conflict, source, "its content is not the point's although size and time are; it stays")
+        case .create, .same, .metadata: break
+        }
+    }
+
+    /// The directory's file system is written to.
+    private func note(_ directory: RestoreDirectory) {
+        if directory.device == notedDevice || verifying { return }
+        context.written.note(directory)
+        notedDevice = directory.device
+    }
+
     /// The first name of a hard-linked file was there already: the others are linked to it.
     private func noteExisting(
         _ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory, _ cell: LinkCell?
@@ -328,7 +382,7 @@ final class RestoreDecider: RestoreWalkHandler {
     }
 
     private func setMetadata(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory
     ) throws(Errno) {
         let handle = try directory.handle()
         let target = MetadataWriter.Target(
@@ -354,7 +408,7 @@ final class RestoreDecider: RestoreWalkHandler {
 
     /// Makes a name that is not there or is to be replaced.
     private func restore(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
         replaces: Bool, _ cell: LinkCell?, reusing status: FileStatus?, sourceName: TerminatedName? = nil
     ) throws {
         if let cell {
@@ -390,7 +444,7 @@ final class RestoreDecider: RestoreWalkHandler {
 
     /// Queues a file. `reusing`: parts that an older version of it has, and that version.
     private func write(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
         replaces: Bool, cell: LinkCell?, reusing old: OldVersion?, sourceName: TerminatedName? = nil
     ) throws {
         let handle = try directory.handle()
@@ -470,7 +524,7 @@ final class RestoreDecider: RestoreWalkHandler {
     ///
     /// - Returns: whether that settled it: it was equal, or it was queued with what differs.
     private func update(
-        _ name: TerminatedName, _ entry: Entry, _ owner: (uid: UInt32, gid: UInt32)?, in directory: RestoreDirectory,
+        _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
         cell: LinkCell?
     ) throws -> Bool {
         guard let checker = reader.checker else { return false }
@@ -521,7 +575,11 @@ final class RestoreDecider: RestoreWalkHandler {
         _ decision: Decision, _ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory
     ) throws {
         guard entry.kind == .regular, entry.size > 0 else { return }
-        guard case .same = decision else { return }
+        // Metadata that the target cannot hold are no reason not to look at the content.
+        switch decision {
+        case .same, .metadata: break
+        default: return
+        }
         let handle = try directory.handle()
         let job = FileJob(
             purpose: .compare, directory: directory, place: handle, name: name, temporary: nil, entry: entry,
@@ -550,10 +608,10 @@ final class RestoreDecider: RestoreWalkHandler {
 
     private func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
         let handle = try directory.handle()
+        note(directory)
         let count = Removal.remove(
-            at: handle.raw, name, path: directory.destinationPath(name.name),
-            isKept: { [examiner] in examiner.isUntouchable($0) },
-            { [log] in log.add(.failed, $0.path, $0.text) })
+            at: handle.raw, name, path: directory.destinationPath(name.name), own: request.own,
+            { [log] in log.add($0.kind, $0.path, $0.text) })
         progress.removed.wrappingAdd(count, ordering: .relaxed)
     }
 
@@ -567,16 +625,25 @@ struct RemovalBounds {
     /// Paths that the backup could not read: that they are not in the point says nothing.
     private let doubtful: Set<[UInt8]>
 
+    /// Why nothing is removed although that was asked for.
+    let refusal: String?
+
     init(reader: PointReader, request: RestoreRequest) {
         // With more warnings than the record holds nobody knows what could not be read.
         isWanted = request.deleteExtra && reader.record.furtherWarnings == 0
+        refusal =
+            request.deleteExtra && !isWanted
+            ? "nothing is removed: the point does not list everything that could not be read, so what it does not have may "
+                + "have been there" : nil
         roots = reader.protectedPaths
         doubtful = isWanted ? Set(reader.record.warnings.map { TreePath(normalizing: $0.path)?.bytes ?? $0.path }) : []
     }
 
     /// Whether names of a directory that the point does not have may go.
     func allowsRemoval(in source: [UInt8], _ entry: Entry?, status: FileStatus, parentDevice: UInt64?) -> Bool {
-        guard isWanted, entry?.remarks.contains(.ancestor) != true, !doubtful.contains(source) else { return false }
+        guard isWanted, entry?.remarks.isDisjoint(with: [.ancestor, .contentMissing]) != false,
+            !doubtful.contains(source)
+        else { return false }
         let path = TreePath(unchecked: source)
         guard roots.contains(where: { $0.contains(path) }) else { return false }
         // Another file system may have been left out of the point: only a root that was named is sure to be in it.

@@ -63,7 +63,7 @@ final class RestoreDirectory: @unchecked Sendable {
     let source: [UInt8]
     /// What the point has for it, when its metadata are to be set.
     var entry: Entry?
-    var owner: (uid: UInt32, gid: UInt32)?
+    var owner: Ownership?
     /// Made by this restore: nothing stands in it that it did not make.
     var isNew = false
     /// Files may appear under their final names before they are complete.

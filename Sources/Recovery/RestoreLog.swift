@@ -18,20 +18,26 @@ package struct RestoreIssue: Hashable, Sendable {
         case incomplete
         /// What was written is not what the vault has.
         case differs
+        /// A file that was there had another content than its size and time promised.
+        case content
 
-        /// Whether something of the point is missing in the destination because of it.
-        package var isLoss: Bool { self != .metadata }
+        /// Whether something that was to be restored was not, for no reason that the user gave: the restore failed in
+        /// part.
+        package var isFailure: Bool { self == .damaged || self == .failed || self == .differs }
     }
 
     package var kind: Kind
     /// As in the point; empty for what concerns all.
     package var path: [UInt8]
     package var text: String
+    /// How many paths it is about: the one, or so many that have it in common.
+    package var count: Int
 
-    package init(kind: Kind, path: [UInt8], text: String) {
+    package init(kind: Kind, path: [UInt8], text: String, count: Int = 1) {
         self.kind = kind
         self.path = path
         self.text = text
+        self.count = count
     }
 }
 
@@ -81,13 +87,15 @@ final class RestoreLog: Sendable {
                     RestoreIssue(
                         kind: .metadata, path: [],
                         text:
-                            "owners of \(state.ownersSkipped) paths were not set: that needs root. They belong to you.")
+                            "owners of \(state.ownersSkipped) paths were not set: that needs root. They belong to you.",
+                        count: state.ownersSkipped)
                 )
             }
             for (text, found) in state.metadata.sorted(by: { $0.key < $1.key }) {
                 counts[.metadata, default: 0] += found.count
                 let others = found.count > 1 ? " (and \(found.count - 1) more paths)" : ""
-                issues.append(RestoreIssue(kind: .metadata, path: found.first, text: text + others))
+                issues.append(
+                    RestoreIssue(kind: .metadata, path: found.first, text: text + others, count: found.count))
             }
             return (issues, counts)
         }
@@ -119,10 +127,17 @@ package final class RestoreProgress: Sendable {
     /// Set it and the restore ends soon, leaving only whole files under their names.
     package let stopRequested = Atomic<Bool>(false)
 
-    package init() {}
+    /// A part of the work that is counted on its own stops with the whole.
+    private let whole: RestoreProgress?
+
+    package init() { whole = nil }
+
+    init(partOf whole: RestoreProgress) { self.whole = whole }
+
+    private var isStopping: Bool { stopRequested.load(ordering: .relaxed) || whole?.isStopping == true }
 
     func checkStop() throws {
-        if stopRequested.load(ordering: .relaxed) {
+        if isStopping {
             throw HoldfastError(
                 .cancelled,
                 "The restore was stopped. Run it again to go on: what is complete is not fetched again.")
@@ -145,6 +160,8 @@ package struct RestoreReport: Sendable {
     /// Files read back and compared, when that was asked for.
     package var verified: UInt64 = 0
     package var milliseconds: UInt64 = 0
+    /// File systems whose disks have confirmed everything.
+    package var syncedFileSystems = 0
     /// The first of each kind, with paths.
     package var issues: [RestoreIssue] = []
     /// All of them.
@@ -154,8 +171,11 @@ package struct RestoreReport: Sendable {
 
     package init() {}
 
-    /// 0: everything is as the point has it; 3: done with warnings.
-    package var exitStatus: Int32 { issueCounts.isEmpty ? 0 : 3 }
+    /// 0: everything is as the point has it; 1: something of it could not be restored; 3: done with warnings.
+    package var exitStatus: Int32 {
+        if issueCounts.isEmpty { return 0 }
+        return issueCounts.contains { $0.key.isFailure && $0.value > 0 } ? 1 : 3
+    }
 
     init(_ progress: RestoreProgress, _ log: RestoreLog) {
         entries = progress.entries.load(ordering: .relaxed)

@@ -7,11 +7,14 @@ struct RestorePlace {
     let status: FileStatus
     /// Everything in it was made by this restore or by an earlier, interrupted run of it.
     let isFresh: Bool
-    /// It was made just now, or would be.
-    let isNew: Bool
+    /// An earlier run of this restore was interrupted here.
+    var isUnfinished = false
+    /// That run ended with the system: what it wrote may never have reached the disk, whatever size and time say.
+    var mayBeTorn = false
 
-    /// Stands in a fresh directory while it is being filled. Says with the point's id whose files are in it, so that an
-    /// interrupted restore can go on without taking its own files for somebody else's.
+    /// Stands in a directory while it is being restored to. Says which point's files come into it and since which start
+    /// of the system, and whether everything in it is of this restore: then an interrupted one goes on without taking its
+    /// own files for somebody else's.
     static let markName = TerminatedName(Array(".holdfast-restore-unfinished".utf8))
 
     /// Opens the destination, making the directory when it does not exist.
@@ -22,11 +25,15 @@ struct RestorePlace {
             if !request.isInPlace { isNew = try makeDirectories(path) }
             let handle = OpenHandle(try DirectoryPath.open(path))
             let status = try handle.descriptor.status()
-            if request.isInPlace { return RestorePlace(handle: handle, status: status, isFresh: false, isNew: false) }
-            var isFresh = isNew || isUnfinished(handle, point)
+            if request.isInPlace { return RestorePlace(handle: handle, status: status, isFresh: false) }
+            if !isNew, let place = try unfinished(handle, status, point) { return place }
+            var isFresh = isNew
             if !isFresh { isFresh = try isEmpty(handle) }
-            if isFresh { try mark(handle, point) }
-            return RestorePlace(handle: handle, status: status, isFresh: isFresh, isNew: isNew)
+            do throws(Errno) { try mark(handle, point, isFresh: isFresh) } catch {
+                // Among other files it is only there for the day when the power fails.
+                if isFresh, error != .exists { throw error }
+            }
+            return RestorePlace(handle: handle, status: status, isFresh: isFresh)
         } catch {
             throw failure(path, error)
         }
@@ -38,29 +45,30 @@ struct RestorePlace {
         do throws(Errno) {
             let handle = OpenHandle(try DirectoryPath.open(path))
             let status = try handle.descriptor.status()
-            if request.isInPlace { return RestorePlace(handle: handle, status: status, isFresh: false, isNew: false) }
-            var isFresh = isUnfinished(handle, point)
-            if !isFresh { isFresh = try isEmpty(handle) }
-            return RestorePlace(handle: handle, status: status, isFresh: isFresh, isNew: false)
+            if request.isInPlace { return RestorePlace(handle: handle, status: status, isFresh: false) }
+            if let place = try unfinished(handle, status, point) { return place }
+            return RestorePlace(handle: handle, status: status, isFresh: try isEmpty(handle))
         } catch {
             if error == .noEntry { return nil }
             throw failure(path, error)
         }
     }
 
-    /// Takes the mark away: the restore came to its end.
-    func finish() {
-        guard isFresh else { return }
+    /// Takes the mark away: the restore came to its end, and what it wrote is on the disk.
+    func finish(_ point: PointID) {
+        guard RestorePlace.ownMark(handle, point) != nil else { return }
         _ = try? RestorePlace.markName.withPointer { (name) throws(Errno) in try FileSystem.remove(at: handle.raw, name)
         }
     }
 
     private static func failure(_ path: [UInt8], _ error: Errno) -> HoldfastError {
+        let shown = TreePath.display(path)
+        if error.isNoSpace { return FileWriter.noSpace(path, nil, error) }
         let what = error == .notDirectory ? "it is not a directory" : "\(error)"
+        var context = ["path": shown]
+        if error == .readOnly { context["hint"] = "Choose a directory on a file system that can be written to." }
         return HoldfastError(
-            error.isNoSpace ? .noSpace : error.isDenied ? .denied : .io,
-            "Cannot restore to \(TreePath.display(path)): \(what).", context: ["path": TreePath.display(path)],
-            cause: error)
+            error.isDenied ? .denied : .io, "Cannot restore to \(shown): \(what).", context: context, cause: error)
     }
 
     /// Makes the directory and those above it; whether it was not there before. A path that a person typed may lead
@@ -95,19 +103,41 @@ struct RestorePlace {
         return true
     }
 
-    private static func isUnfinished(_ handle: OpenHandle, _ point: PointID) -> Bool {
-        let file = try? markName.withPointer { (name) throws(Errno) in
-            try FileDescriptor.open(at: handle.raw, name, .readOnly)
-        }
-        guard let file, let text = try? file.readAll(limit: 1024) else { return false }
-        return text.starts(with: point.hex.utf8)
+    /// The place as an interrupted run of the same restore left it; `nil` when none did.
+    private static func unfinished(
+        _ handle: OpenHandle, _ status: FileStatus, _ point: PointID
+    ) throws(Errno) -> RestorePlace? {
+        guard let lines = ownMark(handle, point) else { return nil }
+        return RestorePlace(
+            handle: handle, status: status, isFresh: lines.count < 3 || lines[2] == "fresh",
+            isUnfinished: true, mayBeTorn: lines.count < 2 || lines[1] != currentBoot)
     }
 
-    private static func mark(_ handle: OpenHandle, _ point: PointID) throws(Errno) {
-        let file = try markName.withPointer { (name) throws(Errno) in
-            try FileDescriptor.open(at: handle.raw, name, [.writeOnly, .create, .truncate], mode: 0o600)
+    /// The lines of the mark of this restore; `nil` when there is none. In a directory that everybody may write to anybody
+    /// may have put something there under its name: only a plain file of whoever runs this counts, and nothing is waited
+    /// for.
+    private static func ownMark(_ handle: OpenHandle, _ point: PointID) -> [String]? {
+        let file = try? markName.withPointer { (name) throws(Errno) in
+            try FileDescriptor.open(at: handle.raw, name, [.readOnly, .nonBlocking])
         }
-        try file.writeAll(Array((point.hex + "\n").utf8))
+        guard let file, let status = try? file.status(), status.kind == .regular,
+            status.uid == MetadataWriter.Rights.current().uid, let text = try? file.readAll(limit: 1024)
+        else { return nil }
+        let lines = text.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+        return lines.first == point.hex ? lines : nil
+    }
+
+    /// This start of the system.
+    static var currentBoot: String { Machine.bootID.map(Hex.encode) ?? "unknown" }
+
+    /// Puts the mark there, on the disk before anything else.
+    private static func mark(_ handle: OpenHandle, _ point: PointID, isFresh: Bool) throws(Errno) {
+        let file = try markName.withPointer { (name) throws(Errno) in
+            try FileDescriptor.open(at: handle.raw, name, [.writeOnly, .create, .exclusive, .nonBlocking], mode: 0o600)
+        }
+        try file.writeAll(Array("\(point.hex)\n\(currentBoot)\n\(isFresh ? "fresh" : "shared")\n".utf8))
+        try file.sync()
         try file.close()
+        try handle.descriptor.sync()
     }
 }

@@ -50,7 +50,7 @@ package struct RestorePlan: Sendable {
     /// Owners of the point that nobody here has the name of; their numbers are used.
     package var unknownUsers: [UnknownOwner] = []
     package var unknownGroups: [UnknownOwner] = []
-    /// Free bytes where the restore writes; `nil` when the directory does not exist yet.
+    /// Free bytes where the restore writes; `nil` when the file system does not say.
     package var freeBytes: UInt64?
     package var issues: [RestoreIssue] = []
     package var issueCounts: [RestoreIssue.Kind: Int] = [:]
@@ -68,6 +68,12 @@ package struct RestorePlan: Sendable {
 
     /// Whether the destination has not enough room for what is written, by the sizes of files.
     package var lacksRoom: Bool { freeBytes.map { bytesToWrite > $0 } ?? false }
+
+    /// As of a report: 0 when all would go well, 1 when something could not be restored, else 3.
+    package var exitStatus: Int32 {
+        if issueCounts.isEmpty { return 0 }
+        return issueCounts.contains { $0.key.isFailure && $0.value > 0 } ? 1 : 3
+    }
 
     /// Whether nothing would happen.
     package var isEmpty: Bool {

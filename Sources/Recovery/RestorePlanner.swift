@@ -21,6 +21,8 @@ package final class RestorePlanner: RestoreWalkHandler {
     private var protection = ProtectionList()
     /// Directories in which something would change; their metadata now is recorded when they are left.
     private var changed: Set<ObjectIdentifier> = []
+    /// Directories that the point has incompletely, and that were reported.
+    private var gaps: Set<[UInt8]> = []
 
     package convenience init(
         reader: PointReader, request: RestoreRequest, progress: RestoreProgress = RestoreProgress()
@@ -31,17 +33,20 @@ package final class RestorePlanner: RestoreWalkHandler {
     init(
         reader: PointReader, request: RestoreRequest, progress: RestoreProgress, recorder: UndoRecorder?
     ) throws {
-        try request.check()
+        try request.check(reader)
         var request = request
         let place = try RestorePlace.look(request, point: reader.point)
-        if place?.isFresh != false { request.conflict = .always }
+        let isRuled = request.conflict != nil
+        if place?.isFresh != false, !isRuled { request.conflict = .always }
         self.reader = reader
         self.request = request
         self.progress = progress
         self.place = place
         self.recorder = recorder
         conflict = request.effectiveConflict
-        examiner = Examiner(reader: reader, request: request, setsOwners: rights.isRoot)
+        examiner = Examiner(
+            reader: reader, request: request, setsOwners: rights.isRoot,
+            isUnfinished: place?.isUnfinished == true && place?.isFresh == true && isRuled)
         boundaries = RemovalBounds(reader: reader, request: request)
         owners = OwnerResolver(request.owners)
         plan = RestorePlan(point: reader.point, request: request, conflict: conflict)
@@ -49,13 +54,17 @@ package final class RestorePlanner: RestoreWalkHandler {
 
     /// Walks the point beside the destination.
     package func run() throws -> RestorePlan {
+        if let refusal = boundaries.refusal { log.add(.conflict, [], refusal) }
+        gaps = PointGaps.report(reader, request.paths, log)
         let walk = RestoreWalk(reader: reader, selection: PathSelection(request.paths), handler: self)
         try walk.run()
         plan.unknownUsers = owners.unknownUsers.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
         plan.unknownGroups = owners.unknownGroups.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
         (plan.issues, plan.issueCounts) = log.collected()
         plan.protect = request.isInPlace ? protection.all : []
-        if let place { plan.freeBytes = try? FileSystem.space(descriptor: place.handle.raw).available }
+        // A directory that is to be made will be on the file system of the nearest one that is there.
+        let nearest = try? OwnPlaces.openNearest(request.destination.root)
+        if let nearest { plan.freeBytes = try? FileSystem.space(descriptor: nearest.raw).available }
         return plan
     }
 
@@ -81,6 +90,9 @@ package final class RestorePlanner: RestoreWalkHandler {
         try progress.checkStop()
         if role == .chosen { count() }
         let source = parent.sourcePath(name)
+        if role == .chosen, entry.remarks.contains(.contentMissing), !gaps.contains(source) {
+            log.add(.incomplete, source, PointGaps.words)
+        }
         let owner = owners.owner(of: entry)
         let wanted = TerminatedName(name)
         if parent.isMissing { return missing(wanted, source, parent) }
@@ -96,6 +108,10 @@ package final class RestorePlanner: RestoreWalkHandler {
             guard status.kind == .directory else {
                 return try clear(wanted, status, entry, role, source, parent)
             }
+            if request.own.contains(status) {
+                if examiner.hasContents(source) { log.add(.conflict, source, OwnPlaces.words) }
+                return nil
+            }
             let opened = try wanted.withPointer { (pointer) throws(Errno) in
                 try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
             }
@@ -105,6 +121,10 @@ package final class RestorePlanner: RestoreWalkHandler {
             directory.removesExtra =
                 role == .chosen
                 && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
+            if directory.removesExtra, request.own.holds(status, try directory.handle().raw) {
+                directory.removesExtra = false
+                log.add(.conflict, source, "it is a vault: nothing in it is removed")
+            }
             if role == .chosen, !entry.remarks.contains(.ancestor), conflict != .never,
                 try !examiner.hasSameMetadata(wanted, entry, owner, status, handle)
             {
@@ -140,7 +160,7 @@ package final class RestorePlanner: RestoreWalkHandler {
             return missing(other, source, parent)
         }
         let place = parent.destinationPath(name.name)
-        if !isReplaced || role == .passage || entry.remarks.contains(.ancestor) || examiner.isUntouchable(place) {
+        if !isReplaced || role == .passage || entry.remarks.contains(.ancestor) {
             plan.kept.add(0, place)
             log.add(.conflict, source, "something that is no directory stands where this directory was; it stays")
             return nil
@@ -152,8 +172,7 @@ package final class RestorePlanner: RestoreWalkHandler {
 
     func leave(_ directory: RestoreDirectory) throws {
         if changed.remove(ObjectIdentifier(directory)) != nil, let recorder, !directory.isMissing {
-            let handle = try directory.handle()
-            try recorder.directory(directory.path, try handle.descriptor.status())
+            try recorder.directory(directory.path, try RecordedDirectory(try directory.handle()))
         }
         directory.dropHandle()
     }
@@ -207,6 +226,11 @@ package final class RestorePlanner: RestoreWalkHandler {
                 plan.metadata.add(0, path())
                 try replace(name, in: directory)
             case .replace:
+                if examiner.differs(name, in: directory) {
+                    log.add(
+                        .content, directory.sourcePath(name.name),
+                        "its content is not the point's although size and time are")
+                }
                 plan.overwrites.add(size, path())
                 try replace(name, in: directory)
             case .keep(let warning):
@@ -242,9 +266,20 @@ package final class RestorePlanner: RestoreWalkHandler {
         if name == RestorePlace.markName, directory.path.isEmpty { return }
         if boundaries.isDoubtful(directory.sourcePath(name.name)) { return }
         let path = directory.destinationPath(name.name)
-        if examiner.isUntouchable(path) { return }
-        plan.removes.add(0, path)
-        do throws(Errno) { try replace(name, in: directory) } catch { log.add(.failed, path, "\(error)") }
+        do throws(Errno) {
+            let handle = try directory.handle()
+            let status = try name.withPointer { (pointer) throws(Errno) in
+                try FileSystem.status(at: handle.raw, pointer)
+            }
+            if try request.own.holds(status, at: handle.raw, name) {
+                plan.kept.add(0, path)
+                return log.add(.conflict, path, OwnPlaces.words)
+            }
+            plan.removes.add(0, path)
+            try replace(name, in: directory)
+        } catch {
+            if error != .noEntry { log.add(.failed, path, "\(error)") }
+        }
     }
 
     func problem(_ kind: RestoreIssue.Kind, _ path: [UInt8], _ text: String) throws { log.add(kind, path, text) }

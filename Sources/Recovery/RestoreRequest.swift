@@ -1,4 +1,5 @@
 package import Model
+import Vault
 
 /// What a restore is to do.
 package struct RestoreRequest: Sendable {
@@ -41,18 +42,29 @@ package struct RestoreRequest: Sendable {
     /// Remove what the point does not have, below the asked paths and only inside of what was protected.
     package var deleteExtra = false
     package var owners: OwnerPolicy = .names
-    /// Compare everything that was written with the vault once more.
+    /// Read everything back when it is done and compare it with the vault. Implies `checksContents`.
     package var verify = false
-    /// Wait until everything is on the disk. `nil`: in place yes, below a directory no.
-    package var sync: Bool?
+    /// Compare the contents of files that are there with the vault, instead of trusting size and modification time. What
+    /// differs is replaced as the conflict rule says.
+    package var checksContents = false
+    /// Wait until everything is on the disk, on every file system that was written to.
+    package var sync = true
+    /// Remove also what the backup was told to leave out; without it `deleteExtra` is refused for such points.
+    package var deletesExcluded = false
     /// Threads that open blobs and write files; 0: one for each processor, at most 8.
     package var workers = 0
     /// Files that may be open at once; 0: as many as the system allows.
     package var openFiles = 0
     /// Check every blob against its content key, besides the tag of its seal.
     package var checkContents = true
-    /// Places in the destination, relative to its root, that are never removed or replaced: vaults and state.
-    package var untouchable: [TreePath] = []
+    /// What is never changed: the vault and the state of this program.
+    package var own = OwnPlaces()
+
+    /// Paths in the point whose content in the destination is another one although size and time are the same; `nil`:
+    /// nobody has looked.
+    var differing: Set<[UInt8]>?
+    /// A restore is taken back: nobody typed the paths, and what was restored may well look like what was there before.
+    var takesBack = false
 
     package init(paths: [TreePath] = [.root], destination: Destination) {
         self.paths = paths
@@ -67,11 +79,11 @@ package struct RestoreRequest: Sendable {
         return false
     }
 
-    /// Whether the end waits for the disk.
-    var syncs: Bool { sync ?? isInPlace }
+    /// Whether files that are there are read before anything is decided on.
+    var readsContents: Bool { checksContents || verify }
 
-    /// Throws `usage` for wishes that exclude each other.
-    func check() throws {
+    /// Throws `usage` for wishes that exclude each other or the point's nature, and `notFound` for paths that are not in it.
+    func check(_ reader: PointReader) throws {
         if deleteExtra, effectiveConflict == .rename {
             throw HoldfastError(
                 .usage,
@@ -79,5 +91,36 @@ package struct RestoreRequest: Sendable {
                     + "always (or never, or newer).")
         }
         if destination.root.isEmpty { throw HoldfastError(.usage, "The directory to restore to has no name.") }
+        let rules = reader.record.exclusions
+        if deleteExtra, !deletesExcluded, !rules.isEmpty {
+            let shown = rules.prefix(3).map { TreePath.display($0) }.joined(separator: ", ")
+            throw HoldfastError(
+                .usage,
+                "This point was made with \(shown)\(rules.count > 3 ? " and \(rules.count - 3) more rules" : ""): --delete "
+                    + "would remove what the backup was told to leave out. Nothing was changed.",
+                context: [
+                    "hint": "Restore without --delete, or add --delete-excluded if that is to be removed as well."
+                ])
+        }
+        try checkPaths(reader)
+        try own.refuse(destination: destination.root)
+    }
+
+    private func checkPaths(_ reader: PointReader) throws {
+        if takesBack { return }
+        let missing = try paths.filter { try !$0.isRoot && reader.tree.lookup($0) == nil }
+        guard let first = missing.first else { return }
+        let held = reader.protectedPaths.prefix(5).map(\.displayText).joined(separator: ", ")
+        throw HoldfastError(
+            .notFound,
+            missing.count == 1
+                ? "\(first.displayText) is not in this point. Nothing was restored."
+                : "\(first.displayText) and \(missing.count - 1) more paths are not in this point. Nothing was restored.",
+            context: [
+                "path": first.displayText,
+                "hint":
+                    "The point holds \(held)\(reader.protectedPaths.count > 5 ? ", ..." : ""); `holdfast find` looks "
+                    + "for names.",
+            ])
     }
 }

@@ -31,37 +31,54 @@ package final class Restorer {
     /// Runs the restore. What could not be restored is in the report; an error ends everything (no room, the vault cannot
     /// be read, stopped on request), and running it again goes on where it ended.
     package func run() throws -> RestoreReport {
-        try request.check()
+        try request.check(reader)
+        var request = request
         let start = SystemClock.monotonic
         let limit = request.openFiles > 0 ? request.openFiles : ProcessLimits.raiseOpenFiles()
         let place = try RestorePlace.open(request, point: reader.point)
+        if request.differing == nil, request.readsContents || place.mayBeTorn {
+            request.differing = try Restorer.compare(reader, request, place, progress, openLimit: limit)
+        }
         let log = RestoreLog()
         let crew = try RestoreCrew(
             reader: reader, request: request, place: place, log: log, progress: progress, openLimit: limit)
-        var report: RestoreReport
-        do {
-            try crew.run(verifying: false)
-            report = RestoreReport(progress, log)
-        }
+        try crew.run(verifying: false)
+        var report = RestoreReport(progress, log)
         if request.verify {
-            let verification = RestoreProgress()
+            let verification = RestoreProgress(partOf: progress)
+            var verifying = request
+            // What differed was replaced.
+            verifying.differing = []
             let again = try RestoreCrew(
-                reader: reader, request: request, place: place, log: log, progress: verification, openLimit: limit)
+                reader: reader, request: verifying, place: place, log: log, progress: verification, openLimit: limit)
             try again.run(verifying: true)
             report = RestoreReport(progress, log)
             report.verified = verification.filesWritten.load(ordering: .relaxed)
         }
         (report.unknownUsers, report.unknownGroups) = crew.unknownOwners
-        if request.syncs {
-            do throws(Errno) { try FileSystem.syncFileSystem(descriptor: place.handle.raw) } catch {
-                throw HoldfastError(
-                    .io, "The disk reports that not everything could be written: \(error). Run the restore again.",
-                    cause: error)
-            }
+        if request.sync {
+            try crew.written.sync()
+            report.syncedFileSystems = crew.written.count
         }
-        place.finish()
+        place.finish(reader.point)
         report.milliseconds = UInt64(max(SystemClock.monotonic - start, 0)) / 1_000_000
         return report
+    }
+
+    /// Reads the files of the destination that have the size and time of the point's, and compares them with the vault.
+    /// Changes nothing.
+    ///
+    /// - Returns: those whose content is another one, by path in the point.
+    static func compare(
+        _ reader: PointReader, _ request: RestoreRequest, _ place: RestorePlace, _ progress: RestoreProgress,
+        openLimit: Int
+    ) throws -> Set<[UInt8]> {
+        let differing = DifferingFiles()
+        let crew = try RestoreCrew(
+            reader: reader, request: request, place: place, log: RestoreLog(),
+            progress: RestoreProgress(partOf: progress), openLimit: openLimit, differing: differing)
+        try crew.run(verifying: true)
+        return differing.paths
     }
 }
 
@@ -80,7 +97,7 @@ private final class RestoreCrew {
 
     init(
         reader: PointReader, request: RestoreRequest, place: RestorePlace, log: RestoreLog,
-        progress: RestoreProgress, openLimit: Int
+        progress: RestoreProgress, openLimit: Int, differing: DifferingFiles? = nil
     ) throws {
         self.reader = reader
         self.request = request
@@ -91,8 +108,11 @@ private final class RestoreCrew {
         self.openLimit = max(openLimit / 4, 8)
         context = FileWriter.Context(
             root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 8),
-            mark: reader.point.high ^ reader.point.low)
+            mark: reader.point.high ^ reader.point.low, destination: request.destination.root, differing: differing)
     }
+
+    /// The file systems that were written to.
+    var written: WrittenFileSystems { context.written }
 
     var unknownOwners: ([UnknownOwner], [UnknownOwner]) { decider?.unknownOwners ?? ([], []) }
 

@@ -14,13 +14,20 @@ package struct UndoRecord: Hashable, Sendable {
     package var time: Timestamp
     /// False while it runs, and for ever when it was interrupted; what it did until then can be taken back all the same.
     package var isComplete: Bool
+    /// When it came to its end; `nil` when it did not.
+    package var ended: Timestamp?
+    /// The start of the system that it ran under: what an interrupted one wrote before the power failed may not be on the
+    /// disk.
+    var boot: String
     /// The file with the paths, beside this record.
     var list: String
 
     func encoded() -> [UInt8] {
         JSONValue.object([
             "before": before.map { .string($0.hex) } ?? .null,
+            "boot": .string(boot),
             "complete": .bool(isComplete),
+            "ended": ended.map { .integer($0.nanoseconds) } ?? .null,
             "list": .string(list),
             "restored": .string(restored.hex),
             "root": .string(Hex.encode(root)),
@@ -31,15 +38,15 @@ package struct UndoRecord: Hashable, Sendable {
     }
 
     init(
-        vault: VaultID, restored: PointID, before: PointID?, root: [UInt8], time: Timestamp, isComplete: Bool,
-        list: String
+        vault: VaultID, restored: PointID, before: PointID?, root: [UInt8], time: Timestamp, list: String
     ) {
         self.vault = vault
         self.restored = restored
         self.before = before
         self.root = root
         self.time = time
-        self.isComplete = isComplete
+        isComplete = false
+        boot = RestorePlace.currentBoot
         self.list = list
     }
 
@@ -58,7 +65,17 @@ package struct UndoRecord: Hashable, Sendable {
         if case .string(let text)? = fields["before"] { before = PointID(hex: text) }
         self.init(
             vault: vault, restored: restored, before: before, root: root, time: Timestamp(nanoseconds: time),
-            isComplete: isComplete, list: list)
+            list: list)
+        self.isComplete = isComplete
+        if case .integer(let ended)? = fields["ended"] { self.ended = Timestamp(nanoseconds: ended) }
+        boot = ""
+        if case .string(let text)? = fields["boot"] { boot = text }
+    }
+
+    /// It came to its end, and all of it is on the disk.
+    mutating func complete() {
+        isComplete = true
+        ended = Timestamp(nanoseconds: SystemClock.wall)
     }
 }
 
@@ -66,6 +83,7 @@ package struct UndoRecord: Hashable, Sendable {
 package struct UndoStore: Sendable {
     static let prefix = "last-restore-"
     private static let recordName = "last-restore.json"
+    private static let lockName = "last-restore.lock"
 
     private let directory: [UInt8]
 
@@ -89,7 +107,28 @@ package struct UndoStore: Sendable {
         return record
     }
 
-    /// Replaces the record in one step.
+    /// Keeps other restores in place of this machine away, from the plan to the end: each takes back what it replaced, so
+    /// none may happen in the middle of another. Ends with the value, and with the process however that dies.
+    ///
+    /// - Throws: `busy` when one is running.
+    func lock() throws -> UndoLock {
+        let lock: FileLock?
+        do throws(Errno) {
+            lock = try withCName(path(UndoStore.lockName)) { (name) throws(Errno) in
+                try FileLock.acquire(at: FileSystem.currentDirectory, name)
+            }
+        } catch { throw failure(error) }
+        if let lock { return UndoLock(lock) }
+        throw HoldfastError(
+            .busy, "Another restore in place is running on this machine. Nothing was changed.",
+            context: ["hint": "Wait for it to end, or find it with `pgrep -af 'holdfast restore'`."], isTemporary: true)
+    }
+
+    /// Whether a restore in place was killed after the last one that changed something, before it changed anything.
+    /// To be asked while the lock is held.
+    package func hasAbandoned(besides record: UndoRecord) -> Bool { lists().contains { $0 != record.list } }
+
+    /// Replaces the record in one step. It and its list are on the disk before anything is changed.
     func save(_ record: UndoRecord) throws {
         do throws(Errno) {
             let temporary = path(UndoStore.recordName + ".new")
@@ -103,10 +142,12 @@ package struct UndoStore: Sendable {
                     try FileSystem.rename(at: FileSystem.currentDirectory, from, to: FileSystem.currentDirectory, to)
                 }
             }
+            try FileDescriptor.open(directory, [.readOnly, .directory, .followLink]).sync()
         } catch {
             throw failure(error)
         }
-        removeLists(except: record.list)
+        // The lock is held: lists of others are those of restores that were killed, or of the one before.
+        for list in lists() where list != record.list { removeFile(list) }
     }
 
     /// Begins a new list of paths.
@@ -144,14 +185,16 @@ package struct UndoStore: Sendable {
         }
     }
 
-    private func removeLists(except kept: String) {
-        guard let own = try? FileDescriptor.open(directory, [.readOnly, .directory, .followLink]) else { return }
+    private func lists() -> [String] {
+        guard let own = try? FileDescriptor.open(directory, [.readOnly, .directory, .followLink]) else { return [] }
+        var found: [String] = []
         var reader = DirectoryReader()
         reader.start(own.raw)
         while let name = try? reader.next() {
             let text = String(decoding: name.bytes, as: UTF8.self)
-            if text.hasPrefix(UndoStore.prefix), text.hasSuffix(".list"), text != kept { removeFile(text) }
+            if text.hasPrefix(UndoStore.prefix), text.hasSuffix(".list") { found.append(text) }
         }
+        return found
     }
 
     private func failure(_ error: Errno) -> HoldfastError {
@@ -161,72 +204,9 @@ package struct UndoStore: Sendable {
     }
 }
 
-/// Writes down what a restore in place will make and change, before it begins.
-final class UndoRecorder {
-    /// One thing that will happen.
-    enum Line {
-        /// Something is made where nothing stood, with everything below it.
-        case created([UInt8])
-        /// Something is replaced or removed, with everything below it.
-        case changed([UInt8])
-        /// A directory as it was.
-        case directory([UInt8], mode: UInt16, uid: UInt32, gid: UInt32, mtime: FileInstant)
-
-        init?(_ bytes: ArraySlice<UInt8>) {
-            guard let tag = bytes.first else { return nil }
-            let rest = Array(bytes.dropFirst())
-            switch tag {
-            case UInt8(ascii: "+"): self = .created(rest)
-            case UInt8(ascii: "*"): self = .changed(rest)
-            case UInt8(ascii: "/"):
-                let words = rest.split(separator: 0x20, maxSplits: 5, omittingEmptySubsequences: false)
-                guard words.count == 6 else { return nil }
-                let numbers = words[..<5].compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
-                guard numbers.count == 5, let mode = UInt16(exactly: numbers[0]),
-                    let uid = UInt32(exactly: numbers[1]), let gid = UInt32(exactly: numbers[2]),
-                    let nanoseconds = UInt32(exactly: numbers[4])
-                else { return nil }
-                self = .directory(
-                    Array(words[5]), mode: mode, uid: uid, gid: gid,
-                    mtime: FileInstant(seconds: numbers[3], nanoseconds: nanoseconds))
-            default: return nil
-            }
-        }
-    }
-
-    let name: String
-    private let file: FileDescriptor
-    private var buffer: [UInt8] = []
-
-    init(name: String, file: consuming FileDescriptor) {
-        self.name = name
-        self.file = file
-    }
-
-    func created(_ path: [UInt8]) throws(Errno) { try write(UInt8(ascii: "+"), path) }
-    func changed(_ path: [UInt8]) throws(Errno) { try write(UInt8(ascii: "*"), path) }
-
-    func directory(_ path: [UInt8], _ status: FileStatus) throws(Errno) {
-        let facts =
-            "\(status.mode) \(status.uid) \(status.gid) \(status.modified.seconds) \(status.modified.nanoseconds) "
-        try write(UInt8(ascii: "/"), Array(facts.utf8) + path)
-    }
-
-    private func write(_ tag: UInt8, _ bytes: [UInt8]) throws(Errno) {
-        buffer.append(tag)
-        buffer.append(contentsOf: bytes)
-        buffer.append(0)
-        if buffer.count >= 64 << 10 { try flush() }
-    }
-
-    private func flush() throws(Errno) {
-        try file.writeAll(buffer)
-        buffer.removeAll(keepingCapacity: true)
-    }
-
-    /// Everything is on the disk.
-    func finish() throws(Errno) {
-        try flush()
-        try file.sync()
-    }
+/// Held while a restore in place runs.
+final class UndoLock {
+    private var lock: FileLock?
+    init(_ lock: consuming FileLock) { self.lock = consume lock }
+    func release() { lock = nil }
 }

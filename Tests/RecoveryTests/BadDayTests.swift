@@ -35,7 +35,7 @@ import Vault
         let target = fixture.place("out")
         let report = try fixture.restore(reader, to: target)
         let directory = target + fixture.source
-        #expect(report.exitStatus == 3)
+        #expect(report.exitStatus == 1)
         let damaged = Set(report.issues.filter { $0.kind == .damaged }.map { TreePath.display($0.path) })
         #expect(damaged.contains { $0.hasSuffix("/large") })
         #expect(damaged.contains { $0.hasSuffix("/small/f77") })
@@ -129,6 +129,8 @@ import Vault
         let fresh = try RestorePlanner(reader: reader, request: request).run()
         #expect(fresh.creates.count == 5 && fresh.overwrites.count == 0)
         #expect(!RestoreFixture.exists(fixture.place("new")))
+        // Room is counted where the directory would be made.
+        #expect(fresh.freeBytes != nil)
     }
 
     @Test("owners go by name, by number, by a table, or stay whoever restores", .enabled(if: geteuid() == 0))
@@ -164,6 +166,8 @@ import Vault
         defer { _ = try? RestoreFixture.shell("umount -l '\(target)'") }
         let error = #expect(throws: HoldfastError.self) { try fixture.restore(reader, to: target) }
         #expect(error?.code == .noSpace)
+        #expect(error?.message.contains(target) == true)
+        #expect(error?.context["hint"]?.contains("Make room there") == true)
         // Complete files have their time; what is not complete has none of them.
         for index in 0..<300 {
             let path = target + fixture.source + "/f\(index)"
@@ -188,5 +192,6 @@ import Vault
         let (issues, counts) = log.collected()
         #expect(issues.count == 2)
         #expect(counts[.metadata] == 1002)
+        #expect(issues.reduce(0) { $0 + $1.count } == 1002)
     }
 }

@@ -181,7 +181,7 @@ import Vault
         try fixture.make("mkdir -p a/vault/packs; printf pack > a/vault/packs/p; printf 2 > a/more")
         let report = try fixture.restoreInPlace(reader) {
             $0.deleteExtra = true
-            $0.untouchable = [fixture.path.appending("a/vault".utf8)]
+            $0.own = try! OwnPlaces([Array((fixture.source + "/a/vault").utf8)])
         }
         #expect(report.removed == 1)
         #expect(try RestoreFixture.read(fixture.source + "/a/vault/packs/p") == Array("pack".utf8))

@@ -126,6 +126,8 @@ final class RestoreFixture {
         _ reader: PointReader, to directory: String, _ change: (inout RestoreRequest) -> Void = { _ in }
     ) throws -> RestoreReport {
         var request = RestoreRequest(paths: [path], destination: .directory(Array(directory.utf8)))
+        // The disk belongs to all tests at once.
+        request.sync = false
         change(&request)
         return try Restorer(reader: reader, request: request).run()
     }
@@ -136,6 +138,7 @@ final class RestoreFixture {
         _ reader: PointReader, _ change: (inout RestoreRequest) -> Void = { _ in }
     ) throws -> RestoreReport {
         var request = RestoreRequest(paths: [path], destination: .inPlace)
+        request.sync = false
         change(&request)
         return try Restorer(reader: reader, request: request).run()
     }

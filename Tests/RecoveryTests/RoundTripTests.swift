@@ -98,9 +98,15 @@ import Vault
         #expect(
             try RestoreFixture.shell(
                 "cd '\(target + fixture.source)'; [ a/b/c/x -ef d/x2 ] && stat -c %h d/x2") == "2\n")
-        let missing = try fixture.restore(reader, to: target) { $0.paths = [fixture.path.appending("nothing".utf8)] }
-        #expect(missing.issues.map(\.kind) == [.incomplete])
-        #expect(missing.exitStatus == 3)
+        // What is not in the point fails before anything is made.
+        let other = fixture.place("other")
+        let error = #expect(throws: HoldfastError.self) {
+            try fixture.restore(reader, to: other) {
+                $0.paths = [fixture.path, fixture.path.appending("nothing".utf8)]
+            }
+        }
+        #expect(error?.code == .notFound)
+        #expect(!RestoreFixture.exists(other))
     }
 
     @Test("paths longer than the kernel takes come back")

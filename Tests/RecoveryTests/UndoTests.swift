@@ -66,7 +66,89 @@ import Vault
         #expect(try listing(fixture) == new)
         #expect(try undo(fixture, store).issues == [])
         #expect(try listing(fixture) == old)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: state).count == 2)
+        // Record, list and lock.
+        #expect(try FileManager.default.contentsOfDirectory(atPath: state).count == 3)
+    }
+
+    @Test("directories get their ACLs, attributes and flags back, also where nothing may be changed")
+    func directories() throws {
+        let fixture = try RestoreFixture()
+        let state = fixture.place("state")
+        try RestoreFixture.shell("mkdir '\(state)'")
+        let store = UndoStore(directory: Array(state.utf8))
+        try fixture.make("mkdir d sealed; printf 1 > sealed/x; chmod 750 d")
+        let reader = try fixture.backup()
+        try fixture.make(
+            """
+            setfacl -m u:nobody:rwx d; setfattr -n user.k -v 'a value' d; chattr +d d || true
+            printf 22 > sealed/x; printf new > sealed/new; touch -d '2022-01-01 UTC' d sealed
+            \(RestoreFixture.isRoot ? "chattr +i sealed || true" : "true")
+            """)
+        func snapshot() throws -> String {
+            try fixture.make(
+                """
+                getfacl -R -p . ; getfattr -R -d . | sort; lsattr -d d sealed
+                find . -printf '%p %y %m %T@\\n' | sort; cat sealed/*
+                """)
+        }
+        let new = try snapshot()
+        #expect(try restore(fixture, reader, store, delete: true).issues == [])
+        let old = try snapshot()
+        #expect(old != new)
+        #expect(try undo(fixture, store).issues == [])
+        #expect(try snapshot() == new)
+        #expect(try undo(fixture, store).issues == [])
+        #expect(try snapshot() == old)
+    }
+
+    @Test("one restore in place at a time, from its plan to its end")
+    func lock() throws {
+        let fixture = try RestoreFixture()
+        let state = fixture.place("state")
+        try RestoreFixture.shell("mkdir '\(state)'")
+        let store = UndoStore(directory: Array(state.utf8))
+        try fixture.make("mkdir a b; printf 1 > a/x; printf 1 > b/x")
+        let reader = try fixture.backup()
+        try fixture.make("printf 22 > a/x; printf 22 > b/x")
+        func job(_ name: String) -> RestoreJob {
+            let request = RestoreRequest(paths: [fixture.path.appending(name.utf8)], destination: .inPlace)
+            return RestoreJob(reader: reader, request: request, undo: store)
+        }
+        let first = job("a")
+        _ = try first.plan()
+        let second = job("b")
+        #expect(#expect(throws: HoldfastError.self) { try second.plan() }?.code == .busy)
+        _ = try first.run { try fixture.backUp($0.map(\.displayText)).point }
+        let record = try #require(try store.last())
+        // Its end opened the way; one that only plans leaves the record and its list alone.
+        _ = try second.plan()
+        #expect(#expect(throws: HoldfastError.self) { try UndoJob(store: store) }?.code == .busy)
+        #expect(try store.last() == record)
+        #expect(try RestoreFixture.read(fixture.source + "/b/x") == Array("22".utf8))
+    }
+
+    @Test("what was changed since is counted, and a restore that was killed before it began is noticed")
+    func changedSince() throws {
+        let fixture = try RestoreFixture()
+        let state = fixture.place("state")
+        try RestoreFixture.shell("mkdir '\(state)'")
+        let store = UndoStore(directory: Array(state.utf8))
+        try fixture.make("mkdir -p new/deep; printf 1 > new/deep/f; printf 1 > x; printf 1 > y")
+        let reader = try fixture.backup()
+        try fixture.make("rm -r new; printf 22 > x; printf 22 > y")
+        _ = try restore(fixture, reader, store, delete: false)
+        do {
+            let job = try UndoJob(store: store)
+            #expect(job.changedSince().count == 0 && !job.hasAbandoned)
+        }
+        // The clock of file systems is coarse.
+        usleep(20_000)
+        try fixture.make("printf mine > x; printf mine > new/deep/f")
+        _ = try store.record()
+        let job = try UndoJob(store: store)
+        let changed = job.changedSince()
+        #expect(Set(changed.samples.map(\.displayText)) == [fixture.source + "/x", fixture.source + "/new/deep/f"])
+        #expect(changed.count == 2 && job.hasAbandoned)
     }
 
     @Test("a restore that changes nothing leaves the one before it to be taken back")

@@ -12,18 +12,25 @@ struct Restore: Command {
         abstract: "Bring files back from a point.",
         usage: """
             holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]
-            holdfast restore --undo
+            holdfast restore --undo [--yes]
             """,
         discussion: """
             --to DIR puts every path below DIR under its full path: DIR/etc/fstab. --in-place puts them where they were. What is \
             there already with the same content is left alone, so an interrupted restore goes on where it ended, and bringing \
-            a directory back takes as long as what changed in it. No symbolic link in the destination is ever followed. What a \
-            restore in place replaces or removes goes into a point first: --undo takes the last one back.
+            a directory back takes as long as what changed in it. The same content means the same size and modification time; \
+            with --check-contents files are read and compared. No symbolic link in the destination is ever followed, and no \
+            vault is ever removed. What a restore in place replaces or removes goes into a point first: --undo takes the last \
+            one back.
 
             \(PointHelp.text)
 
             Where a name is taken by something else, --conflict says what happens: `rename` puts the point's beside it, `always` \
             replaces, `never` leaves what is there, `newer` replaces what is older.
+
+            Exit status: 0 when everything is as the point has it; 1 when a path that was named is not in the point (nothing \
+            is touched then) or something could not be restored, was damaged, or differs after --verify; 3 when the rest of \
+            what was asked for is there but something is to be said: the point has it incompletely, something else stood in \
+            the way and stayed, owners or other metadata could not be set, a file was not what its size and time promised.
 
             Examples:
               holdfast restore latest /etc/fstab --to /tmp/restored
@@ -48,16 +55,24 @@ struct Restore: Command {
     var conflict: RestoreRequest.Conflict?
     @Flag(help: "Remove what the point does not have below the restored paths.")
     var delete = false
+    @Flag(help: "With --delete: remove also what the backup was told to leave out.")
+    var deleteExcluded = false
     @Option(
         help: ArgumentHelp(
             "Whose the files are: names (a living system), numbers (a new one), me, or map:FILE.", valueName: "owners"))
     var owner = OwnerArgument.names
-    @Flag(help: "Read everything that was written back and compare it with the vault.")
+    @Flag(help: "Compare files that are there by content; what differs is restored.")
+    var checkContents = false
+    @Flag(help: "As --check-contents, and read everything back at the end and compare it with the vault.")
     var verify = false
+    @Flag(help: "Do not wait until everything is on the disk.")
+    var noSync = false
     @Flag(help: "Only say what would happen.")
     var dryRun = false
     @Flag(help: "Take the last restore in place back.")
     var undo = false
+    @Flag(help: "Do not ask before an old restore is taken back, or one whose files were changed since.")
+    var yes = false
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
     @OptionGroup var passphrase: PassphraseOptions
@@ -66,7 +81,8 @@ struct Restore: Command {
 
     func validate() throws {
         if undo {
-            guard point == nil, paths.isEmpty, to == nil, !inPlace, !delete, conflict == nil, !verify else {
+            guard point == nil, paths.isEmpty, to == nil, !inPlace, !delete, conflict == nil, !verify, !checkContents
+            else {
                 throw ValidationError(
                     "--undo takes no point, no paths and no destination: it takes the last restore back.")
             }
@@ -76,6 +92,7 @@ struct Restore: Command {
             throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --to DIR")
         }
         if (to == nil) == !inPlace { throw ValidationError("Say where to: either --to DIR or --in-place.") }
+        if deleteExcluded, !delete { throw ValidationError("--delete-excluded goes with --delete.") }
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
@@ -92,9 +109,14 @@ struct Restore: Command {
         request.conflict = conflict
         request.deleteExtra = delete
         request.owners = try owner.policy()
+        request.deletesExcluded = deleteExcluded
         request.verify = verify
-        request.untouchable = [session.path, try global.stateDirectory()].compactMap { TreePath(normalizing: $0) }
-        let store = inPlace ? UndoStore(directory: try StateDirectory(path: try global.stateDirectory()).path) : nil
+        request.checksContents = checkContents
+        request.sync = !noSync
+        request.own = try OwnPlaces([session.path, try global.stateDirectory()])
+        // A rehearsal remembers nothing.
+        let store =
+            inPlace && !dryRun ? UndoStore(directory: try StateDirectory(path: try global.stateDirectory()).path) : nil
         let job = RestoreJob(reader: reader, request: request, undo: store)
         if inPlace || dryRun {
             let planning = job.planning
@@ -105,36 +127,45 @@ struct Restore: Command {
                 }, stop: { planning.stopRequested.store(true, ordering: .relaxed) }, { try job.plan() })
             if dryRun {
                 try RestoreView.show(plan, console)
-                return plan.issueCounts.isEmpty ? .done : .warnings
+                return ExitStatus(plan.exitStatus)
             }
         }
         let checkpoint = Checkpoint(session: session, global: global, keys: keys)
         let progress = job.progress
-        let report = try Watch.run(
-            console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
-            {
-                try job.run { paths in
-                    try checkpoint.make(of: paths, label: "before restoring \(chosen.shortID)", console)
-                }
-            })
+        let report: RestoreReport
+        do {
+            report = try Watch.run(
+                console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
+                {
+                    try job.run { paths in
+                        try checkpoint.make(of: paths, label: "before restoring \(chosen.shortID)", console)
+                    }
+                })
+        } catch var error as HoldfastError where error.code == .cancelled {
+            // By its id: `latest` may be another point by then.
+            error.context["hint"] = "Go on with `holdfast restore \(chosen.shortID) ...`, the same paths and options."
+            throw error
+        }
         try RestoreView.show(report, point: chosen.id, destination: request.destination.root, inPlace, console)
         if inPlace, report.filesWritten + report.removed + report.metadataOnly + report.othersWritten > 0 {
             console.note("`holdfast restore --undo` takes this back.")
         }
-        return report.issueCounts.isEmpty ? .done : .warnings
+        return ExitStatus(report.exitStatus)
     }
 
     private func takeBack(_ session: VaultSession, _ console: Console) throws -> ExitStatus {
         guard let state = try StateDirectory.existing(path: try global.stateDirectory()) else {
             throw HoldfastError(.notFound, "There is no restore in place to take back.")
         }
-        let job = try UndoJob(store: UndoStore(directory: state.path))
+        let job = try UndoJob(
+            store: UndoStore(directory: state.path), own: try OwnPlaces([session.path, state.path]))
         guard job.record.vault == session.vault.vault else {
             throw HoldfastError(
                 .usage,
                 "The last restore in place was from another vault, \(job.record.vault.hex.prefix(8)). Name that one with --vault."
             )
         }
+        let mustAsk = UndoView.announce(job, session, console)
         if dryRun {
             for (action, paths) in [("return", job.returning), ("remove", job.removing)] {
                 for path in paths {
@@ -146,6 +177,7 @@ struct Restore: Command {
             }
             return .done
         }
+        if mustAsk, !yes { try UndoView.ask(console) }
         let keys = try session.keys(passphrase)
         let checkpoint = Checkpoint(session: session, global: global, keys: keys)
         let progress = job.progress
@@ -156,12 +188,67 @@ struct Restore: Command {
                     open: { try PointReader(service: session.vault, keys: keys, point: $0) },
                     protect: { try checkpoint.make(of: $0, label: "before taking a restore back", console) })
             })
-        let time = TimeText.local(job.record.time, in: console.zone)
-        console.note("Taking back the restore of \(time).")
         try RestoreView.show(
             report, point: job.record.before ?? job.record.restored, destination: job.record.root, true, console)
-        return report.issueCounts.isEmpty ? .done : .warnings
+        return ExitStatus(report.exitStatus)
     }
+}
+
+/// What is said before a restore is taken back.
+enum UndoView {
+    /// An older one is hardly what somebody means who has just restored something.
+    private static let soon: Int64 = 3_600
+
+    /// Says what would be taken back.
+    ///
+    /// - Returns: whether it may be something else than what was meant, or takes newer work with it.
+    static func announce(_ job: UndoJob, _ session: VaultSession, _ console: Console) -> Bool {
+        let record = job.record
+        let time = TimeText.local(record.time, in: console.zone)
+        console.note(
+            "The restore of \(time) (of point \(record.restored.hex.prefix(8))): "
+                + "\(Units.count(job.returning.count, "path returns", "paths return")) as before it, "
+                + "\(Units.count(job.removing.count)) that it made \(job.removing.count == 1 ? "is" : "are") removed.")
+        for path in (job.returning + job.removing).prefix(5) { console.note("  \(path.displayText)") }
+        if job.returning.count + job.removing.count > 5 { console.note("  ...") }
+        var mustAsk = session.now.nanoseconds - record.time.nanoseconds > soon * 1_000_000_000
+        if !record.isComplete { console.note("It was interrupted; what it did until then is taken back.") }
+        if job.hasAbandoned {
+            mustAsk = true
+            console.note("A later restore was interrupted before it changed anything; this one is older than that.")
+        }
+        let changed = job.changedSince()
+        if changed.count > 0 {
+            mustAsk = true
+            console.note(
+                "\(Units.count(changed.count, "path was", "paths were")) changed since then, for example "
+                    + "\(changed.samples.first?.displayText ?? ""): kept in a point first, then taken back as well.")
+        }
+        return mustAsk
+    }
+
+    /// Throws unless somebody at the terminal agrees.
+    static func ask(_ console: Console) throws {
+        let answer: [UInt8]
+        do {
+            let terminal = try FileDescriptor.open("/dev/tty", .readWrite)
+            try terminal.writeAll(Array("Take it back? [y/N] ".utf8))
+            let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 256, alignment: 1)
+            defer { room.deallocate() }
+            answer = Array(room[..<(try terminal.read(into: room))])
+        } catch {
+            throw HoldfastError(
+                .usage, "This restore is old, or its files were changed since. Nothing was changed.",
+                context: ["hint": "Add --yes to take it back all the same, --dry-run to see every path."])
+        }
+        if answer.first == UInt8(ascii: "y") || answer.first == UInt8(ascii: "Y") { return }
+        throw HoldfastError(.cancelled, "Nothing was changed.")
+    }
+}
+
+extension ExitStatus {
+    /// As a restore reports it.
+    init(_ status: Int32) { self = ExitStatus(rawValue: status) ?? .failed }
 }
 
 /// What a restore did, for people and programs.
@@ -169,11 +256,7 @@ enum RestoreView {
     static func show(
         _ report: RestoreReport, point: PointID, destination: [UInt8], _ isInPlace: Bool, _ console: Console
     ) throws {
-        for issue in report.issues {
-            var fields: [String: JSON] = ["kind": .string(issue.kind.rawValue), "text": .string(issue.text)]
-            fields.setPath("path", TreePath(unchecked: issue.path))
-            try console.emit("issue", fields)
-        }
+        try emit(report.issues, console)
         var fields: [String: JSON] = [
             "point": .id(point), "entries": .count(report.entries), "files_written": .count(report.filesWritten),
             "bytes_written": .count(report.bytesWritten), "files_unchanged": .count(report.filesUnchanged),
@@ -206,14 +289,36 @@ enum RestoreView {
         showOwners(report, console)
         let count = report.issueCounts.values.reduce(0, +)
         guard count > 0 else { return }
-        console.note(console.coloured("\(Units.count(count, "warning")):", .yellow))
-        for issue in report.issues.prefix(20) {
+        // Not a note: with --quiet somebody still has to know what is missing.
+        console.warn(
+            report.exitStatus == 1
+                ? "Not everything was restored: \(Units.count(count, "path has", "paths have")) trouble."
+                : "\(Units.count(count, "warning")).")
+        list(report.issues, count, console)
+    }
+
+    private static func emit(_ issues: [RestoreIssue], _ console: Console) throws {
+        for issue in issues {
+            var fields: [String: JSON] = [
+                "kind": .string(issue.kind.rawValue), "text": .string(issue.text), "count": .count(issue.count),
+            ]
+            fields.setPath("path", TreePath(unchecked: issue.path))
+            try console.emit("issue", fields)
+        }
+    }
+
+    /// The first issues, the worst kinds first, and how many paths are not shown.
+    private static func list(_ issues: [RestoreIssue], _ count: Int, _ console: Console) {
+        let limit = 20
+        let sorted = issues.filter(\.kind.isFailure) + issues.filter { !$0.kind.isFailure }
+        for issue in sorted.prefix(limit) {
             let path = issue.path.isEmpty ? "" : TreePath(unchecked: issue.path).displayText + ": "
             console.note("  \(path)\(TreePath.display(issue.text.utf8))")
         }
-        if count > min(report.issues.count, 20) {
-            console.note("  ... and \(Units.count(count - min(report.issues.count, 20))) more; --json lists them.")
-        }
+        let rest = count - sorted.prefix(limit).reduce(0) { $0 + $1.count }
+        if rest <= 0 { return }
+        let isListed = sorted.reduce(0) { $0 + $1.count } == count
+        console.note("  ... and \(Units.count(rest)) more; --json lists \(isListed ? "them" : "the first of them").")
     }
 
     /// What a restore would do.
@@ -239,6 +344,7 @@ enum RestoreView {
                 try console.emit("planned", sample)
             }
         }
+        try emit(plan.issues, console)
         try console.emit("restore_plan", fields)
         if console.isJSON { return }
         for action in actions where action.tally.count > 0 {
@@ -255,9 +361,10 @@ enum RestoreView {
                 "\(Units.size(plan.bytesToWrite)) would be written, and \(Units.size(plan.freeBytes ?? 0)) are free there."
             )
         }
-        for issue in plan.issues.prefix(20) {
-            console.warn("\(TreePath(unchecked: issue.path).displayText): \(TreePath.display(issue.text.utf8))")
-        }
+        let count = plan.issueCounts.values.reduce(0, +)
+        if count == 0 { return }
+        console.warn("\(Units.count(count, "warning")).")
+        list(plan.issues, count, console)
     }
 
     private static func showOwners(_ report: RestoreReport, _ console: Console) {

@@ -4,7 +4,7 @@ import Synchronization
 /// Beside long work: shows how far it is, and asks it to stop when the user or the system says so.
 enum Watch {
     /// Runs `body` on the calling thread. On SIGINT, SIGTERM or SIGHUP `stop` is called once; the work then ends on its own
-    /// terms. A second signal ends the program at once, which harms no vault and no half-written file keeps its name.
+    /// terms. A second signal ends the program at once, which harms no vault; a restore is gone on with by running it again.
     static func run<R>(
         _ console: Console, progress: @escaping @Sendable () -> Progress, stop: @escaping @Sendable () -> Void,
         _ body: () throws -> R

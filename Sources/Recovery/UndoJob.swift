@@ -1,0 +1,259 @@
+package import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// Takes the last restore in place back: what it replaced or removed returns from the point that was made before it, and
+/// what it made is removed. This is a restore in place itself, with a point before it: it can be taken back in turn.
+package final class UndoJob {
+    package let record: UndoRecord
+    /// What comes back, in the destination.
+    package private(set) var returning: [TreePath] = []
+    /// What is removed.
+    package private(set) var removing: [TreePath] = []
+    /// A restore in place was killed after the one that is taken back, before it changed anything.
+    package let hasAbandoned: Bool
+
+    private let store: UndoStore
+    private let own: OwnPlaces
+    private let lock: UndoLock
+    private let place: OpenHandle
+    private var directories: [(path: [UInt8], was: RecordedDirectory)] = []
+    private let written = WrittenFileSystems()
+    package let progress = RestoreProgress()
+
+    /// Reads what is to be taken back, and keeps other restores in place away until the end of the value.
+    ///
+    /// - Parameter own: what is never removed.
+    /// - Throws: `notFound` when there is nothing, `busy` while another restore in place runs.
+    package init(store: UndoStore, own: OwnPlaces = OwnPlaces()) throws {
+        lock = try store.lock()
+        guard let record = try store.last() else {
+            throw HoldfastError(.notFound, "There is no restore in place to take back.")
+        }
+        self.store = store
+        self.own = own
+        self.record = record
+        hasAbandoned = store.hasAbandoned(besides: record)
+        do throws(Errno) { place = OpenHandle(try DirectoryPath.open(record.root)) } catch {
+            throw HoldfastError(.io, "\(TreePath.display(record.root)) cannot be opened: \(error).", cause: error)
+        }
+        try store.read(record) { line in
+            switch line {
+            case .created(let path): removing.append(TreePath(unchecked: path))
+            case .changed(let path): returning.append(TreePath(unchecked: path))
+            case .directory(let path, let was): directories.append((path, was))
+            }
+        }
+    }
+
+    // MARK: What would be lost
+
+    /// What was changed since the restore ended, where it would be replaced or removed now. Nothing when the restore was
+    /// interrupted: then nobody knows.
+    ///
+    /// - Returns: how many names, and the first of them.
+    package func changedSince() -> (count: Int, samples: [TreePath]) {
+        guard let ended = record.ended else { return (0, []) }
+        let (seconds, rest) = ended.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+        let end = FileInstant(seconds: seconds, nanoseconds: UInt32(max(rest, 0)))
+        var found: (count: Int, samples: [TreePath]) = (0, [])
+        func look(_ path: TreePath, _ status: FileStatus) {
+            guard end < status.changed else { return }
+            found.count += 1
+            if found.samples.count < 10 { found.samples.append(path) }
+        }
+        var waiting: [TreePath] = []
+        for path in returning + removing {
+            guard let status = try? status(path.bytes) else { continue }
+            look(path, status)
+            if status.kind == .directory { waiting.append(path) }
+        }
+        while let path = waiting.popLast() {
+            guard let directory = try? DirectoryPath.open(path.bytes, from: place.raw, links: .refused),
+                let above = try? directory.status(), !own.contains(above)
+            else { continue }
+            var reader = DirectoryReader()
+            reader.start(directory.raw)
+            while let name = try? reader.next() {
+                let child = TerminatedName(name.bytes)
+                let status = try? child.withPointer { (pointer) throws(Errno) in
+                    try FileSystem.status(at: directory.raw, pointer)
+                }
+                guard let status else { continue }
+                let childPath = TreePath(unchecked: path.bytes + [UInt8(ascii: "/")] + child.name)
+                look(childPath, status)
+                if status.kind == .directory, status.device == above.device { waiting.append(childPath) }
+            }
+        }
+        return found
+    }
+
+    // MARK: Doing it
+
+    /// Takes it back.
+    ///
+    /// - Parameters:
+    ///   - open: opens the point that was made before; called only when something comes back from it.
+    ///   - protect: as in `RestoreJob.run`.
+    package func run(
+        open: (PointID) throws -> PointReader, protect: ([TreePath]) throws -> PointID
+    ) throws -> RestoreReport {
+        let start = SystemClock.monotonic
+        let (recorder, protection) = try writeDown()
+        let before: PointID?
+        let reader: PointReader?
+        do {
+            reader = returning.isEmpty ? nil : try record.before.map { try open($0) }
+            before = protection.isEmpty ? nil : try protect(RestoreJob.below(record.root, protection))
+        } catch {
+            store.discard(recorder.name)
+            throw error
+        }
+        var next = UndoRecord(
+            vault: record.vault, restored: record.before ?? record.restored, before: before, root: record.root,
+            time: Timestamp(nanoseconds: SystemClock.wall), list: recorder.name)
+        try store.save(next)
+
+        let log = RestoreLog()
+        written.note(device: try deviceOfRoot(), place)
+        unseal(log)
+        for path in removing { remove(path, log) }
+        let restored = try reader.map { try bringBack(from: $0) }
+        restoreDirectories(log)
+        try written.sync()
+        next.complete()
+        try store.save(next)
+        lock.release()
+
+        var report = RestoreReport(progress, log)
+        if let restored {
+            report.issues += restored.issues
+            report.issueCounts.merge(restored.issueCounts) { $0 + $1 }
+            (report.unknownUsers, report.unknownGroups) = (restored.unknownUsers, restored.unknownGroups)
+        }
+        report.milliseconds = UInt64(max(SystemClock.monotonic - start, 0)) / 1_000_000
+        return report
+    }
+
+    /// Writes down what will happen, as for any restore.
+    ///
+    /// - Returns: the list, and what has to be in a point first.
+    private func writeDown() throws -> (UndoRecorder, [TreePath]) {
+        let recorder = try store.record()
+        var protection = ProtectionList()
+        do throws(Errno) {
+            for path in returning {
+                if exists(path) {
+                    protection.add(path.bytes)
+                    try recorder.changed(path.bytes)
+                } else {
+                    try recorder.created(path.bytes)
+                }
+            }
+            for path in removing where exists(path) {
+                protection.add(path.bytes)
+                try recorder.changed(path.bytes)
+            }
+            for directory in directories {
+                if let opened = try openIfAny(directory.path) {
+                    try recorder.directory(directory.path, try RecordedDirectory(opened))
+                }
+            }
+            try recorder.finish()
+        } catch {
+            store.discard(recorder.name)
+            throw HoldfastError(.io, "What is to be taken back cannot be written down: \(error).", cause: error)
+        }
+        return (recorder, protection.all)
+    }
+
+    private func bringBack(from reader: PointReader) throws -> RestoreReport {
+        // The point was made of this machine as it is, so its paths begin at the very root.
+        var request = RestoreRequest(paths: RestoreJob.below(record.root, returning), destination: .inPlace)
+        request.conflict = .always
+        // A directory that was removed or replaced returns as it was.
+        request.deleteExtra = true
+        request.owners = .numbers
+        request.own = own
+        request.takesBack = true
+        // What replaced something may have its size and time, when its content was the reason.
+        request.checksContents = true
+        return try Restorer(reader: reader, request: request, progress: progress).run()
+    }
+
+    private func status(_ path: [UInt8]) throws(Errno) -> FileStatus {
+        if path.isEmpty { return try place.descriptor.status() }
+        return try DirectoryPath.withParent(of: path, from: place.raw, links: .refused) {
+            (parent, name) throws(Errno) in
+            try FileSystem.status(at: parent, name)
+        }
+    }
+
+    private func deviceOfRoot() throws -> UInt64 {
+        do { return try place.descriptor.status().device } catch {
+            throw HoldfastError(.io, "\(TreePath.display(record.root)) cannot be looked at: \(error).", cause: error)
+        }
+    }
+
+    private func exists(_ path: TreePath) -> Bool { (try? status(path.bytes)) != nil }
+
+    /// A directory of the destination; `nil` when it is gone.
+    private func openIfAny(_ path: [UInt8]) throws(Errno) -> OpenHandle? {
+        do throws(Errno) {
+            return OpenHandle(try DirectoryPath.open(path, from: place.raw, links: .refused))
+        } catch {
+            if error == .noEntry { return nil }
+            throw error
+        }
+    }
+
+    /// Takes flags away that forbid changes in directories; they get theirs at the end.
+    private func unseal(_ log: RestoreLog) {
+        for directory in directories {
+            do throws(Errno) {
+                guard let opened = try openIfAny(directory.path) else { continue }
+                let status = try opened.descriptor.status()
+                written.note(device: status.device, opened)
+                guard status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly) else {
+                    continue
+                }
+                let flags = try FileSystem.flags(descriptor: opened.raw)
+                try FileSystem.setFlags(descriptor: opened.raw, flags.subtracting(.afterEverything))
+            } catch {
+                log.add(.failed, directory.path, "its flags cannot be changed: \(error)")
+            }
+        }
+    }
+
+    private func remove(_ path: TreePath, _ log: RestoreLog) {
+        guard exists(path), let parent = path.parent else { return }
+        do throws(Errno) {
+            let directory = try DirectoryPath.open(parent.bytes, from: place.raw, links: .refused)
+            let count = Removal.remove(
+                at: directory.raw, TerminatedName(path.name), path: path.bytes, own: own,
+                { log.add($0.kind, $0.path, $0.text) })
+            progress.removed.wrappingAdd(count, ordering: .relaxed)
+        } catch {
+            log.add(.failed, path.bytes, "it cannot be removed: \(error)")
+        }
+    }
+
+    /// Directories get their metadata back last, as they were written down: the planner left them from the deepest up.
+    private func restoreDirectories(_ log: RestoreLog) {
+        let writer = MetadataWriter(log: log, rights: .current())
+        for directory in directories {
+            do throws(Errno) {
+                guard let opened = try openIfAny(directory.path) else { continue }
+                let was = directory.was
+                writer.finish(
+                    descriptor: opened.raw,
+                    MetadataWriter.Target(
+                        entry: was.entry, owner: Ownership(uid: was.uid, gid: was.gid), isDirect: false,
+                        mayHaveMore: true, defersFlags: false, path: { directory.path }))
+            } catch {
+                log.add(.failed, directory.path, "its metadata cannot be set back: \(error)")
+            }
+        }
+    }
+}
