@@ -391,6 +391,12 @@ extension SQLiteCatalog {
         }
     }
 
+    package func packs(_ names: [PackName]) throws -> [PackEntry?] {
+        try read { session in
+            try names.map { try session.first(SQLiteCatalog.packByName, .id($0)) { try SQLiteCatalog.pack($0) } }
+        }
+    }
+
     package func dropPacks(_ numbers: [Int64], forgetting: Bool) throws {
         if numbers.isEmpty { return }
         try write(durable: true) { session in

@@ -114,8 +114,10 @@ struct CollectionDamageTests {
             let data = make.data(text)
             blob = data
             try vault.store(make.pack([data]), lease: writer.lease.id)
-            for index in 0..<9 { try writer.store([make.data("small \(index)")]) }
-            let names = [data.id] + (0..<9).map { make.data("small \($0)").id }
+            // Only the second machine's packs are many enough to be rewritten.
+            let small = compression == .fast ? 0 : 9
+            for index in 0..<small { try writer.store([make.data("small \(index)")]) }
+            let names = [data.id] + (0..<small).map { make.data("small \($0)").id }
             let root = make.node("root", names)
             try vault.store(make.pack([root]), lease: writer.lease.id)
             try writer.commit(writer.point(root: root))
@@ -255,12 +257,16 @@ struct CollectionDamageTests {
 
     // MARK: What cannot be read
 
-    @Test("a bad sector in a pack that would be rewritten leaves that pack alone, and the rest is freed")
-    func badSector() throws {
+    @Test(
+        "a bad sector in a pack that would be rewritten leaves that pack alone, and the rest is freed",
+        arguments: [0, 48] as [UInt64])
+    func badSector(from start: UInt64) throws {
         let fixture = try VaultFixture()
         let bad = Mutex<Set<String>>([])
         let vault = try fixture.open { options in
-            options.decorate = { base in BadSectorStore(base) { key in bad.withLock { $0.contains(key) } } }
+            options.decorate = { base in
+                BadSectorStore(base) { key, offset in offset >= start && bad.withLock { $0.contains(key) } }
+            }
         }
         let machine = try fixture.join(vault)
         let writer = try TestWriter(vault, machine)

@@ -352,6 +352,8 @@ struct RecordCopyTests {
             try redaction(scene, locator.point, locator, at: 100, root: root), vault: vault.vault)
         try vault.store.put(StoreKey.pack(pack.name), pack.bytes)
         writer.close()
+        _ = try vault.compare()
+        #expect(try !vault.catalog.records(of: .redaction).isEmpty)
         _ = try vault.reclaim()
         _ = try vault.reclaim()
         #expect(try vault.catalog.present([root.id]) == [false])

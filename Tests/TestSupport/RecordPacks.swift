@@ -75,18 +75,18 @@ package final class WatchedStore: BlobStore {
     package func space() throws -> StoreSpace? { try base.space() }
 }
 
-/// A store on a disk with bad sectors: reading some objects fails, for good.
+/// A store on a disk with bad sectors: reading some places fails, for good.
 package final class BadSectorStore: BlobStore {
     private let base: any BlobStore
-    private let isBad: @Sendable (_ key: String) -> Bool
+    private let isBad: @Sendable (_ key: String, _ offset: UInt64) -> Bool
 
-    package init(_ base: any BlobStore, isBad: @escaping @Sendable (_ key: String) -> Bool) {
+    package init(_ base: any BlobStore, isBad: @escaping @Sendable (_ key: String, _ offset: UInt64) -> Bool) {
         self.base = base
         self.isBad = isBad
     }
 
-    private func check(_ key: String) throws {
-        if isBad(key) { throw HoldfastError(.io, "cannot read \(key): Input/output error") }
+    private func check(_ key: String, _ offset: UInt64 = 0) throws {
+        if isBad(key, offset) { throw HoldfastError(.io, "cannot read \(key): Input/output error") }
     }
 
     package var location: String { base.location }
@@ -98,7 +98,7 @@ package final class BadSectorStore: BlobStore {
         return try base.get(key, atMost: limit)
     }
     package func read(_ key: String, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
-        try check(key)
+        try check(key, offset)
         try base.read(key, at: offset, into: buffer)
     }
     package func head(_ key: String) throws -> UInt64? { try base.head(key) }

@@ -73,15 +73,23 @@ extension LocalVault {
         var seen = 0
         // Packs registered while the store is listed may or may not be listed: they are not missed.
         let before = try packCount()
-        try store.list(StoreKey.packsPrefix) { object in
-            guard let name = StoreKey.packName(of: object.key) else { return true }
-            if let known = try catalog.pack(name), known.state != .lost {
-                if known.state == .stored, known.number <= before.last { seen += 1 }
-            } else {
-                unknown.append(name)
+        var batch: [PackName] = []
+        func look() throws {
+            for (name, known) in zip(batch, try catalog.packs(batch)) {
+                if let known, known.state != .lost {
+                    if known.state == .stored, known.number <= before.last { seen += 1 }
+                } else {
+                    unknown.append(name)
+                }
             }
+            batch.removeAll(keepingCapacity: true)
+        }
+        try store.list(StoreKey.packsPrefix) { object in
+            if let name = StoreKey.packName(of: object.key) { batch.append(name) }
+            if batch.count >= 1_024 { try look() }
             return true
         }
+        try look()
         // What could not be read of records when they were found may be readable now.
         unknown += try catalog.recordPacksWithGaps().map(\.name)
         try adopt(unknown.sorted(), checksNames: checksNames, &result)

@@ -68,6 +68,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func packs(after number: Int64, limit: Int) throws -> [PackEntry]
     /// A pack by its name.
     func pack(_ name: PackName) throws -> PackEntry?
+    /// The packs of the names, in their order; `nil` for unknown ones. For lists of a whole store.
+    func packs(_ names: [PackName]) throws -> [PackEntry?]
     /// Says that packs are gone from the store. They become `lost`: what lay in them is remembered, with its type, until
     /// nothing needs it or the packs come back. Points without a record in another pack become damaged, and what they name
     /// stays needed until they are deleted. Durable.
