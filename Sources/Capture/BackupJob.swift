@@ -73,6 +73,10 @@ package final class BackupJob {
     private let request: BackupRequest
     package let progress: CaptureProgress
     package let counters: WritingCounters
+    /// What was warned of, once everything has been read; also when the point is then not committed.
+    package private(set) var warnings: [PointWarning] = []
+    /// Further ones that were only counted.
+    package private(set) var omittedWarnings: UInt64 = 0
 
     /// - Parameters:
     ///   - heads: where this machine remembers its newest point of this vault.
@@ -107,7 +111,7 @@ package final class BackupJob {
         let work = BoundedQueue<CaptureBatch>(capacity: BackupJob.orderedBatches)
         let completion = Monitor(Completion())
         let smallSlabs = SlabPool(slabSize: BackupJob.smallSlab, limit: BackupJob.smallSlabs)
-        let largeSlabs = SlabPool(slabSize: BackupJob.largeSlab, limit: 2 * max(1, request.readers) + 2)
+        let largeSlabs = SlabPool(slabSize: BackupJob.largeSlab, limit: 2 * max(1, request.readers) + 4)
 
         let stopAll: @Sendable (any Error) -> Void = { error in
             ordered.fail(error)
@@ -160,8 +164,9 @@ package final class BackupJob {
                         }
                     })
             }
+            let reader = FileReader(pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress)
             return try sequence(
-                writer, ordered: ordered, completion: completion, started: started, captureTime: captureTime)
+                writer, reader, ordered: ordered, completion: completion, started: started, captureTime: captureTime)
         } catch {
             stopAll(error)
             // The first error is the cause; what other threads met after it is its echo.
@@ -189,14 +194,21 @@ package final class BackupJob {
     private final class CacheLock {
         private var lock: FileLock?
         init(_ lock: consuming FileLock) { self.lock = consume lock }
-        func release() { lock = nil }
+        /// Gives the lock up now, not when the last copy of its descriptor is closed: a process that was forked meanwhile has
+        /// one until it runs its own program.
+        func release() {
+            if let held = lock.take() { held.release() }
+        }
     }
 
     private func sequence(
-        _ writer: PointWriter, ordered: BoundedQueue<CaptureBatch>, completion: Monitor<Completion>, started: Int64,
-        captureTime: Timestamp
+        _ writer: PointWriter, _ reader: FileReader, ordered: BoundedQueue<CaptureBatch>,
+        completion: Monitor<Completion>,
+        started: Int64, captureTime: Timestamp
     ) throws -> BackupReport {
-        let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress) { try writer.append($0) }
+        let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress, reader: reader) {
+            try writer.append($0)
+        }
         var lastPartial = (bytes: UInt64(0), time: started)
         while let batch = try ordered.pop() {
             try completion.wait { state -> Void? in
@@ -220,6 +232,7 @@ package final class BackupJob {
         }
         try sequencer.finish()
         let draft = draft(sequencer, started: started, captureTime: captureTime)
+        (warnings, omittedWarnings) = (draft.warnings, draft.omittedWarnings)
         let committed = try writer.commit(draft, isPartial: false)
         return BackupReport(
             point: committed.point, number: committed.number, time: captureTime, head: committed.head,

@@ -1,3 +1,4 @@
+package import Model
 package import Synchronization
 
 /// How far a capture is; counted by its threads, read by displays at any time.
@@ -22,8 +23,22 @@ package final class CaptureProgress: Sendable {
     package let filesTooLarge = Atomic<UInt64>(0)
     /// Warnings so far.
     package let warnings = Atomic<UInt64>(0)
+    /// What a person should hear of although nothing went wrong.
+    package let remarks = Mutex(Remarks())
     /// Set to ask the capture to stop; it ends with `cancelled`.
     package let stopRequested = Atomic<Bool>(false)
 
     package init() {}
+
+    /// Things that are as they were asked for, or as they usually are, and may still surprise.
+    package struct Remarks: Sendable {
+        /// Directories of this program below the protected paths (the vault, its state), which were left out.
+        package var ownDirectories: [TreePath] = []
+        /// Protected directories with nothing in them.
+        package var emptyRoots: [TreePath] = []
+        /// SQLite databases with changes in a file beside them: in use, or not closed since a crash. The first few.
+        package var openDatabases: [TreePath] = []
+        /// How many of them there are.
+        package var openDatabaseCount: UInt64 = 0
+    }
 }

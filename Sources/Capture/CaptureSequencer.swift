@@ -41,6 +41,7 @@ final class CaptureSequencer {
 
     private let pipeline: SealingPipeline
     private let progress: CaptureProgress
+    private let reader: FileReader
     private let append: (CachedEntry) throws -> Void
 
     private var bundle = Bundle()
@@ -56,20 +57,26 @@ final class CaptureSequencer {
     private(set) var entries: UInt64 = 0
     private(set) var bytes: UInt64 = 0
 
-    /// - Parameter append: takes finished entries in key order.
+    /// - Parameters:
+    ///   - reader: reads a further name of a file whose first name got lost.
+    ///   - append: takes finished entries in key order.
     init(
-        pipeline: SealingPipeline, progress: CaptureProgress,
+        pipeline: SealingPipeline, progress: CaptureProgress, reader: FileReader,
         append: @escaping (CachedEntry) throws -> Void
     ) {
         self.pipeline = pipeline
         self.progress = progress
+        self.reader = reader
         self.append = append
     }
 
     /// Takes the next batch, which must be complete.
     func take(_ batch: CaptureBatch) throws {
         for warning in batch.warnings { warnings.add(warning) }
-        for item in batch.items where !item.isGone { try take(item, batch) }
+        for item in batch.items {
+            if item.isGone || item.isReplaced { item.cell?.isLost = true }
+            if !item.isGone { try take(try readingLostContent(of: item, batch), batch) }
+        }
         releaseSlab(of: batch)
         try drain(all: false)
     }
@@ -90,7 +97,7 @@ final class CaptureSequencer {
             return
         }
         guard var entry = item.entry else { return }
-        try spillAttributes(&entry)
+        try spillAttributes(&entry, of: item)
         var content = Content.ready
         switch item.content {
         case .none: break
@@ -102,18 +109,49 @@ final class CaptureSequencer {
         waiting.append(
             Waiting(
                 key: item.key, identity: identity, entry: entry, content: content, contentHash: item.contentHash,
-                chunks: item.chunks, pieces: item.pieces, cell: item.cell))
+                chunks: item.chunks, pieces: item.pieces, cell: item.isReplaced ? nil : item.cell))
     }
 
-    /// Attributes that would make a node too large go into a blob of their own.
-    private func spillAttributes(_ entry: inout Entry) throws {
+    /// A further name of a file whose first name vanished, or was another file by then, is read in its place.
+    private func readingLostContent(of item: CaptureItem, _ batch: CaptureBatch) throws -> CaptureItem {
+        guard case .link(let cell) = item.content, cell.isLost else { return item }
+        let alone = CaptureBatch()
+        alone.names = batch.names
+        var again = item
+        again.content = .none
+        again.work = item.status.size == 0 ? .metadata : .large
+        alone.items = [again]
+        try reader.complete(alone)
+        for warning in alone.warnings { warnings.add(warning) }
+        again = alone.items[0]
+        if !again.isGone, !again.isReplaced {
+            again.cell = cell
+            cell.isLost = false
+        }
+        return again
+    }
+
+    /// Attributes that would make a node too large go into a blob of their own. The few that even that has no room for are
+    /// left out with a warning, the largest first; access control lists and capabilities are small and stay.
+    private func spillAttributes(_ entry: inout Entry, of item: CaptureItem) throws {
         if entry.attributes.isEmpty { return }
         let size = entry.attributes.reduce(0) { $0 + $1.name.count + $1.value.count + 8 }
         if size <= Entry.maximumInlineAttributes { return }
-        let bytes = try AttributeCoding.encode(entry.attributes)
-        guard bytes.count <= FormatLimits.blobPlainLength else {
-            throw HoldfastError(.unsupported, "a file has more than 1 MiB of extended attributes")
+        while AttributeCoding.encodedLength(entry.attributes) > FormatLimits.blobPlainLength,
+            let largest = entry.attributes.indices.max(by: {
+                entry.attributes[$0].value.count < entry.attributes[$1].value.count
+            })
+        {
+            let left = entry.attributes.remove(at: largest)
+            progress.warnings.wrappingAdd(1, ordering: .relaxed)
+            warnings.add(
+                PointWarning(
+                    reason: .metadata, path: TreePath(key: item.key)?.bytes ?? item.key,
+                    text:
+                        "its attribute \(TreePath.display(left.name)) is left out: a file's attributes are kept up to 1 MiB"
+                ))
         }
+        let bytes = try AttributeCoding.encode(entry.attributes)
         let slab = Slab(capacity: bytes.count)
         bytes.withUnsafeBytes { slab.base.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         entry.attributesBlob = try pipeline.wait(
@@ -188,6 +226,10 @@ final class CaptureSequencer {
                 waiting[head].entry.content = cell.content ?? .none
                 if cell.content == nil, waiting[head].entry.size > 0 {
                     waiting[head].entry.remarks.insert(.contentMissing)
+                } else if cell.content != nil {
+                    // The file may have grown between its names: a size without its content would read as zeros.
+                    waiting[head].entry.size = cell.size
+                    waiting[head].entry.mtime = cell.mtime
                 }
                 waiting[head].entry.remarks.formUnion(cell.remarks)
                 waiting[head].contentHash = cell.contentHash
@@ -225,6 +267,8 @@ final class CaptureSequencer {
             let next = waiting[head]
             if let cell = next.cell {
                 cell.content = next.entry.content
+                cell.size = next.entry.size
+                cell.mtime = next.entry.mtime
                 cell.remarks = next.entry.remarks
                 cell.contentHash = next.contentHash
                 cell.chunks = next.chunks

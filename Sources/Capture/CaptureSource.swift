@@ -12,7 +12,7 @@ package struct CaptureSource: Sendable {
     package var exclusions: ExclusionRules
     /// Leave out the contents of directories that hold a `CACHEDIR.TAG`.
     package var excludeCaches: Bool
-    /// Files larger than this are left out, with a warning; `nil`: no limit.
+    /// Files larger than this are left out and counted; `nil`: no limit.
     package var maximumFileSize: UInt64?
     /// Directories that are never captured: the vault and the state of this program.
     package var ownDirectories: Set<FileNode>
@@ -74,6 +74,11 @@ final class DirectoryHandle: Sendable {
 final class LinkCell: @unchecked Sendable {
     // Sound: written and read by the sequencer only.
     var content: EntryContent?
+    /// Of the file as its content was read: all names say the same.
+    var size: UInt64 = 0
+    var mtime = FileTime(seconds: 0, nanoseconds: 0)
+    /// The name that was to be read vanished or is another file now: the next name of the file is read instead.
+    var isLost = false
     var remarks: Entry.Remarks = []
     var contentHash: ContentHash?
     var chunks: [CachedChunk] = []
@@ -128,6 +133,8 @@ struct CaptureItem {
     var pieces: [ContentKey] = []
     /// The path vanished before it was read: there is no entry.
     var isGone = false
+    /// The name belonged to another file when it was opened than when it was listed; the item is that of the new one.
+    var isReplaced = false
 }
 
 /// Some paths in tree order that are read together by one thread.

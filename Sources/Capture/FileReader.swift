@@ -140,9 +140,28 @@ final class FileReader {
             throw error
         }
         let file = DirectoryHandle(descriptor)
+        let opened = try file.descriptor.status()
+        if FileReader.changed(item.status, opened) { try adopt(opened, &item) }
         try readMetadata(&item, directory: file.raw, FileReader.empty, batch)
         item.entry?.flags = try FileSystem.flags(descriptor: file.raw).intersection(.settable).rawValue
         openedFile = file
+    }
+
+    /// Takes what was opened for what was listed: between the two a file may have been written to, or another may have
+    /// taken its name, as every program does that saves by renaming. Owner, size and way of reading are then the new one's.
+    private func adopt(_ opened: FileStatus, _ item: inout CaptureItem) throws(Errno) {
+        // What is no file any more is seen by the next run.
+        guard opened.kind == .regular else { throw .noEntry }
+        let promised = item.status.size
+        let isOther = opened.inode != item.status.inode || opened.device != item.status.device
+        item.status = opened
+        item.isReplaced = isOther
+        switch item.work {
+        case .link where !isOther: return
+        // The slab of the batch has room for what was listed.
+        case .small where opened.size > 0 && opened.size <= promised: return
+        default: item.work = opened.size == 0 ? .metadata : .large
+        }
     }
 
     private func readDirectory(

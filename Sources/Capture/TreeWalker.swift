@@ -40,6 +40,12 @@ final class TreeWalker {
     private var batch = CaptureBatch()
     private var links: [CaptureSource.FileNode: (cell: LinkCell, remaining: UInt32)] = [:]
     private var nameBuffer: [UInt8] = []
+    /// The protected paths that were met.
+    private var reached: Set<[UInt8]> = []
+    /// Those that were warned of.
+    private var complained: Set<[UInt8]> = []
+    /// The file systems of the run before, by what they are now: their numbers change between two starts of a machine.
+    private var devicesBefore: [UInt64: UInt64] = [:]
 
     /// - Parameter emit: takes each batch in order; blocks when there are too many on their way.
     init(
@@ -65,7 +71,10 @@ final class TreeWalker {
             throw HoldfastError(.io, "cannot open the root directory: \(error)", cause: error)
         }
         let only = source.roots == [.root] ? nil : ancestorNames(of: [])
-        add(key: [], name: [], directory: handle, status: status, isAncestor: only != nil)
+        if let before = add(key: [], name: [], directory: handle, status: status, isAncestor: only != nil) {
+            devicesBefore[status.device] = before
+        }
+        if only == nil { reached.insert([]) }
         var stack = [frame(path: [], handle: handle, status: status, only: only)]
         try list(&stack[0])
         while var top = stack.popLast() {
@@ -95,8 +104,23 @@ final class TreeWalker {
             stack.append(child)
             if stack.count > TreeWalker.openFrames { stack[stack.count - 1 - TreeWalker.openFrames].handle = nil }
         }
+        try checkRoots()
         try send()
         progress.walkIsComplete.store(true, ordering: .releasing)
+    }
+
+    /// A protected path that was never met must not look like a backup of it.
+    private func checkRoots() throws {
+        let missed = source.roots.filter { !reached.contains($0.bytes) }
+        if missed.count == source.roots.count, let first = missed.first {
+            let others = missed.count > 1 ? " and the other paths" : ""
+            throw HoldfastError(
+                .notFound, "\(first.displayText)\(others) could not be reached; nothing was stored",
+                context: ["hint": "Is something not mounted, or was a directory on the way replaced?"])
+        }
+        for root in missed where !complained.contains(root.bytes) {
+            warn(.vanished, root.bytes, "it was not reached: what lies above it is no directory, or cannot be entered")
+        }
     }
 
     // MARK: Directories
@@ -186,6 +210,13 @@ final class TreeWalker {
             warn(.io, frame.path, "the directory cannot be listed: \(error)")
             return
         }
+        if names.count == 0, source.roots.contains(where: { $0.bytes == frame.path }) {
+            let path = TreePath(unchecked: frame.path)
+            progress.remarks.withLock { $0.emptyRoots.append(path) }
+            if cache?.hasKey(beginningWith: frame.prefix) == true {
+                warn(.mount, frame.path, "it is empty and was not at the last backup: is something not mounted?")
+            }
+        }
         if source.excludeCaches, isCacheDirectory(handle) { return }
         for index in 0..<names.count { try visit(names.name(index), in: &frame, handle) }
     }
@@ -219,6 +250,7 @@ final class TreeWalker {
             let path = childPath(frame, Array(name))
             isRoot = source.roots.contains { $0.bytes == path }
             isAncestor = !isRoot
+            if isRoot { reached.insert(path) }
         } else {
             isRoot = false
             isAncestor = false
@@ -243,11 +275,14 @@ final class TreeWalker {
         key.reserveCapacity(frame.prefix.count + name.count)
         key.append(contentsOf: frame.prefix)
         key.append(contentsOf: name)
-        add(key: key, name: name, directory: handle, status: status, isAncestor: isAncestor)
+        let before = add(key: key, name: name, directory: handle, status: status, isAncestor: isAncestor)
+        if let before { compareMount(before, status, name, frame, isRoot: isRoot, isAncestor: isAncestor) }
         progress.entriesSeen.wrappingAdd(1, ordering: .relaxed)
         if status.kind == .regular {
             progress.filesSeen.wrappingAdd(1, ordering: .relaxed)
             progress.bytesSeen.wrappingAdd(status.size, ordering: .relaxed)
+            if status.size > 0, frame.only == nil { noteOpenDatabase(name, frame) }
+            if isRoot { warnOfKernelFile(name, frame, handle) }
         }
         if status.kind == .directory, shouldDescend(status, name, frame, handle, isProtectedRoot: isRoot, isAncestor) {
             frame.belowStarts.append(frame.below.count)
@@ -264,7 +299,17 @@ final class TreeWalker {
         _ status: FileStatus, _ name: UnsafeRawBufferPointer, _ frame: Frame, _ handle: DirectoryHandle,
         isProtectedRoot: Bool, _ isAncestor: Bool
     ) -> Bool {
-        if source.ownDirectories.contains(.init(device: status.device, inode: status.inode)) { return false }
+        if source.ownDirectories.contains(.init(device: status.device, inode: status.inode)) {
+            let path = TreePath(unchecked: childPath(frame, Array(name)))
+            if isProtectedRoot || isAncestor {
+                warn(
+                    .unsupported, path.bytes,
+                    "it is a vault or the state of holdfast, which is never protected into itself")
+            } else {
+                progress.remarks.withLock { $0.ownDirectories.append(path) }
+            }
+            return false
+        }
         if status.device == frame.device || isAncestor { return true }
         if source.oneFileSystem && !isProtectedRoot { return false }
         if isKernelFileSystem(at: handle.raw, Array(name)) {
@@ -276,6 +321,50 @@ final class TreeWalker {
         return true
     }
 
+    /// Compares where a directory lies with where it lay at the last backup: an empty mount point is a good directory, and
+    /// a backup of it would look like one of what belongs there.
+    private func compareMount(
+        _ before: UInt64, _ status: FileStatus, _ name: UnsafeRawBufferPointer, _ frame: Frame, isRoot: Bool,
+        isAncestor: Bool
+    ) {
+        guard let known = devicesBefore[status.device] else {
+            devicesBefore[status.device] = before
+            if isRoot, status.device != frame.device, devicesBefore[frame.device] == before {
+                warn(
+                    .mount, childPath(frame, Array(name)),
+                    "another file system is mounted on it, which was not so at the last backup")
+            }
+            return
+        }
+        if known == before || (source.oneFileSystem && !isRoot && !isAncestor) { return }
+        warn(
+            .mount, childPath(frame, Array(name)),
+            "it was a file system of its own at the last backup and is none now: is something not mounted?")
+    }
+
+    /// A database that is in use consists of two files, which are read one after the other.
+    private func noteOpenDatabase(_ name: UnsafeRawBufferPointer, _ frame: Frame) {
+        // Both endings end in an "l": nearly all names are done with here.
+        guard name.last == UInt8(ascii: "l") else { return }
+        for ending in ["-wal", "-journal"] {
+            let length = name.count - ending.utf8.count
+            guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
+            let database = UnsafeRawBufferPointer(rebasing: name[..<length])
+            guard names.index(of: database) != nil else { continue }
+            let path = TreePath(unchecked: childPath(frame, Array(database)))
+            progress.remarks.withLock { remarks in
+                remarks.openDatabaseCount += 1
+                if remarks.openDatabases.count < 16 { remarks.openDatabases.append(path) }
+            }
+        }
+    }
+
+    /// Files that the kernel makes up say that they are empty.
+    private func warnOfKernelFile(_ name: UnsafeRawBufferPointer, _ frame: Frame, _ handle: DirectoryHandle) {
+        guard let space = try? FileSystem.space(descriptor: handle.raw), space.isPseudo else { return }
+        warn(.unsupported, childPath(frame, Array(name)), "a file system of the kernel holds nothing to keep")
+    }
+
     /// Whether the kernel makes up what lies below: nothing there is worth keeping, and some of it never ends.
     private func isKernelFileSystem(at directory: Int32, _ name: [UInt8]) -> Bool {
         guard let opened = try? FileDescriptor.open(at: directory, name, [.readOnly, .directory]),
@@ -284,9 +373,11 @@ final class TreeWalker {
         return space.isPseudo
     }
 
+    /// - Returns: the file system on which a directory was at the last backup.
     private func add(
         key: [UInt8], name: some Collection<UInt8>, directory: DirectoryHandle?, status: FileStatus, isAncestor: Bool
-    ) {
+    ) -> UInt64? {
+        var deviceBefore: UInt64?
         let start = batch.names.count
         batch.names.append(contentsOf: name)
         batch.names.append(0)
@@ -298,7 +389,8 @@ final class TreeWalker {
         if let cached = cache?.find(
             key,
             where: { known, kind, size, time in
-                kind == .regular || (known == identity && size == status.size && time == mtime)
+                if kind == .directory { deviceBefore = known.device }
+                return kind == .regular || (known == identity && size == status.size && time == mtime)
             })
         {
             let isDamaged = touchesDamage(cached)
@@ -317,7 +409,7 @@ final class TreeWalker {
                 item.work = .none
                 item.cached = cached
                 batch.items.append(item)
-                return
+                return deviceBefore
             }
             // Of a damaged file nothing is taken over, so that all of it is asked for and what is lost is sent again; of one
             // that is to be bundled again neither, or it would stay where it is.
@@ -326,7 +418,7 @@ final class TreeWalker {
         batch.needsReading = true
         guard status.kind == .regular else {
             batch.items.append(item)
-            return
+            return deviceBefore
         }
         if status.links > 1 {
             let node = CaptureSource.FileNode(device: status.device, inode: status.inode)
@@ -335,7 +427,7 @@ final class TreeWalker {
                 item.cached = nil
                 if known.remaining <= 1 { links[node] = nil } else { links[node]?.remaining = known.remaining - 1 }
                 batch.items.append(item)
-                return
+                return nil
             }
             let cell = LinkCell()
             item.cell = cell
@@ -353,6 +445,7 @@ final class TreeWalker {
             item.work = .large
         }
         batch.items.append(item)
+        return nil
     }
 
     private func touchesDamage(_ cached: CachedEntry) -> Bool {
@@ -377,6 +470,7 @@ final class TreeWalker {
     }
 
     private func warn(_ reason: PointWarning.Reason, _ path: [UInt8], _ text: String) {
+        if source.roots.contains(where: { $0.bytes == path }) { complained.insert(path) }
         progress.warnings.wrappingAdd(1, ordering: .relaxed)
         batch.warnings.append(PointWarning(reason: reason, path: path, text: text))
     }

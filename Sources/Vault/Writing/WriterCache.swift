@@ -324,6 +324,12 @@ package final class CacheReader {
         return nil
     }
 
+    /// Whether a key at or behind the last one asked for begins with `prefix`; what lies before it is skipped.
+    package func hasKey(beginningWith prefix: [UInt8]) -> Bool {
+        _ = find(prefix) { _, _, _, _ in false }
+        return (hasCurrent || advance()) && currentKey.starts(with: prefix)
+    }
+
     private func decode(_ isWanted: (FileIdentity, EntryKind, UInt64, FileTime) -> Bool) -> CachedEntry? {
         block.withUnsafeBytes { bytes -> CachedEntry? in
             var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[payload]))
