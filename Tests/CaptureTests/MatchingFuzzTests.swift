@@ -127,13 +127,21 @@ private struct Seeded: RandomNumberGenerator {
                 ExclusionPattern.parse(file: top.flatMap { $0 + [0x0A] })
                 + ExclusionPattern.parse(file: deep.flatMap { $0 + [0x0A] }, base: subdirectory)
             let rules = ExclusionRules(patterns)
+            // A file of patterns means in each protected path what a .gitignore means at the top.
+            let roots = ["srv/one", "home/two"].map { Array($0.utf8) }
+            let given =
+                deep.isEmpty
+                ? ExclusionRules(ExclusionPattern.exclusionFile(top.flatMap { $0 + [0x0A] }, roots: roots)) : nil
             for (index, path) in paths.enumerated() {
                 // git names the pattern that decides; one that takes back begins with "!".
                 let decided = Array(fields[index * 4 + 2])
                 let expected = !decided.isEmpty && decided.first != UInt8(ascii: "!")
                 let actual = isExcluded(rules, path, entries[path]!)
+                let below = given.map { rules in
+                    roots.map { isExcluded(rules, $0 + [0x2F] + path, entries[path]!, below: $0.count) }
+                }
                 compared += 1
-                if expected != actual {
+                if expected != actual || below?.contains(!expected) == true {
                     let text = (top + [Array("-- in the directory:".utf8)] + deep).map {
                         String(decoding: $0, as: UTF8.self)
                     }
@@ -141,7 +149,7 @@ private struct Seeded: RandomNumberGenerator {
                         """
                         seed \(seed) round \(round): \(String(decoding: path, as: UTF8.self)) \
                         (\(entries[path]! ? "directory" : "file")): git \(expected) by \
-                        \(String(decoding: decided, as: UTF8.self)), we \(actual), subdirectory \
+                        \(String(decoding: decided, as: UTF8.self)), we \(actual), in paths \(below ?? []), subdirectory \
                         \(String(decoding: subdirectory, as: UTF8.self)), patterns \(text)
                         """)
                     return
@@ -152,8 +160,9 @@ private struct Seeded: RandomNumberGenerator {
     }
 
     /// As a walk would decide: an excluded directory takes everything below it along.
-    private func isExcluded(_ rules: ExclusionRules, _ path: [UInt8], _ isDirectory: Bool) -> Bool {
-        for (index, byte) in path.enumerated() where byte == 0x2F {
+    private func isExcluded(_ rules: ExclusionRules, _ path: [UInt8], _ isDirectory: Bool, below root: Int = 0) -> Bool
+    {
+        for (index, byte) in path.enumerated() where byte == 0x2F && index > root {
             if case .excluded = rules.verdict(Array(path[..<index]), isDirectory: true) { return true }
         }
         if case .excluded = rules.verdict(path, isDirectory: isDirectory) { return true }

@@ -62,6 +62,32 @@ package struct ExclusionPattern: Hashable, Sendable {
         return roots.map { ExclusionPattern(pattern, base: $0) }
     }
 
+    /// The patterns of a file given for `roots` (relative to `/`): a `.gitignore` that stands in each of them.
+    ///
+    /// A line that begins with a slash is relative to each root, too, unless it names one of them, something below or
+    /// something above: then it is the absolute path that it looks like.
+    package static func exclusionFile(_ content: [UInt8], roots: [[UInt8]]) -> [ExclusionPattern] {
+        parse(file: content).flatMap { pattern -> [ExclusionPattern] in
+            if pattern.isNameOnly || roots.isEmpty || roots.contains(where: { pattern.leads(to: $0) }) {
+                return [pattern]
+            }
+            return roots.map { ExclusionPattern(pattern.text, base: $0) }
+        }
+    }
+
+    /// Whether a pattern that begins with a slash spells out an absolute path at, below or above `root`, as far as it has
+    /// no wildcards.
+    private func leads(to root: [UInt8]) -> Bool {
+        let slash = UInt8(ascii: "/")
+        let body = isNegated ? text.dropFirst() : text[...]
+        guard body.first == slash, !root.isEmpty else { return false }
+        let literal = body.split(separator: slash).prefix { component in
+            !component.contains { Array("*?[\\".utf8).contains($0) }
+        }
+        if literal.isEmpty { return false }
+        return zip(literal, root.split(separator: slash)).allSatisfy { $0.elementsEqual($1) }
+    }
+
     /// The patterns of a file's content: one a line, `#` begins a comment, spaces at the end count only after a
     /// backslash, line ends may be those of Windows, and a byte order mark is left out.
     package static func parse(file content: [UInt8], base: [UInt8] = []) -> [ExclusionPattern] {

@@ -125,6 +125,21 @@ package struct ExclusionRules: Sendable {
         }
     }
 
+    /// The pattern that would leave a protected path out, or a directory above it, had it not been named; `nil` when none
+    /// would. `root` is relative to `/`.
+    package func pattern(matchingRoot root: [UInt8]) -> ExclusionPattern? {
+        var end = root.count
+        while end > 0 {
+            let path = Array(root[..<end])
+            if case .excluded(let number) = verdict(path, isDirectory: true) {
+                // A name anywhere is not meant for the directories above.
+                if end == root.count || !patterns[number].isNameOnly { return patterns[number] }
+            }
+            end = root[..<end].lastIndex(of: UInt8(ascii: "/")) ?? 0
+        }
+        return nil
+    }
+
     /// The number of the last rule that matches, or -1.
     private func decide(_ path: UnsafeRawBufferPointer, _ nameOffset: Int, _ isDirectory: Bool) -> Int32 {
         let name = UnsafeRawBufferPointer(rebasing: path[nameOffset...])
