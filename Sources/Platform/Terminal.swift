@@ -14,7 +14,7 @@ package enum Terminal {
     /// Asks for a passphrase on the controlling terminal, without showing it; standard input may be something else.
     ///
     /// Returns the bytes typed, without the newline. Throws `noDevice` when there is no terminal, `interrupted` when the
-    /// person gave up with Control-C (after `Signals.install`), `noData` at end of input, `overflow` beyond 1,024 bytes.
+    /// person gave up with Control-C or another signal asked to stop (after `Signals.install`), `noData` at end of input, `overflow` beyond 1,024 bytes.
     package static func readPassphrase(prompt: String) throws(Errno) -> [UInt8] {
         let terminal = try FileDescriptor.open("/dev/tty", [.readWrite])
         return try readPassphrase(from: terminal.raw, prompt: prompt)
@@ -22,11 +22,21 @@ package enum Terminal {
 
     /// As the other `readPassphrase`, on an open terminal.
     static func readPassphrase(from number: Int32, prompt: String) throws(Errno) -> [UInt8] {
+        try readLine(from: number, prompt: prompt, isShown: false)
+    }
+
+    /// Asks a question on the controlling terminal; what is typed is shown. Throws as `readPassphrase` does.
+    package static func readAnswer(prompt: String) throws(Errno) -> [UInt8] {
+        let terminal = try FileDescriptor.open("/dev/tty", [.readWrite])
+        return try readLine(from: terminal.raw, prompt: prompt, isShown: true)
+    }
+
+    private static func readLine(from number: Int32, prompt: String, isShown: Bool) throws(Errno) -> [UInt8] {
         let capacity = 1024
         var failure: Errno?
         let bytes = withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity) { buffer -> [UInt8] in
             let start = buffer.baseAddress.unsafelyUnwrapped
-            let length = hf_read_secret(number, prompt, start, capacity)
+            let length = hf_read_line(number, prompt, start, capacity, isShown ? 1 : 0)
             defer { hf_erase(start, capacity) }
             if length < 0 {
                 failure = Errno(code: Int32(-length))

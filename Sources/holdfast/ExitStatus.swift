@@ -8,4 +8,8 @@ enum ExitStatus: Int32, Sendable {
     case usage = 2
     /// Done, but not everything as it should be: something could not be read, kept or restored.
     case warnings = 3
+    /// Stopped by a signal at a question, before anything was done: 128 and its number, as shells say it.
+    case hungUp = 129
+    case interrupted = 130
+    case terminated = 143
 }

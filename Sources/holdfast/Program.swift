@@ -34,6 +34,8 @@ enum Program {
             return status
         } catch is OutputClosed {
             return .failed
+        } catch let stop as Interrupted {
+            return stop.status
         } catch {
             console.showTransient(nil)
             return finish(console, HoldfastError(wrapping: error))
@@ -94,6 +96,13 @@ enum Program {
         }
         return nil
     }
+}
+
+/// Somebody was asked something and stopped the program instead.
+struct Interrupted: Error {
+    let signal: Int32
+
+    var status: ExitStatus { ExitStatus(rawValue: 128 + signal) ?? .failed }
 }
 
 extension HoldfastError {

@@ -72,7 +72,7 @@ struct PassphraseOptions: ParsableArguments {
         do {
             return try Terminal.readPassphrase(prompt: prompt)
         } catch {
-            if error == .interrupted || Signals.received != nil { throw HoldfastError(.cancelled, "Stopped.") }
+            if let signal = Signals.received { throw Interrupted(signal: signal) }
             throw HoldfastError(
                 .keyNeeded, "A passphrase is needed, and there is no terminal to ask for it.", cause: error)
         }
