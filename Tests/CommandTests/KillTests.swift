@@ -278,6 +278,13 @@ struct KillTests {
                 #expect(again.error.contains("vault join"), "\(place.context): \(again.error)")
                 try place.run("vault", "join")
             } else {
+                // Key files without a vault may be what is left of one: somebody has to say that they are not.
+                if try !FileManager.default.contentsOfDirectory(atPath: keys).isEmpty {
+                    let refused = try place.attempt("vault", "init")
+                    #expect(refused.status == 1, "\(place.context)")
+                    #expect(refused.error.contains("remove the directory keys"), "\(place.context): \(refused.error)")
+                    try FileManager.default.removeItem(atPath: keys)
+                }
                 try place.run("vault", "init")
             }
             try place.run("backup", place.files.path)

@@ -17,7 +17,11 @@ struct Backup: Command {
             the point; they never fail the backup (status 3 then).
 
             Patterns of --exclude are those of .gitignore: `*.iso` a name anywhere, `/var/cache` a path, `build/` directories \
-            only, `!keep.iso` an exception. The vault itself is left out on its own.
+            only, `!keep.iso` an exception. A file of --exclude-from is one as it would stand in each of the paths. The vault \
+            itself is left out on its own.
+
+            Databases that run are not asked to settle: dump them before (`pg_dump`, `mysqldump`, `sqlite3 FILE .dump`) and \
+            protect the dump.
 
             Examples:
               holdfast backup /etc /home
@@ -72,9 +76,9 @@ struct Backup: Command {
                 { try job.run() })
         } catch is RehearsalVault.Ended {
             try showRehearsal(job, rehearsal, console)
-            return .done
+            return job.warnings.isEmpty ? .done : .warnings
         }
-        try show(report, console)
+        try show(report, job.progress, console)
         return report.warnings.isEmpty && report.omittedWarnings == 0 && report.historyBreak == nil ? .done : .warnings
     }
 
@@ -83,31 +87,77 @@ struct Backup: Command {
         let bytes = job.progress.bytesSeen.load(ordering: .relaxed)
         let read = job.progress.bytesRead.load(ordering: .relaxed)
         let new = job.counters.newBytes.load(ordering: .relaxed)
-        let warnings = job.progress.warnings.load(ordering: .relaxed)
+        let warnings = UInt64(job.warnings.count) + job.omittedWarnings
         let stored = rehearsal?.bytes ?? 0
+        for warning in job.warnings { try emit(warning, console) }
         try console.emit(
             "dry_run",
             [
                 "files": .count(files), "bytes": .count(bytes), "bytes_read": .count(read), "new_bytes": .count(new),
                 "stored_bytes": .count(stored), "warnings": .count(warnings),
+                "files_too_large": .count(job.progress.filesTooLarge.load(ordering: .relaxed)),
             ])
         try console.line("The point would hold \(Units.count(files, "file")), \(Units.size(bytes)).")
         try console.line(
             "\(Units.size(read)) were read, of which \(Units.size(new)) are new; they would take "
                 + "\(Units.size(stored)) in the vault.")
-        if warnings > 0 { try console.line("There would be \(Units.count(warnings, "warning")).") }
         try console.line("Nothing was stored.")
+        showRemarks(job.progress, console)
+        showWarnings(job.warnings, of: warnings, more: "--json lists them", console)
     }
 
-    private func show(_ report: BackupReport, _ console: Console) throws {
+    private func emit(_ warning: PointWarning, _ console: Console) throws {
+        var fields: [String: JSON] = ["reason": .string(warning.reason.title), "text": .string(warning.text)]
+        fields.setPath("path", TreePath(unchecked: warning.path))
+        try console.emit("point_warning", fields)
+    }
+
+    /// What is as it was asked for, or as it usually is, and may still surprise.
+    private func showRemarks(_ progress: CaptureProgress, _ console: Console) {
+        func list(_ paths: [TreePath], of count: Int) -> String {
+            paths.prefix(3).map(\.displayText).joined(separator: ", ")
+                + (count > 3 ? " and \(Units.count(count - 3)) more" : "")
+        }
+        let remarks = progress.remarks.withLock { $0 }
+        let tooLarge = progress.filesTooLarge.load(ordering: .relaxed)
+        if tooLarge > 0 {
+            console.note(
+                "\(Units.count(tooLarge, "file was", "files were")) left out because of --exclude-larger-than.")
+        }
+        if !remarks.ownDirectories.isEmpty {
+            let paths = remarks.ownDirectories
+            console.note("Left out: \(list(paths, of: paths.count)) (vault or state of holdfast).")
+        }
+        if !remarks.emptyRoots.isEmpty {
+            let paths = remarks.emptyRoots
+            console.note("Nothing lies in \(list(paths, of: paths.count)).")
+        }
+        if remarks.openDatabaseCount > 0 {
+            let count = Int(clamping: remarks.openDatabaseCount)
+            console.note(
+                "\(Units.count(count, "SQLite database was", "SQLite databases were")) in use and may not be consistent: "
+                    + "\(list(remarks.openDatabases, of: count)). `sqlite3 FILE .dump` beforehand makes a copy that is."
+            )
+        }
+    }
+
+    private func showWarnings(_ warnings: [PointWarning], of count: UInt64, more: String, _ console: Console) {
+        if count == 0 { return }
+        let shown = warnings.prefix(10)
+        console.note(console.coloured("\(Units.count(count, "warning")):", .yellow))
+        for warning in shown {
+            console.note("  \(TreePath(unchecked: warning.path).displayText): \(TreePath.display(warning.text.utf8))")
+        }
+        if count > UInt64(shown.count) {
+            console.note("  ... and \(Units.count(count - UInt64(shown.count))) more: \(more)")
+        }
+    }
+
+    private func show(_ report: BackupReport, _ progress: CaptureProgress, _ console: Console) throws {
         let statistics = report.statistics
         let warnings = UInt64(report.warnings.count) + report.omittedWarnings
-        for warning in report.warnings {
-            let path = TreePath(unchecked: warning.path)
-            var fields: [String: JSON] = ["reason": .string(warning.reason.title), "text": .string(warning.text)]
-            fields.setPath("path", path)
-            try console.emit("point_warning", fields)
-        }
+        for warning in report.warnings { try emit(warning, console) }
+        let remarks = progress.remarks.withLock { $0 }
         try console.emit(
             "backup",
             [
@@ -116,7 +166,11 @@ struct Backup: Command {
                 "directories": .count(statistics.directories), "bytes": .count(statistics.bytes),
                 "bytes_read": .count(statistics.bytesRead), "new_bytes": .count(statistics.newBytes),
                 "stored_bytes": .count(statistics.storedBytes), "milliseconds": .count(statistics.milliseconds),
-                "warnings": .count(warnings), "new_incarnation": .bool(report.isNewIncarnation),
+                "warnings": .count(warnings),
+                "files_too_large": .count(progress.filesTooLarge.load(ordering: .relaxed)),
+                "open_databases": .count(remarks.openDatabaseCount),
+                "left_out": .strings(remarks.ownDirectories.map { JSON.text(of: [UInt8(ascii: "/")] + $0.bytes) }),
+                "new_incarnation": .bool(report.isNewIncarnation),
                 "history_break": report.historyBreak.map { .string($0.title) } ?? .null,
                 "used_cache": .bool(report.usedCache), "peak_memory": .count(ProcessLimits.peakMemory),
             ])
@@ -134,17 +188,9 @@ struct Backup: Command {
         } else if report.isNewIncarnation {
             console.note("This is the first point of this machine's history in the vault.")
         }
-        guard warnings > 0 else { return }
-        let shown = report.warnings.prefix(10)
-        console.note(console.coloured("\(Units.count(warnings, "warning")):", .yellow))
-        for warning in shown {
-            console.note("  \(TreePath(unchecked: warning.path).displayText): \(TreePath.display(warning.text.utf8))")
-        }
-        if warnings > UInt64(shown.count) {
-            console.note(
-                "  ... and \(Units.count(warnings - UInt64(shown.count))) more: "
-                    + "`holdfast points --warnings \(report.point.hex.prefix(8))`")
-        }
+        showRemarks(progress, console)
+        showWarnings(
+            report.warnings, of: warnings, more: "`holdfast points --warnings \(report.point.hex.prefix(8))`", console)
     }
 }
 

@@ -36,11 +36,13 @@ struct Cat: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
-        let chosen = try session.point(point, machine: machine.machine, global)
+        let wanted = try paths.map { try $0.treePath() }
+        let chosen = try session.point(
+            point, machine: machine.machine, global, covering: wanted, keys: { try session.keys(passphrase) })
         let reader = try session.open(chosen, try session.keys(passphrase), trust)
         defer { reader.close() }
         var resolved: [PointReader.Resolved] = []
-        for path in paths {
+        for path in wanted {
             let found = try reader.resolve(path.bytes)
             guard found.entry.kind == .regular else {
                 let link = found.entry.kind == .symbolicLink ? " to \(TreePath.display(found.entry.target))" : ""

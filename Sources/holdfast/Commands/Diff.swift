@@ -36,16 +36,22 @@ struct Diff: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
-        let older = try session.point(from, machine: machine.machine, global)
-        let newer = try session.point(to, machine: machine.machine, global)
+        let wanted = try path?.treePath() ?? .root
+        let older = try session.point(
+            from, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
+        let newer = try session.point(
+            to, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
         let keys = try session.keys(passphrase)
         let before = try session.open(older, keys, trust)
         defer { before.close() }
         let after = try session.open(newer, keys, trust)
         defer { after.close() }
 
+        if try before.entry(of: wanted) == nil, try after.entry(of: wanted) == nil {
+            throw HoldfastError(.notFound, "\(wanted.displayText) is in neither of the two points.")
+        }
         var weight = DiffWeight()
-        try TreeDiff.diff(before.tree, after.tree, below: try path?.treePath() ?? .root) { change in
+        try TreeDiff.diff(before.tree, after.tree, below: wanted) { change in
             try Stop.check()
             let kind = try weight.add(change, before.tree, after.tree)
             if contentOnly, kind == .metadata { return true }

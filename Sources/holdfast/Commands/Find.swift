@@ -11,7 +11,7 @@ struct Find: Command {
         usage: "holdfast find <pattern> [<options>]",
         discussion: """
             Patterns are those of .gitignore: `*.odt` a name anywhere, `/etc/*.conf` a path, `**` any number of directories, \
-            `photos/` directories only. With --all-points every version is listed once, with the time it was first and last \
+            `photos/` directories only; one with a slash further in begins at the working directory. With --all-points every version is listed once, with the time it was first and last \
             seen; only the differences between points are read.
 
             Examples:
@@ -36,11 +36,13 @@ struct Find: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let parsed = ExclusionPattern(pattern.bytes)
-        if let problem = parsed.problem {
+        // As for a path: what has a slash and begins with none is meant from here on.
+        let here = TreePath(normalizing: try System.workingDirectory()) ?? .root
+        let parsed = ExclusionPattern.commandLine(pattern.bytes, roots: [here.bytes])
+        if let problem = parsed.compactMap(\.problem).first {
             throw HoldfastError(.usage, "The pattern \"\(pattern)\" makes no sense: \(problem).")
         }
-        let matcher = PathMatcher(rules: ExclusionRules([parsed]))
+        let matcher = PathMatcher(rules: ExclusionRules(parsed))
         let session = try VaultSession(console, location)
         if allPoints { return try findVersions(matcher, session, console) }
 
@@ -59,6 +61,10 @@ struct Find: Command {
         }
         if found == 0 {
             console.note("Nothing in point \(chosen.shortID) matches. --all-points looks in the older ones, too.")
+            if parsed.contains(where: { !$0.base.isEmpty }) {
+                console.note(
+                    "The pattern was looked for below \(here.displayText); begin it with a slash for other places.")
+            }
         }
         return .done
     }

@@ -34,10 +34,12 @@ struct Ls: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
-        let chosen = try session.point(point, machine: machine.machine, global)
+        let wanted = try path?.treePath() ?? .root
+        let chosen = try session.point(
+            point, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
         let reader = try session.open(chosen, try session.keys(passphrase), trust)
         defer { reader.close() }
-        let resolved = try reader.resolve(path?.bytes ?? [UInt8(ascii: "/")])
+        let resolved = try reader.resolve(wanted.bytes)
         let view = EntryView(console: console, isLong: long)
         if resolved.entry.kind != .directory {
             try view.show(resolved.path, resolved.entry, as: resolved.path.displayText)
@@ -99,7 +101,8 @@ struct EntryView {
             fields["device"] = .string("\(entry.device >> 32):\(entry.device & 0xFFFF_FFFF)")
         }
         if !entry.attributes.isEmpty {
-            fields["attributes"] = .strings(entry.attributes.map { TreePath.display($0.name) })
+            fields["attributes"] = .strings(
+                entry.attributes.map { JSON.text(of: $0.name) })
         }
         if entry.flags != 0 { fields["flags"] = .count(entry.flags) }
         if entry.remarks.contains(.fuzzy) { fields["changed_while_read"] = .bool(true) }

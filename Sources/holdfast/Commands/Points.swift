@@ -136,7 +136,8 @@ struct PointsList: Command {
         fields["labels"] = .strings(record.labels)
         fields["host"] = .string(record.host)
         fields["program"] = .string(record.program)
-        fields["paths"] = .strings(record.protectedPaths.map { "/" + TreePath.display($0) })
+        fields["paths"] = .strings(
+            record.protectedPaths.map { JSON.text(of: [UInt8(ascii: "/")] + $0) })
         fields["entries"] = .count(statistics.entries)
         fields["files"] = .count(statistics.files)
         fields["directories"] = .count(statistics.directories)

@@ -11,7 +11,8 @@ struct PointsDelete: Command {
         usage: "holdfast points delete <point> ... [<options>]",
         discussion: """
             All that are named go, or none. The newest complete point of a machine and points under a hold are kept; --retired \
-            lets the last one of a machine go that will not come back. The space is freed by `holdfast vault reclaim`.
+            lets the last one of a machine go that will not come back. The space is freed by `holdfast vault reclaim`. An id is \
+            given by at least four of its digits. At a terminal it shows the points and asks; scripts are not asked.
 
             \(PointHelp.text)
 
@@ -29,12 +30,21 @@ struct PointsDelete: Command {
     var retired = false
     @Flag(help: "Only say what would be deleted.")
     var dryRun = false
+    @Flag(name: .shortAndLong, help: "Do not ask.")
+    var yes = false
+    @OptionGroup var passphrase: PassphraseOptions
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, for: dryRun ? .read : .change)
         var chosen: [PointSummary] = []
         for text in points {
+            if case .prefix(let digits) = try PointSelector.parse(text, now: session.now, zone: console.zone),
+                digits.count < 4
+            {
+                throw HoldfastError(
+                    .usage, "\"\(text)\" is too short to delete a point by. Write at least four digits of its id.")
+            }
             let point = try session.point(text, machine: machine.machine, global)
             if !chosen.contains(where: { $0.id == point.id }) { chosen.append(point) }
         }
@@ -42,6 +52,12 @@ struct PointsDelete: Command {
         let all = try session.vault.points(PointQuery())
         for point in chosen {
             if let objection = session.vault.objection(to: point.id, among: all, options: options) { throw objection }
+        }
+        if !dryRun, !yes, console.canAsk {
+            for point in chosen { try ask(about: point, session, console) }
+            let isSure = try console.confirms(
+                "Delete \(chosen.count == 1 ? "this point" : "these \(chosen.count) points")?")
+            guard isSure else { throw HoldfastError(.cancelled, "Nothing was deleted.") }
         }
         if !dryRun { try session.vault.deletePoints(chosen.map(\.id), options: options) }
         for point in chosen {
@@ -53,5 +69,15 @@ struct PointsDelete: Command {
         }
         if !dryRun { console.note("`holdfast vault reclaim` frees the space.") }
         return .done
+    }
+
+    /// What somebody should know before they say yes.
+    private func ask(about point: PointSummary, _ session: VaultSession, _ console: Console) throws {
+        var text = "\(point.shortID)  \(TimeText.local(point.effective, in: console.zone))  \(point.kind.title)"
+        text += "  of \(session.machineName(point.machine))"
+        if let keys = try session.keysIfAtHand(passphrase), let record = try? session.record(of: point, keys) {
+            text += ": " + record.protectedPaths.map { TreePath(unchecked: $0).displayText }.joined(separator: ", ")
+        }
+        console.note(text)
     }
 }

@@ -98,13 +98,17 @@ struct Restore: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location)
         if undo { return try takeBack(session, console) }
-        let chosen = try session.point(point ?? "latest", machine: machine.machine, global)
+        let wanted = paths.isEmpty ? [.root] : try paths.map { try $0.treePath() }
+        let chosen = try session.point(
+            point ?? "latest", machine: machine.machine, global, covering: wanted,
+            keys: { try session.keys(passphrase) })
+        if inPlace { try session.requireOwnPoint(chosen, machine: machine.machine, global) }
         let keys = try session.keys(passphrase)
         let reader = try session.open(chosen, keys, trust)
         defer { reader.close() }
 
         var request = RestoreRequest(
-            paths: paths.isEmpty ? [.root] : try paths.map { try $0.treePath() },
+            paths: wanted,
             destination: to.map { .directory($0.bytes) } ?? .inPlace)
         request.conflict = conflict
         request.deleteExtra = delete

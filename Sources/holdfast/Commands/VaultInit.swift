@@ -56,14 +56,27 @@ struct VaultInit: Command {
 
     /// Makes the directory, and refuses one that is in use for something else before anybody types a passphrase.
     private func prepare(_ path: [UInt8]) throws {
-        do {
+        var list = NameList()
+        do throws(Errno) {
             try System.makeDirectories(path)
+            let directory = try DirectoryPath.open(path)
+            var reader = DirectoryReader()
+            try list.read(directory.raw, with: &reader)
         } catch {
             throw HoldfastError(
-                error.isDenied ? .denied : .io,
+                error.isDenied || error == .readOnly ? .denied : .io,
                 "The directory \(TreePath.display(path)) cannot be made: \(error).", cause: error)
         }
         try VaultDirectory.checkIsFree(path: path)
+        // What mkfs leaves behind is no use of a disk, and neither are the empty directories of an `init` that was killed.
+        let idle = ["lost+found", "keys", "packs", "tmp"].map { Array($0.utf8) }
+        if (0..<list.count).allSatisfy({ idle.contains(Array(list.name($0))) }) { return }
+        let inside = path.last == UInt8(ascii: "/") ? path : path + [UInt8(ascii: "/")]
+        throw HoldfastError(
+            .exists,
+            "\(TreePath.display(path)) is not empty, and a vault has a directory of its own: backups leave it out. "
+                + "Nothing was changed.",
+            context: ["hint": "--vault \(TreePath.display(inside))vault makes one in it."])
     }
 
     private func show(

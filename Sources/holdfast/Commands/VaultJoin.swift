@@ -35,11 +35,23 @@ struct VaultJoin: Command {
             try console.line("This machine, \(known.name), has joined \(session.name) already.")
             return .done
         }
+        if let name { try refuse(takenName: name, session) }
         let keys = try session.keys(passphrase)
         let identity = try Enrolment.join(session, keys: keys, global: global, name: name, renewsKey: again)
         try emit(console, session, identity, isNew: true)
         try console.line("This machine, \(identity.name), may write to \(session.name).")
         return .done
+    }
+
+    /// Points are asked for by the machine's name: two of one name could not be told apart.
+    private func refuse(takenName name: String, _ session: VaultSession) throws {
+        let own = try StateDirectory.existing(path: try global.stateDirectory())?.machine()?.id
+        guard let other = session.machines.first(where: { $0.key != own && $0.value.name == name }) else { return }
+        throw HoldfastError(
+            .exists,
+            "Another machine of this vault is called \"\(TreePath.display(name.utf8))\" (\(other.key.hex.prefix(8))). "
+                + "Nothing was changed.",
+            context: ["hint": "Choose another name. Points of the machine that is gone are found with --machine."])
     }
 
     private func joined(_ session: VaultSession) throws -> MachineIdentity? {

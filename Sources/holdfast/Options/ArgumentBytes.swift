@@ -64,11 +64,21 @@ struct PathArgument: ExpressibleByArgument, Hashable, Sendable, CustomStringConv
     /// For messages.
     var description: String { TreePath.display(bytes) }
 
-    /// The path within a point that this means: from the root, whether or not it begins with a slash.
+    /// The path that begins with a slash; what does not is taken from the working directory on.
+    func fromWorkingDirectory() throws -> [UInt8] {
+        if bytes.first == UInt8(ascii: "/") { return bytes }
+        return try System.workingDirectory() + [UInt8(ascii: "/")] + bytes
+    }
+
+    /// The path within a point that this means, from the working directory on as for a backup. `..` is resolved as text:
+    /// what the point holds need not be there now.
     func treePath() throws -> TreePath {
-        guard let path = TreePath(normalizing: bytes) else {
-            throw HoldfastError(
-                .usage, "\"\(self)\" is not a path within a point: it has a \"..\" or a name of more than 255 bytes.")
+        var components: [ArraySlice<UInt8>] = []
+        for component in try fromWorkingDirectory().split(separator: UInt8(ascii: "/")) where component != [0x2E] {
+            if component == [0x2E, 0x2E] { _ = components.popLast() } else { components.append(component) }
+        }
+        guard let path = TreePath(normalizing: Array(components.joined(separator: [UInt8(ascii: "/")]))) else {
+            throw HoldfastError(.usage, "\"\(self)\" cannot be a path: it has a name of more than 255 bytes.")
         }
         return path
     }

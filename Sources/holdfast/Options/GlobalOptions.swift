@@ -60,6 +60,7 @@ enum PointHelp {
     static let text = """
         POINT is `latest`, the beginning of an id as `holdfast points` shows it, or @TIME: @"2026-11-20 10:15", \
         @"10 minutes ago", @yesterday, @monday. A time means the newest point that is not later; the day or minute named is \
-        counted to its end.
+        counted to its end. Where paths are given, `latest` and times mean points of what holds them; checkpoints are chosen \
+        by their id only. Paths that begin with no slash begin at the working directory.
         """
 }

@@ -10,7 +10,10 @@ struct SelectionOptions: ParsableArguments {
         help: ArgumentHelp("Leave out what matches; may be given several times.", valueName: "pattern"))
     var exclude: [PathArgument] = []
 
-    @Option(help: ArgumentHelp("Leave out what matches a pattern of this file, one a line.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Leave out what matches a pattern of this file, one a line, as of a .gitignore in each path.",
+            valueName: "file"))
     var excludeFrom: [PathArgument] = []
 
     @Flag(help: "Leave out the contents of directories with a CACHEDIR.TAG.")
@@ -24,20 +27,28 @@ struct SelectionOptions: ParsableArguments {
 
     /// What to capture. `own` are directories of this program that are never captured.
     func source(_ paths: [PathArgument], own: [[UInt8]], console: Console) throws -> CaptureSource {
-        let roots = try paths.map { try SelectionOptions.root($0) }
+        let roots = try SelectionOptions.roots(paths, console)
+        let names = roots.map(\.bytes)
         var patterns: [ExclusionPattern] = []
-        for file in excludeFrom { patterns += ExclusionPattern.parse(file: try SelectionOptions.read(file)) }
-        for pattern in exclude {
-            patterns += ExclusionPattern.commandLine(pattern.bytes, roots: roots.map(\.bytes))
+        for file in excludeFrom {
+            patterns += ExclusionPattern.exclusionFile(try SelectionOptions.read(file), roots: names)
         }
+        for pattern in exclude { patterns += ExclusionPattern.commandLine(pattern.bytes, roots: names) }
         for pattern in patterns {
             if let problem = pattern.problem {
                 throw HoldfastError(
                     .usage, "The pattern \"\(TreePath.display(pattern.text))\" makes no sense: \(problem).")
             }
         }
+        let rules = ExclusionRules(patterns)
+        for root in roots {
+            guard let pattern = rules.pattern(matchingRoot: root.bytes) else { continue }
+            console.warn(
+                "The pattern \"\(TreePath.display(pattern.text))\" matches \(root.displayText) itself, which is protected "
+                    + "because it was named.")
+        }
         return CaptureSource(
-            roots: roots, oneFileSystem: oneFileSystem, exclusions: ExclusionRules(patterns),
+            roots: roots, oneFileSystem: oneFileSystem, exclusions: rules,
             excludeCaches: excludeCaches, maximumFileSize: excludeLargerThan?.bytes,
             ownDirectories: SelectionOptions.nodes(of: own))
     }
@@ -52,31 +63,25 @@ struct SelectionOptions: ParsableArguments {
         return nodes
     }
 
-    /// The absolute path that a person meant, checked to be there: a typing mistake must not look like a backup.
-    private static func root(_ path: PathArgument) throws -> TreePath {
-        var absolute = path.bytes
-        if absolute.first != UInt8(ascii: "/") {
-            absolute = try System.workingDirectory() + [UInt8(ascii: "/")] + absolute
+    /// The paths that were meant, checked to be there: a typing mistake must not look like a backup. Says where the tree
+    /// will know them by another name.
+    private static func roots(_ paths: [PathArgument], _ console: Console) throws -> [TreePath] {
+        var roots: [TreePath] = []
+        var links: [(link: TreePath, target: TreePath)] = []
+        for path in paths {
+            let found = try ResolvedPath(path)
+            roots.append(found.path)
+            if found.path.bytes != found.asTyped {
+                console.note("/\(TreePath.display(found.asTyped)) is \(found.path.displayText).")
+            }
+            if let target = found.target { links.append((found.path, target)) }
         }
-        // ".." is resolved as text, as shells do; symbolic links on the way stay what they are.
-        var components: [ArraySlice<UInt8>] = []
-        for component in absolute.split(separator: UInt8(ascii: "/")) where component != [0x2E] {
-            if component == [0x2E, 0x2E] { _ = components.popLast() } else { components.append(component) }
+        for (link, target) in links where !roots.contains(where: { $0.contains(target) }) {
+            console.warn(
+                "\(link.displayText) is a symbolic link to \(target.displayText): the link is protected, and not what it "
+                    + "leads to. Write \(link.displayText)/ for that.")
         }
-        guard let root = TreePath(normalizing: Array(components.joined(separator: [UInt8(ascii: "/")]))) else {
-            throw HoldfastError(.usage, "\(path) cannot be a path: it has a name of more than 255 bytes.")
-        }
-        do {
-            _ = try FileSystem.status([UInt8(ascii: "/")] + root.bytes)
-        } catch  where error.isGone {
-            throw HoldfastError(
-                .notFound, "There is no \(root.displayText).",
-                context: ["hint": "Is something not mounted? Nothing was protected."], cause: error)
-        } catch {
-            throw HoldfastError(
-                error.isDenied ? .denied : .io, "\(root.displayText) cannot be looked at: \(error).", cause: error)
-        }
-        return root
+        return roots
     }
 
     private static func read(_ file: PathArgument) throws -> [UInt8] {

@@ -121,20 +121,108 @@ final class VaultSession {
 
     // MARK: Points
 
-    /// The point that `text` selects. An id may be any machine's; `latest` and times are those of one machine.
-    func point(_ text: String, machine named: String?, _ global: GlobalOptions) throws -> PointSummary {
+    /// The point that `text` selects. An id may be any machine's; `latest` and times are those of one machine, and never
+    /// mean a checkpoint: what is about to be replaced is not what somebody wants back.
+    ///
+    /// - Parameters:
+    ///   - paths: what is wanted of it; `latest` and times then mean the newest point that protects all of it, else the
+    ///     newest that protects some of it, else the newest.
+    ///   - keys: opens records to see what they protect; asked for only when there is a choice.
+    func point(
+        _ text: String, machine named: String?, _ global: GlobalOptions, covering paths: [TreePath] = [],
+        keys: (() throws -> VaultKeys)? = nil
+    ) throws -> PointSummary {
         let selector = try PointSelector.parse(text, now: now, zone: console.zone)
-        let points: [PointSummary]
         if case .prefix = selector {
-            points = try vault.points(PointQuery(machine: try named.map { try machine(named: $0) }))
-        } else {
-            points = try vault.points(PointQuery(machine: try machine(named, global)))
+            let points = try vault.points(PointQuery(machine: try named.map { try machine(named: $0) }))
+            let point = try select(selector, among: points)
+            if named == nil, try machines.count > 1 && point.machine != ownMachine(global) {
+                console.note(
+                    "Point \(point.shortID) is of \(machineName(point.machine)), "
+                        + "\(TimeText.local(point.effective, in: console.zone)).")
+            }
+            return point
         }
+        var points = try vault.points(PointQuery(machine: try machine(named, global)))
+        let hasCheckpoint = points.contains { $0.kind == .checkpoint }
+        points.removeAll { $0.kind == .checkpoint }
+        if points.isEmpty, hasCheckpoint {
+            throw HoldfastError(
+                .notFound, "There are only checkpoints, and those are chosen by their ids.",
+                context: ["hint": "`holdfast points` lists them."])
+        }
+        let newest = try select(selector, among: points)
+        let wanted = paths.filter { !$0.isRoot }
+        guard points.count > 1, !wanted.isEmpty, let keys else { return newest }
+        return try covering(wanted, selector, among: points, newest: newest, try keys())
+    }
+
+    /// How many records are opened to find a point that covers the paths that are wanted.
+    private static let recordLimit = 500
+
+    private func covering(
+        _ wanted: [TreePath], _ selector: PointSelector, among points: [PointSummary], newest: PointSummary,
+        _ keys: VaultKeys
+    ) throws -> PointSummary {
+        var rest = points
+        var partly: PointSummary?
+        for _ in 0..<VaultSession.recordLimit {
+            guard let next = try? select(selector, among: rest) else { break }
+            rest.removeAll { $0.id == next.id }
+            guard let record = try? record(of: next, keys) else { continue }
+            let roots = record.protectedPaths.map { TreePath(unchecked: $0) }
+            // Points of one series protect the same.
+            if next.series != 0 { rest.removeAll { $0.series == next.series } }
+            if wanted.allSatisfy({ path in roots.contains { $0.contains(path) } }) {
+                return told(next, newest, wanted)
+            }
+            let holdsSome = wanted.allSatisfy { path in roots.contains { $0.contains(path) || path.contains($0) } }
+            if holdsSome, partly == nil { partly = next }
+        }
+        return told(partly ?? newest, newest, wanted)
+    }
+
+    private func told(_ chosen: PointSummary, _ newest: PointSummary, _ wanted: [TreePath]) -> PointSummary {
+        if chosen.id != newest.id {
+            console.note(
+                "Point \(chosen.shortID) of \(TimeText.local(chosen.effective, in: console.zone)) is the newest that protects "
+                    + "\(wanted.map(\.displayText).joined(separator: ", ")).")
+        }
+        return chosen
+    }
+
+    private func select(_ selector: PointSelector, among points: [PointSummary]) throws -> PointSummary {
         let chosen = try selector.select(from: points.map(\.candidate))
         guard let point = points.first(where: { $0.id == chosen.id }) else {
             throw HoldfastError(.internalError, "A point was chosen that is not in the list.")
         }
         return point
+    }
+
+    /// The sealed part of a point.
+    func record(of point: PointSummary, _ keys: VaultKeys) throws -> PointRecord {
+        try keys.openRecord(try vault.point(point.id), machines: try vault.machineRecords(of: point.machine))
+    }
+
+    private func ownMachine(_ global: GlobalOptions) throws -> MachineID? {
+        try StateDirectory.existing(path: try global.stateDirectory())?.machine()?.id
+    }
+
+    /// Makes sure that somebody wants another machine's files in place of this one's: an id alone does not say whose it is.
+    /// A machine that has lost its state, or is new, is known by its host name, or by being the vault's only one.
+    func requireOwnPoint(_ point: PointSummary, machine named: String?, _ global: GlobalOptions) throws {
+        if named != nil { return }
+        if let own = try ownMachine(global), machines[own] != nil {
+            if own == point.machine { return }
+        } else if machines.count <= 1 || machines[point.machine]?.name == Machine.hostName {
+            return
+        }
+        let name = machineName(point.machine)
+        throw HoldfastError(
+            .usage,
+            "Point \(point.shortID) of \(TimeText.local(point.effective, in: console.zone)) is of another machine, \(name). "
+                + "Nothing was changed.",
+            context: ["hint": "To put its files in place of this machine's, say so: --machine \(name)."])
     }
 
     /// Opens a point for reading. Says when it is not what one would expect.

@@ -167,6 +167,24 @@ final class Console: Sendable {
         try? standardError.writeAll(Array(text.utf8))
     }
 
+    // MARK: Questions
+
+    /// Whether there is a person to ask: at a terminal, and the output is not for a program.
+    var canAsk: Bool { !isJSON && Terminal.isTerminal(0) && Terminal.isTerminal(2) }
+
+    /// Whether the person at the terminal says yes.
+    func confirms(_ question: String) throws -> Bool {
+        try flush()
+        do {
+            let answer = try Terminal.readAnswer(prompt: "\(question) [y/N] ")
+            return ["y", "yes"].contains(String(decoding: answer, as: UTF8.self).lowercased())
+        } catch {
+            if let signal = Signals.received { throw Interrupted(signal: signal) }
+            if error == .noData { return false }
+            throw HoldfastError(.io, "The question cannot be asked: \(error).", cause: error)
+        }
+    }
+
     // MARK: Colours
 
     /// `text` in a style for notes; plain when standard error is no terminal or NO_COLOR is set.

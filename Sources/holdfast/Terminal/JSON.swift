@@ -24,6 +24,11 @@ enum JSON: Equatable, Sendable {
     /// Several texts.
     static func strings(_ values: some Sequence<String>) -> JSON { .array(values.map { .string($0) }) }
 
+    /// Bytes within a list, where there is no room for a second form: as they are when they are text, else readable.
+    static func text(of bytes: [UInt8]) -> String {
+        String(validating: bytes, as: UTF8.self) ?? TreePath.display(bytes)
+    }
+
     /// The line that stands for this value, without a newline.
     var line: String {
         var text = ""
