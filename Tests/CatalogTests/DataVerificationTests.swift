@@ -142,7 +142,8 @@ struct DataVerificationTests {
         #expect(try scene.vault.catalog.copies(of: [victim.id]).map(\.condition) == [.falseContents])
     }
 
-    @Test("sectors that cannot be read are damage like any other, and the check goes on behind them", arguments: [1, 2])
+    @Test(
+        "sectors that cannot be read are damage like any other, and the check goes on behind them", arguments: [1, 2])
     func badSectors(seed: UInt64) throws {
         let scene = try Scene()
         let faults = FaultHolder()

@@ -120,7 +120,9 @@ extension LocalVault {
             cursor = last.number
             for pack in packs where pack.state == .stored {
                 total += pack.bytes
-                if let age = request.notCheckedFor, date(pack) > now.advanced(by: age == .min ? .max : -age) { continue }
+                if let age = request.notCheckedFor, date(pack) > now.advanced(by: age == .min ? .max : -age) {
+                    continue
+                }
                 all.append(pack)
             }
         }
@@ -211,7 +213,8 @@ extension LocalVault {
         }
         let intact = Set(scanned.blobs.map(\.id))
         let damaged = try catalog.blobs(inPack: pack.number).filter { !intact.contains($0) }
-        report.foundBlobs += try catalog.setCondition(.damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
+        report.foundBlobs += try catalog.setCondition(
+            .damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
         return "its bytes changed; \(damaged.count) of its \(pack.blobCount) blobs are damaged"
     }
 

@@ -95,9 +95,15 @@ struct VaultVerify: Command {
                 "checked_packs": .count(report.checkedPacks), "checked_bytes": .count(report.checkedBytes),
                 "checked_blobs": .count(report.checkedBlobs), "lost_packs": .count(report.lostPacks.count),
                 "damaged_packs": .count(report.damagedPacks.count), "damaged_blobs": .count(report.damagedBlobs),
+                "found_blobs": .count(report.foundBlobs),
                 "incomplete_blobs": .count(report.incompleteBlobs),
                 "damaged_points": .count(report.damagedPoints.count), "seconds": .number(report.seconds),
             ])
+        if report.damagedBlobs > 0 {
+            try console.line(
+                "\(Units.count(report.damagedBlobs, "copy", "copies")) of blobs are damaged, \(report.foundBlobs) of them "
+                    + "found now.")
+        }
         let checked =
             "\(Units.count(report.checkedPacks, "pack")), \(Units.size(report.checkedBytes)), at level "
             + "\(report.level.rawValue) in \(Units.span(nanoseconds: UInt64(max(report.seconds, 0) * 1e9)))"
