@@ -155,14 +155,19 @@ final class MetadataWriter {
             if status.gid != owner.gid {
                 try FileSystem.setOwner(at: directory, name, uid: nil, gid: owner.gid)
             }
-            if status.uid != owner.uid { log.skipOwner() }
+            if status.uid != owner.uid { skipOwner(target) }
         } catch {
             if !rights.isRoot, error.isDenied || error == .invalidArgument {
-                log.skipOwner()
+                skipOwner(target)
             } else {
                 log.cannotKeep("owner", error, target.path())
             }
         }
+    }
+
+    /// A directory above what was protected (`/home`) is nearly always of somebody else; nobody asked for it.
+    private func skipOwner(_ target: Target) {
+        if !target.entry.remarks.contains(.ancestor) { log.skipOwner() }
     }
 
     private func setAttributes(

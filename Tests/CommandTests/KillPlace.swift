@@ -77,7 +77,9 @@ struct KillableProcess {
         return waitid(P_PID, id_t(id), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo != 0
     }
 
-    func kill() { _ = Glibc.kill(id, SIGKILL) }
+    func kill() { signal(SIGKILL) }
+
+    func signal(_ number: Int32) { _ = Glibc.kill(id, number) }
 
     /// Kills it that long after its start, or leaves it alone when it has ended before.
     func kill(after instant: Duration) {
@@ -117,7 +119,7 @@ struct KillPlace {
     /// - Parameter hasVault: whether a vault, which the machine has joined, is there already.
     init(_ name: String, hasVault: Bool = true) throws {
         self.name = name
-        print("kill -9, \(name): HOLDFAST_KILL_SEED=\(KillPlace.seed)")
+        print("\(name): HOLDFAST_KILL_SEED=\(KillPlace.seed)")
         random = SeededGenerator(seed: name.utf8.reduce(KillPlace.seed) { $0 &* 31 &+ UInt64($1) })
         fixture = try ProgramFixture()
         fixture.environment["HOLDFAST_VAULT"] = vault.path
@@ -185,6 +187,8 @@ struct KillPlace {
 
     /// Runs a command whose success is not known beforehand.
     func attempt(_ arguments: String...) throws -> ProgramFixture.Result { try runToEnd(arguments) }
+
+    func attempt(_ arguments: [String]) throws -> ProgramFixture.Result { try runToEnd(arguments) }
 
     private func runToEnd(_ arguments: [String]) throws -> ProgramFixture.Result {
         let files = ["output", "error"].map { directory.appendingPathComponent("\($0).log") }
