@@ -172,8 +172,9 @@ struct CollectionDamageTests {
         #expect(try vault.catalog.present(names) == [true, true])
     }
 
-    @Test("a copy that names less does not speak for a damaged one that named more")
-    func lyingCopyAndDamage() throws {
+    @Test(
+        "a copy that names less, or is known to be false, does not speak for a damaged one", arguments: [false, true])
+    func lyingCopyAndDamage(isKnown: Bool) throws {
         let fixture = try VaultFixture()
         let vault = try fixture.open()
         let writer = try TestWriter(vault, try fixture.join(vault))
@@ -181,7 +182,17 @@ struct CollectionDamageTests {
         let receipt = try writer.backup(["a", "b"], salt: "root")
         let root = make.node("root", ["a", "b"].map { make.data($0).id })
         let honest = try #require(try vault.catalog.copies(of: [root.id]).first)
-        try writer.store([TestBlob(type: .node, plain: root.plain, key: root.key, id: root.id, references: [])])
+        let others = ["c", "d"].map { make.data($0) }
+        try writer.store(others)
+        // As many names as the honest one has, or none.
+        let lie = TestBlob(
+            type: .node, plain: root.plain, key: root.key, id: root.id,
+            references: isKnown ? others.map(\.id).sorted() : [])
+        try writer.store([lie])
+        if isKnown {
+            let copy = try #require(try vault.catalog.copies(of: [root.id]).last)
+            try vault.catalog.setCondition(.falseContents, of: [copy.reference])
+        }
         writer.close()
         #expect(try vault.points(PointQuery()).map(\.id) == [receipt.point])
         try fixture.flip(honest.packName, at: Int(honest.offset) + BlobFrame.headerLength + 3)

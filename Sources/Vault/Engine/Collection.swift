@@ -227,7 +227,8 @@ extension LocalVault {
     /// named others, so it is treated like one that cannot be read. Lost data is known to be data, and stops nothing.
     private func references(of blob: FrontierBlob, _ options: CollectionOptions) throws -> [BlobID] {
         var names: Set<BlobID> = []
-        var readable = blob.copies.filter { $0.referenceCount == 0 }
+        // One whose contents were found to be false speaks for nobody.
+        var readable = blob.copies.filter { $0.referenceCount == 0 && $0.condition != .falseContents }
         var hidden: [BlobCopy] = []
         var reason: (any Error)?
         for copy in blob.copies where copy.referenceCount > 0 {
@@ -236,7 +237,7 @@ extension LocalVault {
                 // A flipped bit in a reference makes a name that nothing has: then the checksum decides.
                 if try !catalog.present(found).allSatisfy({ $0 }) { found = try references(of: copy, checking: true) }
                 names.formUnion(found)
-                readable.append(copy)
+                if copy.condition != .falseContents { readable.append(copy) }
             } catch let error as HoldfastError where LocalVault.isAboutReading(error) {
                 if error.code == .damaged { try catalog.setCondition(.damaged, of: [copy.reference]) }
                 hidden.append(copy)
