@@ -112,6 +112,39 @@ struct HardPlaceTests {
         #expect(try scene.hasReserve)
     }
 
+    @Test("what the reserve is too small for is left for another time, and the rest is freed")
+    func smallReserve() throws {
+        guard let scene = try Scene() else { return }
+        let point: PointID
+        do {
+            // Two packs of 6 MB: of the first the next point needs a third, of the second nothing.
+            let writer = try TestWriter(scene.open(.fill), scene.machine, head: scene.receipts[3].storedUpTo)
+            var generator = SeededGenerator(seed: 7)
+            let blobs = (0..<12).map { _ in writer.make.data(generator.bytes(1 << 20)) }
+            try writer.store(Array(blobs[..<6]))
+            try writer.store(Array(blobs[6...]))
+            let roots = [writer.make.node("all", blobs.map(\.id)), writer.make.node("some", blobs[..<2].map(\.id))]
+            try writer.store([roots[0]])
+            point = try writer.commit(writer.point(root: roots[0])).point
+            try writer.store([roots[1]])
+            try writer.commit(writer.point(root: roots[1]))
+            writer.close()
+        }
+        try scene.fill()
+        do {
+            let vault = try scene.open(.change)
+            try vault.deletePoints([point])
+            let report = try vault.reclaim()
+            #expect(report.freedBytes >= 6 << 20)
+            try scene.checkAll(vault)
+        }
+        try FileManager.default.removeItem(atPath: scene.disk.path + "/filler")
+        let vault = try scene.open(.change)
+        _ = try vault.reclaim()
+        try scene.checkAll(vault)
+        #expect(try vault.verify(VerificationRequest(level: .packs)).isSound)
+    }
+
     @Test("a full disk without a reserve is read from all the same")
     func fullDiskWithoutReserve() throws {
         guard let scene = try Scene() else { return }

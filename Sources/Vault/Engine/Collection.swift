@@ -62,6 +62,8 @@ package struct CollectionReport: Sendable {
     package var lost: [BlobID] = []
     /// Packs that could not be read when they were to be rewritten, with the reason. They stay as they are.
     package var unreadable: [(pack: PackName, reason: String)] = []
+    /// Packs that were to be rewritten and were not: the disk has no room for the copies.
+    package var leftForRoom = 0
 
     package init() {}
 }
@@ -276,7 +278,7 @@ extension LocalVault {
         let limit = try catalog.position().packLimit
         try reclaimDeadPacks(limit, options, &report)
         try rewritePacks(limit, options, &report)
-        try mergeRecordPacks()
+        try unlessFull(0, &report) { _ in try mergeRecordPacks() }
         report.freedBytes += try deleteCondemned()
         try catalog.finishCollection()
     }
@@ -330,8 +332,26 @@ extension LocalVault {
             }
         }
         for group in PackRewriting.groups(of: candidates) {
-            var rewriting = PackRewriting(vault: self, packs: group)
-            try rewriting.run(options, &report)
+            try unlessFull(group.count, &report) { report in
+                var rewriting = PackRewriting(vault: self, packs: group)
+                try rewriting.run(options, &report)
+            }
+        }
+    }
+
+    /// Runs work that needs room before it frees any. Where the reserve is not enough for it, it is left for another time:
+    /// what could be freed without it is.
+    private func unlessFull(
+        _ packs: Int, _ report: inout CollectionReport, _ body: (inout CollectionReport) throws -> Void
+    ) throws {
+        do { try body(&report) } catch let error as HoldfastError where error.code == .noSpace {
+            guard let reserve else { throw error }
+            if reserve.makesRoom(for: error) {
+                do { return try body(&report) } catch let error as HoldfastError where error.code == .noSpace {
+                    // Not even with it.
+                }
+            }
+            report.leftForRoom += packs
         }
     }
 

@@ -357,7 +357,7 @@ extension DirectoryStore: SpaceReserve {
         if try contains(StoreKey.reserve) { return true }
         let space = try fileSystem()
         // A little stays for what is being closed.
-        let left = space.available > 1 << 20 ? space.available - 1 << 20 : 0
+        let left = space.available > 128 << 10 ? space.available - 128 << 10 : 0
         let size = min(DirectoryStore.reserveSize(total: space.total), left)
         return size >= 64 << 10 ? try takeReserve(size) : false
     }

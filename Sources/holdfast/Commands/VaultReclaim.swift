@@ -43,9 +43,15 @@ struct VaultReclaim: Command {
                 "deleted_packs": .count(report.deletedPacks), "rewritten_packs": .count(report.rewrittenPacks),
                 "new_packs": .count(report.newPacks), "freed_bytes": .count(report.freedBytes),
                 "lost_blobs": .count(report.lost.count), "unreadable_packs": .count(report.unreadable.count),
+                "left_for_room": .count(report.leftForRoom),
             ])
         for (pack, reason) in report.unreadable {
             console.warn("pack \(pack.hex) was left as it is: \(reason)")
+        }
+        if report.leftForRoom > 0 {
+            console.warn(
+                "\(Units.count(report.leftForRoom, "pack")) could not be rewritten: the disk has no room for the copies. Free "
+                    + "\(Units.size(64 << 20)) there and run this again.")
         }
         try console.line(
             "Freed \(console.styled(Units.size(report.freedBytes), .bold)): "
