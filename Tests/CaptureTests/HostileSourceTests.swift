@@ -54,7 +54,7 @@ import Vault
         try fixture.write("root/file", [1])
         try fixture.write("root/nested/hidden", [2])
         guard let disk = LoopFileSystem.make(.ext4, megabytes: 32) else { return }
-        let nested = fixture.root + "/root/nested"
+        let nested = fixture.root + "/" + "root/nested"
         let root = try #require(TreePath(fixture.root + "/root"))
         let itself = try #require(TreePath(nested))
         #expect(Tool.run(["mount", "--bind", disk.path, nested]).status == 0)
