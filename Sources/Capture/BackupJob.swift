@@ -18,6 +18,8 @@ package struct BackupRequest: Sendable {
     package var partialBytes: UInt64 = 10_000_000_000
     /// ... or so many seconds.
     package var partialSeconds: UInt64 = 15 * 60
+    /// How far change times of files are to be believed.
+    package var changeTimes = ChangeTimeTrust.thisKernel
 
     package init(
         source: CaptureSource, kind: PointKind = .manual, labels: [String] = [],
@@ -127,6 +129,7 @@ package final class BackupJob {
         let progress = progress
         let pipeline = writer.pipeline
         let secret = writer.secret
+        let changeTimes = request.changeTimes
         nonisolated(unsafe) let cache = writer.cache
         let damaged = writer.damaged
         do {
@@ -153,7 +156,8 @@ package final class BackupJob {
                     try WorkerThread(name: "read-\(index)") {
                         do {
                             let reader = FileReader(
-                                pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress)
+                                pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress,
+                                changeTimes: changeTimes)
                             while let batch = try work.pop() {
                                 try reader.complete(batch)
                                 batch.isComplete.store(true, ordering: .releasing)
@@ -164,7 +168,9 @@ package final class BackupJob {
                         }
                     })
             }
-            let reader = FileReader(pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress)
+            let reader = FileReader(
+                pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress,
+                changeTimes: changeTimes)
             return try sequence(
                 writer, reader, ordered: ordered, completion: completion, started: started, captureTime: captureTime)
         } catch {

@@ -88,7 +88,7 @@ final class CaptureSequencer {
     }
 
     private func take(_ item: CaptureItem, _ batch: CaptureBatch) throws {
-        let identity = FileIdentity(item.status)
+        let identity = item.isFresh ? FileIdentity(item.status).untrusted : FileIdentity(item.status)
         if case .none = item.work, let cached = item.cached {
             waiting.append(
                 Waiting(

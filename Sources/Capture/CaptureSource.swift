@@ -133,6 +133,8 @@ struct CaptureItem {
     var pieces: [ContentKey] = []
     /// The path vanished before it was read: there is no entry.
     var isGone = false
+    /// It changed so shortly before it was read that its change time would not tell a later change: see `ChangeTimeTrust`.
+    var isFresh = false
     /// The name belonged to another file when it was opened than when it was listed; the item is that of the new one.
     var isReplaced = false
 }
@@ -162,6 +164,11 @@ extension FileTime {
 }
 
 extension FileIdentity {
+    /// The same file with a change time that no file has: the next run reads it again.
+    var untrusted: FileIdentity {
+        FileIdentity(device: device, inode: inode, changeTime: FileTime(seconds: 0, nanoseconds: 0))
+    }
+
     init(_ status: FileStatus) {
         self.init(device: status.device, inode: status.inode, changeTime: FileTime(status.changed))
     }

@@ -18,15 +18,20 @@ final class FileReader {
     private let secret: DomainSecret
     private let chunker: Chunker
     private let progress: CaptureProgress
+    private let changeTimes: ChangeTimeTrust
     private var attributes = AttributeReader()
     private var openSlab = OpenSlab()
 
     /// - Parameter slabs: the slabs for large files; small ones are read into the slab of their batch.
-    init(pipeline: SealingPipeline, slabs: SlabPool, secret: DomainSecret, progress: CaptureProgress) {
+    init(
+        pipeline: SealingPipeline, slabs: SlabPool, secret: DomainSecret, progress: CaptureProgress,
+        changeTimes: ChangeTimeTrust = .thisKernel
+    ) {
         self.pipeline = pipeline
         self.slabs = slabs
         self.secret = secret
         self.progress = progress
+        self.changeTimes = changeTimes
         chunker = Chunker(gearTable: secret.gearTable)
     }
 
@@ -62,6 +67,7 @@ final class FileReader {
             }
             guard !item.isGone, item.status.kind == .regular, let opened = openedFile else { return }
             openedFile = nil
+            item.isFresh = !changeTimes.vouches(for: FileTime(item.status.changed), readAt: SystemClock.wall)
             switch item.work {
             case .small: try readSmall(&item, opened, batch, &slabUsed)
             case .large: try readLarge(&item, opened, batch)

@@ -23,6 +23,12 @@ package enum Machine {
         return name.isEmpty ? "localhost" : name
     }
 
+    /// The version of the running kernel as `uname -r` says it; empty where `/proc` is missing.
+    package static var kernelRelease: String {
+        let text = smallFile("/proc/sys/kernel/osrelease") ?? []
+        return String(decoding: text.prefix { $0 > 0x20 }, as: UTF8.self)
+    }
+
     /// The 16 bytes of `/etc/machine-id`; `nil` when the machine has none.
     package static var machineID: [UInt8]? { identifier("/etc/machine-id") ?? identifier("/var/lib/dbus/machine-id") }
 

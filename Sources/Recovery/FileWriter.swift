@@ -168,6 +168,8 @@ final class FileWriter {
                 discard(job)
                 return
             }
+            // The disk begins while the processor goes on: at the end everything is waited for.
+            if job.entry.size >= FileWriter.earlyWriting { FileWriter.startWriting(descriptor) }
             let flags = InodeFlags(rawValue: job.entry.flags)
             let isDirect = job.state.withLock { $0.isDirect }
             metadata.finish(
@@ -310,6 +312,15 @@ final class FileWriter {
         do throws(Errno) { try file.writeAll(bytes, at: offset) } catch { failure = error }
         _ = file.release()
         if let failure { throw failure }
+    }
+
+    /// Files of at least this length are sent to the disk as soon as they are complete.
+    private static let earlyWriting: UInt64 = 1 << 20
+
+    private static func startWriting(_ descriptor: Int32) {
+        let file = FileDescriptor(owning: descriptor)
+        file.startWriting(offset: 0, length: 0)
+        _ = file.release()
     }
 
     static func truncate(_ descriptor: Int32, to size: UInt64) throws(Errno) {

@@ -1,0 +1,38 @@
+import Glibc
+package import Model
+import Platform
+
+/// Tells whether a file's change time vouches for what was read of it.
+///
+/// Before Linux 6.13 times of files advance with the timer, every 1 to 10 ms. A file that is read and then written again
+/// within one such step, to the same size, keeps its change time: by its times it did not change. So what changed just before
+/// it was read is read again the next time, as `git` does with its index ("racy git"). From 6.13 on the kernel gives a new
+/// time to each change after the time was looked at (multigrain timestamps, in ext4, XFS, btrfs and tmpfs).
+package struct ChangeTimeTrust: Sendable {
+    /// How long before its reading a change must lie, in nanoseconds; 0 where each change has a time of its own.
+    package let margin: Int64
+
+    package init(margin: Int64) { self.margin = margin }
+
+    /// As the running kernel needs it: twice the longest step.
+    package static let thisKernel = ChangeTimeTrust(release: Machine.kernelRelease)
+
+    /// - Parameter release: as `uname -r` says it, `6.1.0-28-amd64`.
+    package init(release: String) {
+        let numbers = release.split(whereSeparator: { !$0.isNumber }).prefix(2).compactMap { Int($0) }
+        let isFine = numbers.count == 2 && (numbers[0], numbers[1]) >= (6, 13)
+        self.init(margin: isFine ? 0 : 20_000_000)
+    }
+
+    /// - Parameters:
+    ///   - changed: the change time that stood when the reading began.
+    ///   - now: the clock when the reading began, in nanoseconds since 1970.
+    package func vouches(for changed: FileTime, readAt now: Int64) -> Bool {
+        if margin == 0 { return true }
+        let (seconds, isTooFar) = changed.seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        if isTooFar { return true }
+        let age = now.subtractingReportingOverflow(seconds &+ Int64(changed.nanoseconds))
+        // A time far ahead is of a clock that was wrong once: it would never age.
+        return age.overflow || age.partialValue >= margin || age.partialValue < -3_600_000_000_000
+    }
+}
