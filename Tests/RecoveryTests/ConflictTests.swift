@@ -105,11 +105,12 @@ import Vault
         try RestoreFixture.shell("mkdir '\(outside)' '\(target)'")
         let attacker = Process()
         attacker.executableURL = URL(fileURLWithPath: "/bin/bash")
+        // -T: with a link in its own way the attacker would move things outside by itself.
         attacker.arguments = [
             "-c",
             """
             cd '\(target)'; while [ ! -e '\(outside)/stop' ]; do for d in .\(fixture.source)/d*; do
-            mv $d/e $d/moved 2>/dev/null && ln -s '\(outside)' $d/e; done; done 2>/dev/null
+            mv -T $d/e $d/moved 2>/dev/null && ln -sT '\(outside)' $d/e; done; done 2>/dev/null
             """,
         ]
         try attacker.run()

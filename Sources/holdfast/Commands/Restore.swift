@@ -276,9 +276,11 @@ enum RestoreView {
 
         let nanoseconds = report.milliseconds * 1_000_000
         let place = isInPlace ? "in place" : "to \(TreePath.display(destination))"
+        let rest = Units.count(
+            report.othersWritten, "directory, link or device", "directories, links and devices")
         try console.line(
-            "Restored \(Units.count(report.filesWritten, "file")), \(Units.size(report.bytesWritten)) and "
-                + "\(Units.count(report.othersWritten)) directories, links and devices \(place) in \(Units.span(nanoseconds: nanoseconds))"
+            "Restored \(Units.count(report.filesWritten, "file")), \(Units.size(report.bytesWritten)) and \(rest) "
+                + "\(place) in \(Units.span(nanoseconds: nanoseconds))"
                 + " (\(Units.rate(bytes: report.bytesWritten, nanoseconds: nanoseconds))).")
         var others: [String] = []
         if report.filesUnchanged > 0 {
