@@ -92,6 +92,15 @@ struct HistoryTests {
         #expect(try backup(fixture, GivenHead(nil)).historyBreak == .stateLost(vault: newest))
     }
 
+    @Test("its packs name it, so that its blobs are its own again after the catalog is made anew")
+    func packsNameTheirMachine() throws {
+        let fixture = try BackupFixture()
+        try fixture.write("a", SeededGenerator.some(1000))
+        try fixture.backup()
+        let machine = fixture.secrets.machine
+        #expect(fixture.vault.writers == [WriterID(high: machine.high, low: machine.low)])
+    }
+
     @Test("small files that stand alone or in half-empty bundles are bundled again in later runs")
     func rebundling() throws {
         let fixture = try BackupFixture()

@@ -22,6 +22,7 @@ package final class MemoryVault: VaultService {
         var head: [MachineID: MachineHead] = [:]
         var leases: Set<LeaseID> = []
         var packs: [PackName: PackClass] = [:]
+        var writers: Set<WriterID> = []
         var faults = Faults()
         var questions = 0
     }
@@ -88,6 +89,9 @@ package final class MemoryVault: VaultService {
         state.withLock { $0.machines.filter { $0.machine == machine } }
     }
 
+    /// Who stands in the headers of the packs.
+    package var writers: Set<WriterID> { state.withLock { $0.writers } }
+
     package func closeLease(_ id: LeaseID) { state.withLock { _ = $0.leases.remove(id) } }
 
     package func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool] {
@@ -118,6 +122,7 @@ package final class MemoryVault: VaultService {
                 state.references[blob.id] = blob.references
             }
             state.packs[parsed.name] = parsed.packClass
+            state.writers.insert(parsed.writer)
         }
     }
 
