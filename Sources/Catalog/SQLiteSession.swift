@@ -168,6 +168,8 @@ struct SQLiteRow {
         return Array(UnsafeRawBufferPointer(start: base, count: count))
     }
 
+    func text(_ column: Int32) -> String { String(decoding: bytes(column), as: UTF8.self) }
+
     /// A number that names a case of a closed set.
     func value<T: RawRepresentable>(_ column: Int32, as: T.Type = T.self) throws -> T
     where T.RawValue: FixedWidthInteger {

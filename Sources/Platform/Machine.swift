@@ -11,6 +11,11 @@ package enum SystemClock {
     package static var sinceBoot: Int64 { hf_clock(2) }
     /// CPU time of this process.
     package static var processCPU: Int64 { hf_clock(3) }
+
+    /// Waits. Blocks the thread: for dedicated ones.
+    package static func pause(milliseconds: Int) {
+        if milliseconds > 0 { poll(nil, 0, Int32(clamping: milliseconds)) }
+    }
 }
 
 /// Facts of the machine this process runs on.

@@ -13,17 +13,32 @@ private let layers: [String: Set<String>] = [
     "Catalog": ["Platform", "Model", "Vault"],
     "Capture": ["Platform", "Model", "Vault", "Catalog"],
     "Recovery": ["Platform", "Model", "Vault", "Catalog"],
-    "holdfast": ["Platform", "Model", "Vault", "Catalog", "Capture", "Recovery"],
+    "Client": ["Platform", "Model", "Vault"],
+    "Server": ["Platform", "Model", "Vault", "Catalog", "Client"],
+    "holdfast": ["Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server"],
 ]
 
 /// What comes from outside, and where it may be used. The system's own modules are everybody's.
 private let outside: [String: Set<String>] = [
-    "Crypto": ["Vault"],
+    "Crypto": ["Vault", "Client", "Server"],
     "CryptoExtras": ["Vault"],
     "GRDB": ["Catalog"],
     "GRDBSQLite": ["Catalog"],
     "ArgumentParser": ["holdfast"],
-    "Foundation": ["Catalog", "holdfast"],
+    "AsyncHTTPClient": ["Client"],
+    "HTTPTypes": ["Server"],
+    "Hummingbird": ["Server"],
+    "HummingbirdHTTP2": ["Server"],
+    "Logging": ["Server", "holdfast"],
+    "NIOCore": ["Client", "Server"],
+    "NIOHTTP1": ["Client"],
+    "NIOPosix": ["Server"],
+    "NIOSSL": ["Client", "Server"],
+    "ServiceLifecycle": ["Server"],
+    "SwiftASN1": ["Server"],
+    "UnixSignals": ["Server"],
+    "X509": ["Server"],
+    "Foundation": ["Catalog", "Client", "Server", "holdfast"],
     "FoundationEssentials": ["Vault", "Catalog", "holdfast"],
 ]
 

@@ -180,8 +180,9 @@ package struct TestBlobMaker {
         return TestBlob(type: type, plain: plain, key: key, id: BlobCrypto.id(of: key), references: references)
     }
 
-    package func pack(_ blobs: [TestBlob], writer: WriterID = .random()) throws -> SealedPack {
-        var builder = PackBuilder(vault: secrets.vault, writer: writer, packClass: blobs[0].type.packClass)
+    package func pack(_ blobs: [TestBlob], writer: WriterID? = nil) throws -> SealedPack {
+        let own = WriterID(high: secrets.machine.high, low: secrets.machine.low)
+        var builder = PackBuilder(vault: secrets.vault, writer: writer ?? own, packClass: blobs[0].type.packClass)
         for blob in blobs {
             var framed: [UInt8] = []
             let packed = try blob.plain.withUnsafeBytes {

@@ -31,6 +31,24 @@ extension LocalVault {
         }
     }
 
+    /// One of the copies of a blob, for a reader far away whom the first one did not open for; `nil` when there are not so
+    /// many. Nothing is noted: that a copy does not open is only the reader's word.
+    ///
+    /// - Parameter number: from 0, in the order in which `read` tries them.
+    package func copy(_ number: Int, of id: BlobID) throws -> [UInt8]? {
+        var skipped: Set<CopyReference> = []
+        var found = 0
+        while let copy = try bestCopies(of: [id], without: skipped).first {
+            skipped.insert(copy.reference)
+            guard let bytes = try? store.get(StoreKey.pack(copy.packName), copy.range),
+                (try? bytes.withUnsafeBytes({ try LocalVault.check($0, is: copy) })) != nil
+            else { continue }
+            if found == number { return bytes }
+            found += 1
+        }
+        return nil
+    }
+
     private func record(_ damaged: [CopyReference: BlobCondition]) {
         // Knowing of the damage helps the next backup and verification; failing to note it must not stop a restore.
         for (condition, copies) in Dictionary(grouping: damaged, by: \.value) {

@@ -1,4 +1,4 @@
-import Model
+package import Model
 
 /// A JSON value of the vault's small documents: sorted keys, no white space, whole numbers.
 ///
@@ -246,12 +246,12 @@ package enum JSONValue: Hashable, Sendable {
 }
 
 /// Reads the fields of one JSON object and names the field that is missing or wrong.
-struct JSONFields {
+package struct JSONFields {
     /// What the document is, for errors: `config.json`, `key slot`.
-    let document: String
-    let members: [String: JSONValue]
+    package let document: String
+    package let members: [String: JSONValue]
 
-    init(_ value: JSONValue, document: String) throws {
+    package init(_ value: JSONValue, document: String) throws {
         guard case .object(let members) = value else {
             throw HoldfastError(.damaged, "\(document) is damaged: not a JSON object")
         }
@@ -264,7 +264,7 @@ struct JSONFields {
         self.members = members
     }
 
-    init(parsing bytes: [UInt8], document: String) throws {
+    package init(parsing bytes: [UInt8], document: String) throws {
         let value: JSONValue
         do {
             value = try JSONValue(parsing: bytes)
@@ -275,56 +275,56 @@ struct JSONFields {
     }
 
     /// The error for a field that is missing or has a value that makes no sense.
-    func wrong(_ name: String) -> HoldfastError {
+    package func wrong(_ name: String) -> HoldfastError {
         HoldfastError(.damaged, "\(document) is damaged: field `\(name)` is missing or wrong", context: ["field": name])
     }
 
-    func has(_ name: String) -> Bool { members[name] != nil }
+    package func has(_ name: String) -> Bool { members[name] != nil }
 
-    func string(_ name: String) throws -> String {
+    package func string(_ name: String) throws -> String {
         guard case .string(let value) = members[name] else { throw wrong(name) }
         return value
     }
 
-    func integer(_ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
+    package func integer(_ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
         guard case .integer(let value) = members[name], range.contains(value) else { throw wrong(name) }
         return value
     }
 
     /// Hexadecimal digits; `count` bytes when given.
-    func bytes(_ name: String, count: Int? = nil) throws -> [UInt8] {
+    package func bytes(_ name: String, count: Int? = nil) throws -> [UInt8] {
         guard let bytes = Hex.decode(try string(name)), count == nil || bytes.count == count else { throw wrong(name) }
         return bytes
     }
 
-    func digest(_ name: String) throws -> Bytes32 {
+    package func digest(_ name: String) throws -> Bytes32 {
         guard let digest = Bytes32(try bytes(name, count: 32)) else { throw wrong(name) }
         return digest
     }
 
-    func identifier<ID: RandomIdentifier>(_ name: String, as type: ID.Type = ID.self) throws -> ID {
+    package func identifier<ID: RandomIdentifier>(_ name: String, as type: ID.Type = ID.self) throws -> ID {
         guard let id = ID(hex: try string(name)) else { throw wrong(name) }
         return id
     }
 
-    func time(_ name: String) throws -> Timestamp {
+    package func time(_ name: String) throws -> Timestamp {
         guard let time = RFC3339.decode(try string(name)) else { throw wrong(name) }
         return time
     }
 
-    func array(_ name: String, atMost limit: Int) throws -> [JSONValue] {
+    package func array(_ name: String, atMost limit: Int) throws -> [JSONValue] {
         guard case .array(let values) = members[name], values.count <= limit else { throw wrong(name) }
         return values
     }
 
-    func strings(_ name: String, atMost limit: Int) throws -> [String] {
+    package func strings(_ name: String, atMost limit: Int) throws -> [String] {
         try array(name, atMost: limit).map { value in
             guard case .string(let text) = value else { throw wrong(name) }
             return text
         }
     }
 
-    func object(_ name: String) throws -> JSONFields {
+    package func object(_ name: String) throws -> JSONFields {
         guard case .object(let members) = members[name] else { throw wrong(name) }
         return JSONFields(members: members, document: document)
     }

@@ -225,6 +225,22 @@ package struct StateDirectory: Sendable {
         return path + Array("/cache/\(vault.hex)".utf8)
     }
 
+    /// A document that another part of the program keeps here; `nil` when there is none. Names are plain file names.
+    package func document(_ name: String, in folder: String) throws -> [UInt8]? {
+        let directory = try open()
+        let inner = try openDirectory(folder, in: directory.raw)
+        return try read(name, in: inner.raw)
+    }
+
+    /// Keeps a document. After a crash it is the old one or the new one. With `replacing` false one that is there stays, and
+    /// the answer is `false`.
+    @discardableResult
+    package func keep(_ bytes: [UInt8], as name: String, in folder: String, replacing: Bool = true) throws -> Bool {
+        let directory = try open()
+        let inner = try openDirectory(folder, in: directory.raw)
+        return try write(bytes, to: name, in: inner.raw, replacing: replacing)
+    }
+
     private func load<Value>(
         _ folder: String,
         _ vault: VaultID,

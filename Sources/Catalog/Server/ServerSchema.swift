@@ -1,0 +1,55 @@
+import GRDB
+import Model
+
+/// The numbered steps that make the schema of the server's own tables. A step that has been released is never changed.
+enum ServerSchema {
+    static var newest: Int64 { Int64(steps.count) }
+
+    static let steps: [[SQLText]] = [
+        [
+            """
+            CREATE TABLE machine (
+                id BLOB PRIMARY KEY,
+                name TEXT NOT NULL,
+                former TEXT NOT NULL,
+                machine_group TEXT NOT NULL,
+                state INTEGER NOT NULL,
+                request_key BLOB NOT NULL,
+                previous_key BLOB,
+                waiting_key BLOB,
+                waiting_signing BLOB,
+                enrolled INTEGER NOT NULL,
+                last_seen INTEGER NOT NULL
+            )
+            """,
+            """
+            CREATE TABLE access_token (
+                hash BLOB PRIMARY KEY,
+                role INTEGER NOT NULL,
+                name TEXT NOT NULL,
+                machine_group TEXT NOT NULL,
+                uses INTEGER,
+                expires INTEGER,
+                created INTEGER NOT NULL
+            )
+            """,
+            "CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+        ]
+    ]
+
+    /// Brings the schema to the newest step. Throws `unsupported` for one of a newer version.
+    static func migrate(_ session: SQLiteSession) throws {
+        try session.run("CREATE TABLE IF NOT EXISTS schema_step (step INTEGER NOT NULL)")
+        let step = try session.first("SELECT MAX(step) FROM schema_step") { $0.isNull(0) ? 0 : $0.integer(0) } ?? 0
+        guard step <= newest else {
+            throw HoldfastError(
+                .unsupported,
+                "The server's database was written by a newer version of Holdfast (step \(step); this one knows \(newest)). "
+                    + "Install the newer version again.")
+        }
+        for number in step..<newest {
+            for text in steps[Int(number)] { try session.run(text) }
+            try session.run("INSERT INTO schema_step (step) VALUES ($1)", .integer(number + 1))
+        }
+    }
+}

@@ -1,0 +1,169 @@
+import AsyncHTTPClient
+import Glibc
+package import Model
+import NIOCore
+import NIOHTTP1
+import NIOSSL
+import Synchronization
+import Vault
+
+/// One exchange with a server, as bytes.
+package struct HTTPExchange: Sendable {
+    package var status: Int
+    package var headers: [(name: String, value: String)]
+    package var body: [UInt8]
+
+    package func header(_ name: String) -> String? {
+        headers.first { $0.name.lowercased() == name.lowercased() }?.value
+    }
+}
+
+/// Carries requests to a server. Calls block; they are made on dedicated threads, never on the cooperative pool.
+package protocol HTTPTransport: AnyObject, Sendable {
+    /// - Throws: `io`, temporary, when there was no answer.
+    func send(
+        _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int
+    ) throws -> HTTPExchange
+}
+
+/// Which certificates a connection accepts.
+package enum CertificateTrust: Hashable, Sendable {
+    /// One that the system's certificate authorities vouch for, with the name of the host.
+    case system
+    /// Exactly this one (PEM), whatever its name: the server's identity key has vouched for it.
+    case pinned(String)
+    /// Any: for the one request that asks for the identity, whose answer is signed.
+    case unchecked
+}
+
+/// HTTPS over sockets. Honours `HTTPS_PROXY` and `NO_PROXY`.
+package final class SocketTransport: HTTPTransport {
+    private let address: ServerAddress
+    private let client: HTTPClient
+
+    package init(_ address: ServerAddress, trust: CertificateTrust) throws {
+        self.address = address
+        var tls = TLSConfiguration.makeClientConfiguration()
+        tls.minimumTLSVersion = .tlsv12
+        switch trust {
+        case .system: break
+        case .pinned(let pem):
+            do {
+                tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(pem.utf8)))
+            } catch {
+                throw HoldfastError(.damaged, "The server's certificate cannot be read.", cause: error)
+            }
+            tls.certificateVerification = .noHostnameVerification
+        case .unchecked: tls.certificateVerification = .none
+        }
+        var configuration = HTTPClient.Configuration(
+            tlsConfiguration: tls, redirectConfiguration: .disallow,
+            timeout: .init(connect: .seconds(10), read: .seconds(90)),
+            proxy: ProxySetting.forHost(address.host, environment: ProxySetting.environment),
+            decompression: .disabled)
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 8
+        configuration.connectionPool.retryConnectionEstablishment = false
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    deinit { client.shutdown { _ in } }
+
+    package func send(
+        _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int
+    ) throws -> HTTPExchange {
+        let url = "https://\(address.host):\(address.port)\(address.prefix)\(target)"
+        do {
+            let request = try HTTPClient.Request(
+                url: url, method: HTTPMethod(rawValue: method), headers: HTTPHeaders(headers),
+                body: body.isEmpty ? nil : .byteBuffer(ByteBuffer(bytes: body)))
+            let collector = ResponseAccumulator(request: request, maxBodySize: VaultMessages.maximumAnswer)
+            let answer = try client.execute(
+                request: request, delegate: collector, deadline: .now() + .seconds(Int64(seconds))
+            ).wait()
+            return HTTPExchange(
+                status: Int(answer.status.code), headers: answer.headers.map { ($0.name, $0.value) },
+                body: answer.body.map { Array($0.readableBytesView) } ?? [])
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    /// Says in words why there was no answer.
+    private func failure(_ error: any Error) -> HoldfastError {
+        let text = "\(error)"
+        let name = address.description
+        let message: String
+        if let tls = error as? NIOSSLError, case .handshakeFailed(let reason) = tls {
+            message =
+                "\(name) does not show the certificate that was expected (\(reason)). Either its certificate was changed, or "
+                + "something on the way opens encrypted connections."
+            return HoldfastError(.untrusted, message, context: ["server": name], cause: error, isTemporary: true)
+        }
+        if text.contains("handshakeFailed") || text.contains("CERTIFICATE_VERIFY_FAILED") {
+            message =
+                "\(name) does not show the certificate that was expected. Either its certificate was changed, or something on "
+                + "the way opens encrypted connections."
+            return HoldfastError(.untrusted, message, context: ["server": name], cause: error, isTemporary: true)
+        }
+        if let client = error as? HTTPClientError {
+            if client == .connectTimeout || client == .readTimeout || client == .deadlineExceeded {
+                message = "\(name) does not answer."
+            } else {
+                message = "The connection to \(name) failed: \(client.shortDescription)."
+            }
+        } else {
+            message = "\(name) cannot be reached: \(SocketTransport.words(text))"
+        }
+        return HoldfastError(.unreachable, message, context: ["server": name], cause: error, isTemporary: true)
+    }
+
+    private static func words(_ text: String) -> String {
+        if text.contains("Connection refused") { return "nothing listens there (connection refused)." }
+        if text.contains("ENETUNREACH") || text.contains("Network is unreachable") { return "there is no network." }
+        if text.contains("NIOConnectionError") { return "its name cannot be found, or nothing answers there." }
+        return text
+    }
+}
+
+extension HoldfastError.Code {
+    /// There is no way to the server now.
+    package static let unreachable = HoldfastError.Code("unreachable")
+    /// What answers is not, or cannot show that it is, the server that this machine knows.
+    package static let untrusted = HoldfastError.Code("untrusted")
+}
+
+/// The proxy that the environment names.
+enum ProxySetting {
+    static var environment: [String: String] {
+        var found: [String: String] = [:]
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+            if let value = getenv(name) { found[name] = String(cString: value) }
+        }
+        return found
+    }
+
+    /// Host and port of the proxy for `host`; `nil` when it is reached directly.
+    static func place(for host: String, environment: [String: String]) -> (host: String, port: Int)? {
+        func value(_ names: String...) -> String? {
+            names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty }
+        }
+        guard var text = value("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") else { return nil }
+        let name = host.lowercased()
+        for entry in (value("NO_PROXY", "no_proxy") ?? "").lowercased().split(whereSeparator: { $0 == "," || $0 == " " }) {
+            let domain = entry.hasPrefix(".") ? String(entry.dropFirst()) : String(entry)
+            if entry == "*" || name == domain || name.hasSuffix("." + domain) { return nil }
+        }
+        for scheme in ["http://", "https://"] where text.lowercased().hasPrefix(scheme) {
+            text.removeFirst(scheme.count)
+        }
+        if let at = text.lastIndex(of: "@") { text = String(text[text.index(after: at)...]) }
+        if let slash = text.firstIndex(of: "/") { text = String(text[..<slash]) }
+        guard let colon = text.lastIndex(of: ":") else { return text.isEmpty ? nil : (text, 3_128) }
+        guard let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port) else { return nil }
+        return (String(text[..<colon]), port)
+    }
+
+    static func forHost(_ host: String, environment: [String: String]) -> HTTPClient.Configuration.Proxy? {
+        place(for: host, environment: environment).map { .server(host: $0.host, port: $0.port) }
+    }
+}

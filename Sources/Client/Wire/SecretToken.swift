@@ -1,0 +1,71 @@
+package import Model
+package import Vault
+
+/// A token as it is handed out: random, and recognisable for what it is. Servers keep its hash only.
+package struct SecretToken: SecretValue {
+    static let prefix = "hft_"
+    static let length = 32
+
+    /// The token as it is typed or stored.
+    package let text: String
+
+    package static func random() -> SecretToken {
+        let a = RequestNonce.random(), b = RequestNonce.random()
+        return SecretToken(text: prefix + Base64URL.encode(a.array + b.array))
+    }
+
+    private init(text: String) { self.text = text }
+
+    /// Takes what somebody typed; `nil` when it cannot be a token.
+    package init?(_ text: String) {
+        guard SecretToken.bytes(text) != nil else { return nil }
+        self.text = text
+    }
+
+    private static func bytes(_ text: String) -> [UInt8]? {
+        guard text.hasPrefix(prefix), let bytes = Base64URL.decode(String(text.dropFirst(prefix.count))),
+            bytes.count == length
+        else { return nil }
+        return bytes
+    }
+
+    /// What a server keeps of it.
+    package var hash: Bytes32 { SecretToken.hash(text) ?? .zero }
+
+    package static func hash(_ text: String) -> Bytes32? {
+        bytes(text).map { bytes in bytes.withUnsafeBytes { BlobCrypto.sha256($0) } }
+    }
+}
+
+/// What a person carries from the server to a machine that is to enrol: the token and the server's identity key.
+package struct EnrolmentCode: SecretValue {
+    static let prefix = "hfe_"
+
+    package let token: SecretToken
+    package let serverKey: VerifyingKey
+
+    package init(token: SecretToken, serverKey: VerifyingKey) {
+        self.token = token
+        self.serverKey = serverKey
+    }
+
+    /// One word, to be copied whole.
+    package var text: String {
+        EnrolmentCode.prefix + String(token.text.dropFirst(SecretToken.prefix.count)) + "."
+            + Base64URL.encode(serverKey.bytes.array)
+    }
+
+    package init(_ text: String) throws {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, parts[0].hasPrefix(EnrolmentCode.prefix),
+            let token = SecretToken(SecretToken.prefix + parts[0].dropFirst(EnrolmentCode.prefix.count)),
+            let key = Base64URL.decode(parts[1]).flatMap({ Bytes32($0) })
+        else {
+            throw HoldfastError(
+                .usage, "This is not an enrolment code of a Holdfast server.",
+                context: ["hint": "`holdfast server token` on the server prints one: a word that begins with hfe_."])
+        }
+        self.token = token
+        serverKey = VerifyingKey(bytes: key)
+    }
+}

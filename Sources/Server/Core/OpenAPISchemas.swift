@@ -1,0 +1,122 @@
+import Vault
+
+/// The JSON objects of the protocol.
+enum OpenAPISchemas {
+    private static func object(_ fields: [String: JSONValue], required: [String]) -> JSONValue {
+        .object([
+            "type": .string("object"), "properties": .object(fields),
+            "required": .array(required.sorted().map { .string($0) }),
+        ])
+    }
+
+    private static func all(_ fields: [String: JSONValue], optional: Set<String> = []) -> JSONValue {
+        object(fields, required: fields.keys.filter { !optional.contains($0) })
+    }
+
+    private static func text(_ meaning: String) -> JSONValue {
+        .object(["type": .string("string"), "description": .string(meaning)])
+    }
+
+    private static func identifier(_ meaning: String) -> JSONValue {
+        .object([
+            "type": .string("string"), "pattern": .string("^[0-9a-f]{32}$"), "description": .string(meaning),
+        ])
+    }
+
+    private static func digest(_ meaning: String) -> JSONValue {
+        .object([
+            "type": .string("string"), "pattern": .string("^[0-9a-f]{64}$"), "description": .string(meaning),
+        ])
+    }
+
+    private static func number(_ meaning: String) -> JSONValue {
+        .object(["type": .string("integer"), "description": .string(meaning)])
+    }
+
+    private static func flag(_ meaning: String) -> JSONValue {
+        .object(["type": .string("boolean"), "description": .string(meaning)])
+    }
+
+    private static func list(_ item: JSONValue) -> JSONValue {
+        .object(["type": .string("array"), "items": item])
+    }
+
+    private static func reference(_ name: String) -> JSONValue {
+        .object(["$ref": .string("#/components/schemas/\(name)")])
+    }
+
+    static let all: [String: JSONValue] = [
+        "Problem": all(
+            [
+                "type": text("urn:holdfast:error: and the code."), "code": text("What went wrong."),
+                "detail": text("For a person."), "status": number("The status."),
+                "temporary": flag("Whether trying again later may help."),
+                "context": .object(["type": .string("object")]), "blobs": list(digest("A blob that is missing.")),
+            ], optional: ["context", "blobs"]),
+        "Identity": all(
+            [
+                "server": identifier("The server."), "key": digest("Its identity key, Ed25519."),
+                "version": text("Of the program."), "vault": identifier("Its vault."),
+                "time": number("Its clock, seconds since 1970."),
+                "certificate": text("The certificate that it made for itself, PEM."),
+            ], optional: ["certificate"]),
+        "Health": all(["status": text("ok")]),
+        "EnrolmentRequest": all([
+            "token": text("The token of the enrolment code."), "machine": identifier("The machine."),
+            "name": text("What people call it."), "key": digest("The key that signs its requests."),
+            "signing": digest("The key that signs its points."),
+            "proof": text("Made with `key`, base64url."),
+        ]),
+        "EnrolmentGrant": all([
+            "machine": identifier("The machine."), "vault": identifier("The vault."),
+            "public": text("The vault's public key."), "public_number": number("Its number."),
+            "vault_signing": digest("The vault's own signing key."), "domain": text("Where deduplication reaches."),
+            "secrets": list(all(["number": number("From 1."), "secret": digest("A convergence secret.")])),
+            "chunker": text("How files are cut."), "tree": text("How trees are built."),
+            "waiting": flag("A person has to approve first."),
+        ]),
+        "Head": all([
+            "incarnation": identifier("The incarnation."), "number": number("Of the newest point."),
+            "hash": digest("Of its locator."),
+        ]),
+        "LeaseRequest": all(
+            [
+                "purpose": text("writer or reader"), "machine": identifier("Writers: themselves."),
+                "head": reference("Head"), "base": identifier("Writers: the point whose nodes are not sent again."),
+                "points": list(identifier("Readers: a point that must stay.")),
+            ], optional: ["machine", "head", "base", "points"]),
+        "Lease": all(
+            [
+                "lease": identifier("The lease."), "generation": number("Of the vault."), "head": reference("Head"),
+                "incarnation": identifier("Of the next point."), "number": number("Of the next point."),
+                "previous": digest("Of the point before."), "new_incarnation": flag("A new chain begins."),
+                "base_available": flag("The nodes of the base need not be sent."),
+                "damaged": list(digest("A blob that sending again heals.")),
+                "expires_in": number("Seconds without use."),
+            ], optional: ["head"]),
+        "Receipt": all([
+            "point": identifier("The point."), "arrival": number("By the vault's clock, nanoseconds since 1970."),
+            "stored_up_to": reference("Head"),
+        ]),
+        "Point": all([
+            "id": identifier("The point."), "machine": identifier("Its machine."),
+            "incarnation": identifier("Its incarnation."), "number": number("In its incarnation."),
+            "time": number("By the machine's clock, nanoseconds since 1970."),
+            "arrival": number("By the vault's clock."), "effective": number("What retention counts by."),
+            "kind": number("0 continuous, 1 scheduled, 2 manual, 3 checkpoint."),
+            "partial": flag("Of a first backup that goes on."), "pinned": flag("Kept whatever the rules say."),
+            "held": flag("Under a hold."), "series": text("Points of one series protect the same."),
+            "hash": digest("Of its locator."), "previous": digest("Of the point before."),
+            "references": list(digest("A blob that it names.")), "condition": number("0 whole, 1 damaged, 2 out of chain."),
+        ]),
+        "PointPage": all(
+            ["points": list(reference("Point")), "next": number("Where the next page begins.")], optional: ["next"]),
+        "Machine": all([
+            "id": identifier("The machine."), "name": text("What people call it."), "group": text("Its group."),
+            "former_names": list(text("A name that it had.")), "state": text("active, waiting or retired"),
+            "enrolled": number("When, nanoseconds since 1970."), "last_seen": number("When, nanoseconds since 1970."),
+        ]),
+        "MachineList": all(["machines": list(reference("Machine"))]),
+        "KeyChange": all(["key": digest("The new key.")]),
+    ]
+}

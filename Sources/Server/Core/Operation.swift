@@ -1,0 +1,63 @@
+import Model
+
+/// One thing that can be asked of the server: the route, who may, what it takes and answers, and what is done.
+///
+/// Routes and their description for others (`OpenAPI`) come from the same list, so neither can be without the other.
+package struct Operation: Sendable {
+    package enum Access: Sendable {
+        /// Anybody.
+        case open
+        /// A machine, or a person with at least this role. The operation itself looks at whose things are asked for.
+        case signedIn
+    }
+
+    package enum Body: Hashable, Sendable {
+        case none
+        /// A JSON object, described by the schema of that name.
+        case json(String)
+        /// Bytes, with what they are.
+        case binary(String)
+    }
+
+    package var method: String
+    /// With `{name}` where a value stands.
+    package var path: String
+    package var summary: String
+    package var tag: String
+    package var access: Access
+    /// Names and meanings of what can stand in the query.
+    package var query: [(name: String, meaning: String)]
+    package var request: Body
+    package var response: Body
+    /// Status of a success.
+    package var status: Int
+    /// Statuses of failures that this operation gives a meaning to.
+    package var failures: [(status: Int, meaning: String)]
+    /// Longest body in bytes.
+    package var maximumBody: Int
+    package var run: @Sendable (ServerCore, ServerRequest) throws -> ServerAnswer
+
+    package init(
+        _ method: String, _ path: String, _ summary: String, tag: String, access: Access = .signedIn,
+        query: [(name: String, meaning: String)] = [], request: Body = .none, response: Body = .none, status: Int = 200,
+        failures: [(status: Int, meaning: String)] = [], maximumBody: Int = 1 << 20,
+        run: @escaping @Sendable (ServerCore, ServerRequest) throws -> ServerAnswer
+    ) {
+        self.method = method
+        self.path = path
+        self.summary = summary
+        self.tag = tag
+        self.access = access
+        self.query = query
+        self.request = request
+        self.response = response
+        self.status = status
+        self.failures = failures
+        self.maximumBody = maximumBody
+        self.run = run
+    }
+
+    /// Everything there is, in the order in which it is described.
+    package static let all: [Operation] =
+        IdentityOperations.all + EnrolmentOperations.all + VaultOperations.all + MachineOperations.all
+}

@@ -1,0 +1,75 @@
+import Catalog
+import Client
+package import Model
+import Vault
+
+/// Who a request comes from, after its signature or token was checked.
+package enum Principal: Hashable, Sendable {
+    case anonymous
+    case machine(MachineID)
+    /// Somebody with an access token.
+    case person(role: AccessRole, name: String)
+}
+
+/// What a person may do; each may all that those below may.
+package enum AccessRole: UInt8, Comparable, Sendable {
+    case viewer = 1
+    case operator_ = 2
+    case administrator = 3
+
+    package static func < (a: AccessRole, b: AccessRole) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// A request with its body, as the operations see it.
+package struct ServerRequest: Sendable {
+    package var method: String
+    package var path: String
+    /// What stood in the place of `{name}` in the operation's path.
+    package var parameters: [String: String]
+    package var query: [String: String]
+    package var body: [UInt8]
+    package var principal: Principal
+
+    /// An identifier in the path or the query. Throws `usage`.
+    func id<ID: RandomIdentifier>(_ name: String, as: ID.Type = ID.self) throws -> ID {
+        guard let text = parameters[name] ?? query[name], let id = ID(hex: text) else {
+            throw HoldfastError(.usage, "\(name) is missing or not an identifier")
+        }
+        return id
+    }
+
+    func optionalID<ID: RandomIdentifier>(_ name: String, as: ID.Type = ID.self) throws -> ID? {
+        query[name] == nil ? nil : try id(name)
+    }
+
+    func number(_ name: String, in range: ClosedRange<Int>) throws -> Int? {
+        guard let text = query[name] else { return nil }
+        guard let number = Int(text), range.contains(number) else {
+            throw HoldfastError(
+                .usage, "\(name) must be a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    /// The machine that asks. Throws `denied` for anybody else.
+    func machine() throws -> MachineID {
+        guard case .machine(let id) = principal else {
+            throw HoldfastError(.denied, "only a machine that is enrolled may do this")
+        }
+        return id
+    }
+}
+
+/// What an operation answers.
+package struct ServerAnswer: Sendable {
+    package var status = 200
+    package var contentType = "application/json"
+    package var body: [UInt8] = []
+    package var headers: [(String, String)] = []
+
+    static func json(_ body: [UInt8]) -> ServerAnswer { ServerAnswer(body: body) }
+    static func binary(_ body: [UInt8]) -> ServerAnswer {
+        ServerAnswer(contentType: "application/octet-stream", body: body)
+    }
+    static let nothing = ServerAnswer(status: 204)
+}

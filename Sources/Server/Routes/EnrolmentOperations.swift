@@ -1,0 +1,158 @@
+package import Catalog
+package import Client
+package import Model
+import Vault
+
+/// How machines come to the server.
+enum EnrolmentOperations {
+    static let all: [Operation] = [
+        Operation(
+            "POST", "/api/v1/enroll", "Lets a machine in that has a token; answers with what it writes to the vault with.",
+            tag: "enrolment", access: .open, request: .json("EnrolmentRequest"), response: .json("EnrolmentGrant"),
+            status: 201,
+            failures: [
+                (403, "The token does not hold, or the request is not proven."),
+                (409, "Only one machine can enrol until the key sheet has been typed back."),
+            ]
+        ) { core, request in
+            let grant = try core.enrol(try EnrolmentRequest.decode(request.body))
+            return ServerAnswer(status: 201, body: grant.encoded())
+        }
+    ]
+}
+
+extension ServerCore {
+    /// The group of machines for which none was named.
+    static let defaultGroup = "default"
+
+    /// Makes a code with which machines can enrol.
+    /// - Parameters:
+    ///   - uses: how many machines; `nil` for any number.
+    ///   - seconds: how long it holds; `nil` without end.
+    package func makeEnrolmentCode(
+        name: String, group: String = ServerCore.defaultGroup, uses: Int? = 1, seconds: Int64? = 86_400
+    ) throws -> EnrolmentCode {
+        let token = SecretToken.random()
+        let now = clock()
+        try catalog.add(
+            AccessToken(
+                hash: token.hash, role: .enrolment, name: name, group: group, uses: uses,
+                expires: seconds.map { now.advanced(by: $0 * 1_000_000_000) }, created: now))
+        return EnrolmentCode(token: token, serverKey: identity.key.verifyingKey)
+    }
+
+    /// Makes a token with which a person or program signs in.
+    package func makeAccessToken(name: String, role: AccessToken.Role, seconds: Int64?) throws -> SecretToken {
+        let token = SecretToken.random()
+        let now = clock()
+        try catalog.add(
+            AccessToken(
+                hash: token.hash, role: role, name: name, group: "", uses: nil,
+                expires: seconds.map { now.advanced(by: $0 * 1_000_000_000) }, created: now))
+        return token
+    }
+
+    /// The setting that says that somebody has the key sheet: it was typed back.
+    static let sheetSetting = "key-sheet-checked"
+
+    /// Lets a machine in.
+    ///
+    /// Coming again with the same keys answers the same, so that a machine whose first answer was lost gets in. Another key
+    /// for an id that is known waits for a person: it may be the machine after a new installation, a clone of it, or somebody
+    /// who found its id.
+    func enrol(_ request: EnrolmentRequest) throws -> EnrolmentGrant {
+        let refused = HoldfastError(
+            .denied, "This enrolment code does not hold any more: it was used, its time is over, or it is another server's.",
+            context: ["hint": "`holdfast server token` on the server prints a new one."])
+        guard request.isProven(for: identity.id), let token = try catalog.token(hash: request.token.hash),
+            token.role == .enrolment
+        else { throw refused }
+        let now = clock()
+        if let known = try catalog.machine(request.machine), known.key == request.key {
+            // Whoever holds the machine's key may hear again what it was told; the token need not hold any more.
+            return try grant(known.id, isWaiting: known.state == .waiting)
+        }
+        guard let keys else {
+            throw HoldfastError(
+                .keyNeeded,
+                "This server cannot open its vault, so machines are enrolled by who has the vault's passphrase: run "
+                    + "`holdfast vault join` with it.")
+        }
+        try requireKeySheet(for: request.machine)
+        guard try catalog.use(tokenHash: token.hash, at: now) else { throw refused }
+        do {
+            return try admit(request, group: token.group, keys, now)
+        } catch {
+            try catalog.giveBack(tokenHash: token.hash)
+            throw error
+        }
+    }
+
+    /// Until the key sheet was typed back only one machine can enrol: with the sheet unread, losing this server would lose
+    /// everything.
+    private func requireKeySheet(for machine: MachineID) throws {
+        guard try catalog.setting(Self.sheetSetting) == nil else { return }
+        if try catalog.machines().contains(where: { $0.id != machine }) {
+            throw HoldfastError(
+                .forbidden, "A second machine can enrol only when the vault's key sheet has been typed back once.",
+                context: ["hint": "Run `holdfast server check-sheet` on the server and type the words of the key sheet."])
+        }
+    }
+
+    private func admit(
+        _ request: EnrolmentRequest, group: String, _ keys: VaultKeys, _ now: Timestamp
+    ) throws -> EnrolmentGrant {
+        if var known = try catalog.machine(request.machine) {
+            known.waitingKey = request.key
+            known.waitingSigning = request.signing
+            known.state = known.state == .retired ? .retired : .waiting
+            try catalog.update(known)
+            return try grant(known.id, isWaiting: true)
+        }
+        try register(request.machine, name: request.name, signing: request.signing, keys, now)
+        try catalog.add(
+            ManagedMachine(
+                id: request.machine, name: request.name, group: group, key: request.key, enrolled: now, lastSeen: now))
+        return try grant(request.machine, isWaiting: false)
+    }
+
+    /// Makes the vault's own record of a machine.
+    private func register(
+        _ machine: MachineID, name: String, signing: VerifyingKey, _ keys: VaultKeys, _ now: Timestamp
+    ) throws {
+        let record = try MachineRecord(
+            machine: machine, key: signing, joined: try vault.joiningTime(of: machine, now: now), name: name,
+            domain: keys.defaultDomain(of: machine), signing: keys.vaultSigning)
+        try vault.register(record)
+    }
+
+    private func grant(_ machine: MachineID, isWaiting: Bool) throws -> EnrolmentGrant {
+        guard let keys else { throw HoldfastError(.keyNeeded, "This server cannot open its vault.") }
+        return try EnrolmentGrant(machine: machine, keys: keys, isWaiting: isWaiting)
+    }
+
+    /// Lets a machine that waits go on with the history of its id.
+    package func approve(_ id: MachineID) throws {
+        guard let keys, var machine = try catalog.machine(id), let key = machine.waitingKey,
+            let signing = machine.waitingSigning
+        else { throw HoldfastError(.notFound, "No such machine waits for approval.") }
+        try register(id, name: machine.name, signing: signing, keys, clock())
+        machine.key = key
+        machine.previousKey = nil
+        machine.waitingKey = nil
+        machine.waitingSigning = nil
+        machine.state = .active
+        try catalog.update(machine)
+    }
+
+    /// Sends away what waits under the id of a machine, which goes on as before.
+    package func refuse(_ id: MachineID) throws {
+        guard var machine = try catalog.machine(id), machine.waitingKey != nil else {
+            throw HoldfastError(.notFound, "No such machine waits for approval.")
+        }
+        machine.waitingKey = nil
+        machine.waitingSigning = nil
+        if machine.state == .waiting { machine.state = .active }
+        try catalog.update(machine)
+    }
+}

@@ -1,0 +1,65 @@
+import Catalog
+import Client
+import Model
+import Vault
+
+/// The machines that the server knows.
+enum MachineOperations {
+    static let all: [Operation] = [
+        Operation(
+            "GET", "/api/v1/machines", "The machines that have enrolled, by name.", tag: "machines",
+            response: .json("MachineList")
+        ) { core, request in
+            try core.require(request, machine: nil, or: .viewer)
+            let machines = try core.catalog.machines().map { MachineOperations.encode($0) }
+            return .json(JSONValue.object(["machines": .array(machines)]).encoded())
+        },
+        Operation(
+            "POST", "/api/v1/machines/{machine}/approve", "Lets a machine that waits go on with the history of its id.",
+            tag: "machines", status: 204
+        ) { core, request in
+            try core.require(request, machine: nil)
+            try core.approve(try request.id("machine"))
+            return .nothing
+        },
+        Operation(
+            "POST", "/api/v1/machines/{machine}/refuse", "Sends away what waits under the id of a machine.", tag: "machines",
+            status: 204
+        ) { core, request in
+            try core.require(request, machine: nil)
+            try core.refuse(try request.id("machine"))
+            return .nothing
+        },
+        Operation(
+            "PUT", "/api/v1/machines/{machine}/key", "Changes the key that signs the machine's requests.", tag: "machines",
+            request: .json("KeyChange"), status: 204
+        ) { core, request in
+            let id = try request.machine()
+            guard try request.id("machine", as: MachineID.self) == id, var machine = try core.catalog.machine(id) else {
+                throw HoldfastError(.denied, "a machine changes its own key only")
+            }
+            let fields = try JSONFields(parsing: request.body, document: "the change of keys")
+            let key = VerifyingKey(bytes: try fields.digest("key"))
+            if key != machine.key {
+                machine.previousKey = machine.key
+                machine.key = key
+                try core.catalog.update(machine)
+            }
+            return .nothing
+        },
+    ]
+
+    private static func encode(_ machine: ManagedMachine) -> JSONValue {
+        let state =
+            switch machine.state {
+            case .active: "active"
+            case .waiting: "waiting"
+            case .retired: "retired"
+            }
+        return .object([
+            "id": .string(machine.id.hex), "name": .string(machine.name), "group": .string(machine.group),
+            "former_names": .array(machine.formerNames.map { .string($0) }), "state": .string(state),
+            "enrolled": .integer(machine.enrolled.nanoseconds), "last_seen": .integer(machine.lastSeen.nanoseconds),
+        ])
+    }
+}

@@ -1,0 +1,225 @@
+import Client
+import Model
+import Vault
+
+/// The engine's interface, `VaultService`, for writers and readers.
+enum VaultOperations {
+    private static let base = "/api/v1/vaults/{vault}"
+    private static let leaseFailure = (status: 409, meaning: "The lease has ended: open another.")
+    private static let leaseQuery = (name: "lease", meaning: "The lease under which it is done.")
+
+    static let all: [Operation] = leases + writing + reading
+
+    private static let leases: [Operation] = [
+        Operation(
+            "POST", base + "/leases", "Claims the vault for a writer or a reader.", tag: "vault",
+            request: .json("LeaseRequest"), response: .json("Lease"), status: 201
+        ) { core, request in
+            try core.requireVault(request)
+            let wanted = try VaultMessages.leaseRequest(request.body)
+            var holder: MachineID?
+            switch wanted.purpose {
+            case .writer(let machine, _, _):
+                guard try request.machine() == machine else {
+                    throw HoldfastError(.denied, "a machine writes for itself only")
+                }
+                holder = machine
+            case .reader(let points):
+                if case .machine(let id) = request.principal { holder = id }
+                try core.requireOwn(points, request)
+            }
+            let lease = try core.vault.openLease(wanted)
+            core.leases.add(lease.id, of: holder)
+            return ServerAnswer(status: 201, body: VaultMessages.encode(lease, seconds: core.leases.seconds))
+        },
+        Operation(
+            "PUT", base + "/leases/{lease}", "Keeps a lease alive.", tag: "vault", status: 204, failures: [leaseFailure]
+        ) { core, request in
+            try core.requireVault(request)
+            try core.leases.use(try request.id("lease"), by: request.holder)
+            return .nothing
+        },
+        Operation("DELETE", base + "/leases/{lease}", "Ends a lease.", tag: "vault", status: 204) { core, request in
+            try core.requireVault(request)
+            core.leases.end(try request.id("lease"), by: request.holder)
+            return .nothing
+        },
+    ]
+
+    private static let writing: [Operation] = [
+        Operation(
+            "POST", base + "/missing", "Which of up to 4,096 blobs must be sent; what is present stays while the lease lives.",
+            tag: "vault", query: [leaseQuery], request: .binary("questions after blobs"),
+            response: .binary("one bit for each blob, 1 when it must be sent"), failures: [leaseFailure]
+        ) { core, request in
+            try core.requireVault(request)
+            let lease: LeaseID = try request.id("lease")
+            try core.leases.use(lease, by: try request.machine())
+            let answer = try core.vault.missing(try VaultMessages.questions(request.body), lease: lease)
+            return .binary(VaultMessages.encode(missing: answer))
+        },
+        Operation(
+            "PUT", base + "/packs/{pack}", "Stores a pack of data or nodes. Sending it again is fine.", tag: "vault",
+            query: [leaseQuery], request: .binary("a pack"), status: 204,
+            failures: [
+                leaseFailure, (409, "It names blobs that are missing; they are listed."),
+                (410, "A pack of this name is being removed: pack its blobs anew."), (422, "It breaks the format's rules."),
+                (507, "The vault's disk is full."),
+            ], maximumBody: FormatLimits.packLength
+        ) { core, request in
+            try core.requireVault(request)
+            let machine = try request.machine()
+            let lease: LeaseID = try request.id("lease")
+            try core.leases.use(lease, by: machine)
+            let pack = try SealedPack(parsing: request.body, vault: core.vault.vault)
+            guard request.parameters["pack"] == pack.name.hex else {
+                throw HoldfastError(.damaged, "the pack's bytes are not those that its name says; send it again")
+            }
+            guard pack.writer.high == machine.high, pack.writer.low == machine.low else {
+                throw HoldfastError(.denied, "the pack says that another machine has written it")
+            }
+            try core.vault.store(pack, lease: lease)
+            return .nothing
+        },
+        Operation(
+            "PUT", "/api/v1/machines/{machine}/points/{point}", "Makes a recovery point visible.", tag: "vault",
+            query: [leaseQuery], request: .binary("a sealed point"), response: .json("Receipt"),
+            failures: [
+                leaseFailure,
+                (409, "It names blobs that are missing (they are listed), or another writer has committed meanwhile."),
+            ], maximumBody: VaultMessages.maximumPoint
+        ) { core, request in
+            let machine = try request.machine()
+            guard try request.id("machine", as: MachineID.self) == machine else {
+                throw HoldfastError(.denied, "a machine writes for itself only")
+            }
+            let lease: LeaseID = try request.id("lease")
+            try core.leases.use(lease, by: machine)
+            let point = try request.body.withUnsafeBytes { try SealedPoint.decode($0) }
+            guard point.locator.machine == machine, try request.id("point", as: PointID.self) == point.locator.point
+            else { throw HoldfastError(.denied, "a machine writes for itself only") }
+            return .json(VaultMessages.encode(try core.vault.commit(point, lease: lease)))
+        },
+    ]
+
+    private static let reading: [Operation] = [
+        Operation(
+            "GET", base + "/points", "Recovery points, oldest first, in pages.", tag: "vault",
+            query: [
+                ("machine", "Only this machine's."), ("newest", "Only the newest so many."),
+                ("ids", "Only these, with commas between."), ("start", "Where the page begins, as the page before said."),
+            ], response: .json("PointPage")
+        ) { core, request in
+            try core.requireVault(request)
+            var query = PointQuery(machine: try request.optionalID("machine"))
+            query.newest = try request.number("newest", in: 0...1_000_000)
+            if let ids = request.query["ids"] {
+                query.ids = try ids.split(separator: ",").prefix(1_024).map { text in
+                    guard let id = PointID(hex: text) else { throw HoldfastError(.usage, "ids are point ids") }
+                    return id
+                }
+            }
+            if case .machine(let id) = request.principal {
+                // A machine sees its own only, and is not told that there are others.
+                if query.machine ?? id != id { return .json(VaultMessages.encode(page: [], next: nil)) }
+                query.machine = id
+            } else {
+                try core.require(request, machine: nil, or: .viewer)
+            }
+            let start = try request.number("start", in: 0...Int(Int32.max)) ?? 0
+            let points = try core.vault.points(query)
+            let page = Array(points.dropFirst(start).prefix(VaultMessages.pageSize))
+            let next = start + page.count < points.count ? start + page.count : nil
+            return .json(VaultMessages.encode(page: page, next: next))
+        },
+        Operation(
+            "GET", base + "/points/{point}", "A sealed recovery point.", tag: "vault", response: .binary("a sealed point")
+        ) { core, request in
+            try core.requireVault(request)
+            let id: PointID = try request.id("point")
+            try core.requireOwn([id], request)
+            return .binary(try core.vault.point(id).encoded())
+        },
+        Operation(
+            "GET", base + "/points/{point}/redactions", "What was erased from a point.", tag: "vault",
+            response: .binary("records")
+        ) { core, request in
+            try core.requireVault(request)
+            let id: PointID = try request.id("point")
+            try core.requireOwn([id], request)
+            return .binary(VaultMessages.encode(records: try core.vault.redactions(of: id).map { $0.encoded() }))
+        },
+        Operation(
+            "GET", base + "/machines/{machine}/records", "The vault's records of a machine.", tag: "vault",
+            response: .binary("records")
+        ) { core, request in
+            try core.requireVault(request)
+            let machine: MachineID = try request.id("machine")
+            try core.require(request, machine: machine, or: .viewer)
+            return .binary(
+                VaultMessages.encode(records: try core.vault.machineRecords(of: machine).map { $0.encoded() }))
+        },
+        Operation(
+            "POST", base + "/blobs/read",
+            "Sealed blobs in the order in which they lie in the packs; ends after some 16 MiB, ask for the rest again.",
+            tag: "vault", query: [("copy", "For one blob: its next copy, because the one before did not open.")],
+            request: .binary("ids"), response: .binary("for each blob its id, a length, and the sealed blob")
+        ) { core, request in
+            try core.requireVault(request)
+            if case .machine = request.principal {} else { try core.require(request, machine: nil, or: .operator_) }
+            let ids = try VaultMessages.ids(request.body)
+            let copy = try request.number("copy", in: 1...8)
+            return .binary(try core.read(ids, copy: copy ?? 0))
+        },
+    ]
+}
+
+extension ServerRequest {
+    /// Who holds leases: a machine, or a person.
+    var holder: MachineID? {
+        if case .machine(let id) = principal { return id }
+        return nil
+    }
+}
+
+extension ServerCore {
+    /// Throws unless all of these points are the asking machine's, or a person asks who may read all. A point that does not
+    /// exist is refused in the same words as another machine's.
+    func requireOwn(_ points: [PointID], _ request: ServerRequest) throws {
+        guard case .machine(let machine) = request.principal else {
+            return try require(request, machine: nil, or: .operator_)
+        }
+        if points.isEmpty { return }
+        let own = Set(try vault.points(PointQuery(machine: machine, ids: points)).map(\.id))
+        if let other = points.first(where: { !own.contains($0) }) {
+            throw HoldfastError(.notFound, "there is no recovery point \(other.hex)", context: ["point": other.hex])
+        }
+    }
+
+    /// The framed bytes of blobs. Sealed as they are they tell nothing to who does not hold their keys.
+    func read(_ ids: [BlobID], copy number: Int) throws -> [UInt8] {
+        struct Full: Error {}
+        var writer = ByteWriter()
+        if number > 0 {
+            guard ids.count == 1 else { throw HoldfastError(.usage, "another copy can be had of one blob at a time") }
+            let bytes = try vault.copy(number, of: ids[0])
+            if let bytes {
+                bytes.withUnsafeBytes { VaultMessages.appendFrame(ids[0], $0, to: &writer) }
+            } else {
+                VaultMessages.appendFrame(ids[0], nil, to: &writer)
+            }
+            return writer.bytes
+        }
+        do {
+            try vault.read(ids) { id, framed in
+                if !writer.bytes.isEmpty, writer.bytes.count + framed.count > VaultMessages.readLength { throw Full() }
+                VaultMessages.appendFrame(id, framed, to: &writer)
+            }
+        } catch is Full {
+            // The reader asks for the rest.
+        } catch let error as HoldfastError where error.code == .damaged {
+            for id in error.blobs { VaultMessages.appendFrame(id, nil, to: &writer) }
+        }
+        return writer.bytes
+    }
+}
