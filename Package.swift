@@ -74,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server", argumentParser,
+                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server", argumentParser, logging,
             ]
         ),
 

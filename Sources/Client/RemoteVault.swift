@@ -101,6 +101,12 @@ package final class RemoteVault: VaultService {
         return try VaultMessages.records(body) { try MachineRecord.decode($0) }
     }
 
+    package func machineRecords() throws -> [MachineID: MachineRecord] {
+        let body = try connection.request("GET", base + "/records")
+        let records = try VaultMessages.records(body) { try MachineRecord.decode($0) }
+        return Dictionary(records.map { ($0.machine, $0) }) { $0.joined < $1.joined ? $1 : $0 }
+    }
+
     package func redactions(of point: PointID) throws -> [RedactionRecord] {
         let body = try connection.request("GET", base + "/points/\(point.hex)/redactions")
         return try VaultMessages.records(body) { try RedactionRecord.decode($0) }

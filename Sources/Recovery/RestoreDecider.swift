@@ -536,7 +536,7 @@ final class RestoreDecider: RestoreWalkHandler {
         let old = OldVersion(opened)
         let status = try old.file.status()
         guard status.kind == .regular else { return false }
-        let derivers = checker.knownNumbers.map { checker.deriver($0) }
+        let derivers = checker.knownNumbers.compactMap { checker.deriver($0) }
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: FormatLimits.blobPlainLength, alignment: 4096)
         defer { buffer.deallocate() }

@@ -176,6 +176,7 @@ final class BrokenVault: VaultService {
     }
     func points(_ query: PointQuery) throws -> [PointSummary] { try inner.points(query) }
     func point(_ id: PointID) throws -> SealedPoint { try inner.point(id) }
+    func machineRecords() throws -> [MachineID: MachineRecord] { try inner.machineRecords() }
     func machineRecords(of machine: MachineID) throws -> [MachineRecord] { try inner.machineRecords(of: machine) }
 
     func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {

@@ -85,6 +85,11 @@ package final class MemoryVault: VaultService {
     /// Lets readers know a machine.
     package func register(_ machine: MachineRecord) { state.withLock { $0.machines.append(machine) } }
 
+    package func machineRecords() throws -> [MachineID: MachineRecord] {
+        let records = state.withLock { $0.machines }
+        return Dictionary(records.map { ($0.machine, $0) }) { $0.joined < $1.joined ? $1 : $0 }
+    }
+
     package func machineRecords(of machine: MachineID) throws -> [MachineRecord] {
         state.withLock { $0.machines.filter { $0.machine == machine } }
     }

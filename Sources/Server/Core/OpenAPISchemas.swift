@@ -111,6 +111,8 @@ enum OpenAPISchemas {
         ]),
         "PointPage": all(
             ["points": list(reference("Point")), "next": number("Where the next page begins.")], optional: ["next"]),
+        "GrantRequest": all(["wrap": digest("SHA-256 of the wrapped key.")]),
+        "Grant": all(["key": digest("The record key.")]),
         "Machine": all([
             "id": identifier("The machine."), "name": text("What people call it."), "group": text("Its group."),
             "former_names": list(text("A name that it had.")), "state": text("active, waiting or retired"),

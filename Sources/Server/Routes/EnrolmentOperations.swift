@@ -53,7 +53,7 @@ extension ServerCore {
     }
 
     /// The setting that says that somebody has the key sheet: it was typed back.
-    static let sheetSetting = "key-sheet-checked"
+    package static let sheetSetting = "key-sheet-checked"
 
     /// Lets a machine in.
     ///

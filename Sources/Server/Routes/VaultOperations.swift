@@ -160,6 +160,33 @@ enum VaultOperations {
                 VaultMessages.encode(records: try core.vault.machineRecords(of: machine).map { $0.encoded() }))
         },
         Operation(
+            "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.", tag: "vault",
+            request: .json("GrantRequest"), response: .json("Grant"),
+            failures: [(401, "The vault is owner-only: the server has no key to grant.")]
+        ) { core, request in
+            try core.requireVault(request)
+            let id: PointID = try request.id("point")
+            try core.requireOwn([id], request)
+            let fields = try JSONFields(parsing: request.body, document: "the request for a grant")
+            let key = try core.grant(id, wrap: try fields.digest("wrap"))
+            return .json(JSONValue.object(["key": .string(Hex.encode(key.grantedBytes))]).encoded())
+        },
+        Operation(
+            "GET", base + "/records", "The vault's records of the machines that the asker may see.", tag: "vault",
+            response: .binary("records")
+        ) { core, request in
+            try core.requireVault(request)
+            var records: [MachineRecord]
+            if case .machine(let id) = request.principal {
+                records = try core.vault.machineRecords(of: id)
+            } else {
+                try core.require(request, machine: nil, or: .viewer)
+                records = Array(try core.vault.machineRecords().values)
+            }
+            records.sort { $0.machine < $1.machine }
+            return .binary(VaultMessages.encode(records: records.map { $0.encoded() }))
+        },
+        Operation(
             "POST", base + "/blobs/read",
             "Sealed blobs in the order in which they lie in the packs; ends after some 16 MiB, ask for the rest again.",
             tag: "vault", query: [("copy", "For one blob: its next copy, because the one before did not open.")],
@@ -194,6 +221,19 @@ extension ServerCore {
         if let other = points.first(where: { !own.contains($0) }) {
             throw HoldfastError(.notFound, "there is no recovery point \(other.hex)", context: ["point": other.hex])
         }
+    }
+
+    /// Opens a wrap that stands in a point or in a redaction of it.
+    func grant(_ id: PointID, wrap hash: Bytes32) throws -> RecordKey {
+        guard let keys else {
+            throw HoldfastError(
+                .keyNeeded, "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
+        }
+        let wraps = [try vault.point(id).wrap] + (try vault.redactions(of: id)).map(\.wrap)
+        guard let wrap = wraps.first(where: { $0.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }) else {
+            throw HoldfastError(.notFound, "the point has no such key")
+        }
+        return try keys.open(wrap: wrap)
     }
 
     /// The framed bytes of blobs. Sealed as they are they tell nothing to who does not hold their keys.

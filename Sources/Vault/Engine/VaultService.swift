@@ -54,6 +54,10 @@ package protocol VaultService: AnyObject, Sendable {
     /// who signed a point with them, and the vault's signature on them, because it need not believe the service.
     func machineRecords(of machine: MachineID) throws -> [MachineRecord]
 
+    /// The machines that have joined, as far as whoever asks may see them; of several records for one machine the one
+    /// joined last.
+    func machineRecords() throws -> [MachineID: MachineRecord]
+
     /// The redactions of a point that the vault holds, in any order. A reader opens what the newest puts in place of the
     /// point's record, after the check of the vault's signature.
     func redactions(of point: PointID) throws -> [RedactionRecord]

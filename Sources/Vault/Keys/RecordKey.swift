@@ -22,6 +22,16 @@ package struct RecordKey: SecretValue {
         self.wrap = wrap
     }
 
+    /// A key that was granted by who can open `wrap`; `nil` unless it has 32 bytes. One that is not the right one opens
+    /// nothing.
+    package init?(granted bytes: [UInt8], wrap: [UInt8]) {
+        guard bytes.count == 32 else { return nil }
+        self.init(key: SymmetricKey(data: bytes), wrap: wrap)
+    }
+
+    /// The 32 bytes, to be granted to who may read the points of this key.
+    package var grantedBytes: [UInt8] { key.withUnsafeBytes { Array($0) } }
+
     /// A new key, wrapped with HPKE so that only the vault's private key opens it.
     package static func fresh(for publicKey: VaultPublicKey, vault: VaultID) throws -> RecordKey {
         try wrapping(SymmetricKey(size: .bits256), for: publicKey, vault: vault)

@@ -70,7 +70,7 @@ package struct KeyFiles: Sendable {
 }
 
 /// What a reader has after unlocking a vault: the master secret, the verified configuration and the opened key pairs.
-package struct VaultKeys: Sendable {
+package struct VaultKeys: PointOpener {
     package let config: VaultConfig
     package let master: MasterSecret
     /// The slot that was opened.
@@ -245,56 +245,6 @@ package struct VaultKeys: Sendable {
         return key
     }
 
-    /// Opens a point's record after the check that one of the vault's machines signed it: anybody can seal a record for the
-    /// vault's public key, so a point without that signature may be anybody's.
-    ///
-    /// - Parameters:
-    ///   - machines: the records of the point's machine, which need not be trustworthy.
-    ///   - redactions: redactions of the point, which need not be trustworthy either: of those that the vault signed for
-    ///     this locator the newest takes the place of the record.
-    package func openRecord(
-        _ point: SealedPoint, machines: [MachineRecord], redactions: [RedactionRecord] = []
-    ) throws -> PointRecord {
-        guard machines.contains(where: { $0.machine == point.locator.machine }) else {
-            throw HoldfastError(
-                .damaged,
-                "the vault has no readable record of the machine that made point \(point.locator.point.hex), so that nobody "
-                    + "can tell whether it is genuine",
-                context: [
-                    "point": point.locator.point.hex,
-                    "hint": "Run `holdfast vault join` on that machine if it is still there; else read the point with "
-                        + "--accept-unsigned.",
-                ])
-        }
-        try point.verify(withAnyOf: machines, of: config.signing)
-        return try openRecord(unverified: point, redactions: redactions)
-    }
-
-    /// Opens a point's record without looking at the point's signature: for a person who wants it all the same.
-    package func openRecord(
-        unverified point: SealedPoint, redactions: [RedactionRecord] = []
-    ) throws -> PointRecord {
-        let newest = redactions.filter { redaction in
-            redaction.point == point.locator.point && redaction.locatorHash == point.locator.hash
-                && (try? redaction.verify(with: config.signing)) != nil
-        }.max { $0.time < $1.time }
-        if let newest { return try openRecord(newest, of: point.locator) }
-        try checkVault(point.locator)
-        return try point.open(with: try open(wrap: point.wrap))
-    }
-
-    /// Opens the record that a redaction puts in place of a point's.
-    package func openRecord(_ redaction: RedactionRecord, of locator: PointLocator) throws -> PointRecord {
-        try checkVault(locator)
-        return try redaction.open(with: try open(wrap: redaction.wrap), locator: locator)
-    }
-
-    private func checkVault(_ locator: PointLocator) throws {
-        guard locator.vault == vault else {
-            throw HoldfastError(.damaged, "The point belongs to vault \(locator.vault), not to this one.")
-        }
-    }
-
     /// What a machine keeps to write to this vault, and the record that registers it.
     package func enrol(
         machine: MachineID,
@@ -326,6 +276,15 @@ package struct VaultKeys: Sendable {
             signing: vaultSigning
         )
         return (secrets, record)
+    }
+
+    package var vaultVerifying: VerifyingKey { config.signing }
+
+    package func recordKey(of wrap: [UInt8], in point: PointID) throws -> RecordKey { try open(wrap: wrap) }
+
+    package func checkers(of machine: MachineID) -> [ContentChecker] {
+        Set([defaultDomain(of: machine), DomainSecret.vaultDomain, DomainSecret.domain(of: machine)]).sorted()
+            .map { ContentChecker(keys: self, domain: $0) }
     }
 
     // MARK: Administration of slots

@@ -3,20 +3,23 @@ import Synchronization
 
 /// The convergence secrets that a reader can check contents with, derived as they are met. Safe for several threads.
 package final class ContentChecker: Sendable {
-    private let keys: VaultKeys
-    private let domain: String
+    private let secret: @Sendable (UInt16) -> DomainSecret?
     private let derivers = Mutex<[UInt16: BlobKeyDeriver]>([:])
 
     package init(keys: VaultKeys, domain: String) {
-        self.keys = keys
-        self.domain = domain
+        secret = { keys.domainSecret(domain: domain, number: $0) }
     }
 
-    /// The deriver of the domain's secret `number`.
-    package func deriver(_ number: UInt16) -> BlobKeyDeriver {
+    /// Checks with the secrets that a writer has: what was made with older ones is believed the seal alone.
+    package init(secrets: [DomainSecret]) {
+        secret = { number in secrets.first { $0.number == number } }
+    }
+
+    /// The deriver of the domain's secret `number`; `nil` for a secret that is not at hand.
+    package func deriver(_ number: UInt16) -> BlobKeyDeriver? {
         derivers.withLock { derivers in
             if let known = derivers[number] { return known }
-            let secret = keys.domainSecret(domain: domain, number: number)
+            guard let secret = secret(number) else { return nil }
             let deriver = BlobKeyDeriver(convergence: secret.secret, number: number)
             derivers[number] = deriver
             return deriver
@@ -98,9 +101,10 @@ package final class BlobFetcher {
         _ framed: UnsafeRawBufferPointer, key: ContentKey, type: BlobType,
         _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
-        guard let checker else { return try opener.open(framed, key: key, expecting: type, body) }
-        let number = try BlobFrame(framed).secretNumber
-        try opener.openVerified(framed, key: key, expecting: type, derivers: [checker.deriver(number)], body)
+        guard let checker, let deriver = checker.deriver(try BlobFrame(framed).secretNumber) else {
+            return try opener.open(framed, key: key, expecting: type, body)
+        }
+        try opener.openVerified(framed, key: key, expecting: type, derivers: [deriver], body)
     }
 
     /// Whether an error of the service says that some blobs cannot be had while the others were handed over.

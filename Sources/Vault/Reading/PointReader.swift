@@ -28,14 +28,14 @@ package final class PointReader {
         }
     }
 
-    /// Opens the point `id` with the vault's keys.
+    /// Opens the point `id` with the vault's keys, or with what a server grants.
     ///
     /// - Parameters:
     ///   - acceptsUnsigned: reads the point although nobody can tell who made it; `isSigned` then says so.
     ///   - cacheBytes: memory for decoded nodes of the tree.
     /// - Throws: `notFound`; `wrongKey` or `damaged` when the record does not open.
     package convenience init(
-        service: any VaultService, keys: VaultKeys, point id: PointID, acceptsUnsigned: Bool = false,
+        service: any VaultService, keys: some PointOpener, point id: PointID, acceptsUnsigned: Bool = false,
         cacheBytes: Int = 16 << 20
     ) throws {
         let lease = try service.openLease(.reader([id]))
@@ -88,19 +88,15 @@ package final class PointReader {
 
     /// Which secrets the point was made with shows its root: only a checker under which the root has its own key is used.
     private static func checker(
-        service: any VaultService, keys: VaultKeys, machine: MachineID, root: ContentKey
+        service: any VaultService, keys: some PointOpener, machine: MachineID, root: ContentKey
     ) throws -> ContentChecker? {
         let opener = BlobOpener()
         var result: ContentChecker?
         try service.read([BlobCrypto.id(of: root)]) { _, framed in
             let number = try BlobFrame(framed).secretNumber
             try opener.open(framed, key: root, expecting: .node) { plain in
-                for domain in Set([
-                    keys.defaultDomain(of: machine), DomainSecret.vaultDomain, DomainSecret.domain(of: machine),
-                ]) {
-                    let checker = ContentChecker(keys: keys, domain: domain)
-                    if checker.deriver(number).contentKey(.node, plain) == root { result = checker }
-                }
+                for checker in keys.checkers(of: machine)
+                where checker.deriver(number)?.contentKey(.node, plain) == root { result = checker }
             }
         }
         return result

@@ -51,10 +51,10 @@ struct Backup: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: .fill)
+        let session = try VaultSession(console, location, global, for: .fill)
         let (state, secrets) = try Enrolment.secrets(session, global)
         let source = try selection.source(
-            paths, own: [session.path, try global.stateDirectory()], console: console)
+            paths, own: session.ownDirectories + [try global.stateDirectory()], console: console)
         var sealing = SealingPipeline.Options(compression: compression, verifyWrites: verifyWrites)
         sealing.workers = max(1, Machine.processorCount)
         var request = BackupRequest(

@@ -35,11 +35,11 @@ struct Cat: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let wanted = try paths.map { try $0.treePath() }
         let chosen = try session.point(
-            point, machine: machine.machine, global, covering: wanted, keys: { try session.keys(passphrase) })
-        let reader = try session.open(chosen, try session.keys(passphrase), trust)
+            point, machine: machine.machine, global, covering: wanted, keys: { try session.opener(passphrase) })
+        let reader = try session.open(chosen, try session.opener(passphrase), trust)
         defer { reader.close() }
         var resolved: [PointReader.Resolved] = []
         for path in wanted {

@@ -6,5 +6,6 @@ enum CommandList {
         CommandGroup(name: "Protecting and restoring", subcommands: [Backup.self, Estimate.self, Restore.self]),
         CommandGroup(name: "Finding", subcommands: [Points.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
+        CommandGroup(name: "Many machines", subcommands: [ServerGroup.self, Enrol.self]),
     ]
 }

@@ -35,13 +35,13 @@ struct Diff: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let wanted = try path?.treePath() ?? .root
         let older = try session.point(
-            from, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
+            from, machine: machine.machine, global, covering: [wanted], keys: { try session.opener(passphrase) })
         let newer = try session.point(
-            to, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
-        let keys = try session.keys(passphrase)
+            to, machine: machine.machine, global, covering: [wanted], keys: { try session.opener(passphrase) })
+        let keys = try session.opener(passphrase)
         let before = try session.open(older, keys, trust)
         defer { before.close() }
         let after = try session.open(newer, keys, trust)

@@ -37,7 +37,7 @@ struct Estimate: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let path = try? location.location()
-        let session = try path.map { try VaultSession(console, path: $0, takesOver: location.takeOver) }
+        let session = try path.map { try VaultSession(console, path: $0, takesOver: location.takeOver, global: global) }
         let known = session.flatMap { session in try? Enrolment.secrets(session, global) }
         let source = try selection.source(
             paths, own: [path, try global.stateDirectory()].compactMap { $0 }, console: console)

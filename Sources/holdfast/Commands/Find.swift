@@ -43,11 +43,11 @@ struct Find: Command {
             throw HoldfastError(.usage, "The pattern \"\(pattern)\" makes no sense: \(problem).")
         }
         let matcher = PathMatcher(rules: ExclusionRules(parsed))
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         if allPoints { return try findVersions(matcher, session, console) }
 
         let chosen = try session.point(point, machine: machine.machine, global)
-        let reader = try session.open(chosen, try session.keys(passphrase), trust)
+        let reader = try session.open(chosen, try session.opener(passphrase), trust)
         defer { reader.close() }
         let view = EntryView(console: console, isLong: long)
         var found = 0
@@ -81,7 +81,7 @@ struct Find: Command {
     {
         let points = try session.vault.points(PointQuery(machine: try session.machine(machine.machine, global)))
             .filter { !$0.isPartial }
-        let keys = try session.keys(passphrase)
+        let keys = try session.opener(passphrase)
         var current: [TreePath: Version] = [:]
         var previous: (reader: PointReader, point: PointSummary)?
         for point in points {

@@ -33,11 +33,11 @@ struct Ls: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let wanted = try path?.treePath() ?? .root
         let chosen = try session.point(
-            point, machine: machine.machine, global, covering: [wanted], keys: { try session.keys(passphrase) })
-        let reader = try session.open(chosen, try session.keys(passphrase), trust)
+            point, machine: machine.machine, global, covering: [wanted], keys: { try session.opener(passphrase) })
+        let reader = try session.open(chosen, try session.opener(passphrase), trust)
         defer { reader.close() }
         let resolved = try reader.resolve(wanted.bytes)
         let view = EntryView(console: console, isLong: long)

@@ -53,9 +53,9 @@ struct PointsList: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         if let warnings { return try showWarnings(of: warnings, session, console) }
-        let keys = details ? try session.keys(passphrase) : try session.keysIfAtHand(passphrase)
+        let keys = details ? try session.opener(passphrase) : try session.openerIfAtHand(passphrase)
         for (index, machine) in try machines(session).enumerated() {
             let points = try session.vault.points(PointQuery(machine: machine, newest: newest))
             if index > 0 { try console.line() }
@@ -75,7 +75,7 @@ struct PointsList: Command {
     }
 
     private func show(
-        _ points: [PointSummary], of machine: MachineID, _ keys: VaultKeys?, _ session: VaultSession, _ console: Console
+        _ points: [PointSummary], of machine: MachineID, _ keys: (any PointOpener)?, _ session: VaultSession, _ console: Console
     ) throws {
         var table =
             keys == nil
@@ -109,7 +109,7 @@ struct PointsList: Command {
 
     /// The sealed part; a point whose record does not open is named and left out.
     private func record(
-        _ point: PointSummary, _ keys: VaultKeys, _ session: VaultSession, _ console: Console
+        _ point: PointSummary, _ keys: any PointOpener, _ session: VaultSession, _ console: Console
     ) -> PointRecord? {
         do {
             return try keys.openRecord(
@@ -151,7 +151,7 @@ struct PointsList: Command {
 
     private func showWarnings(of text: String, _ session: VaultSession, _ console: Console) throws -> ExitStatus {
         let point = try session.point(text, machine: machine.machine, global)
-        let record = try session.keys(passphrase).openRecord(
+        let record = try session.opener(passphrase).openRecord(
             try session.vault.point(point.id), machines: try session.vault.machineRecords(of: point.machine))
         for warning in record.warnings {
             let path = TreePath(unchecked: warning.path)

@@ -36,7 +36,7 @@ struct PointsDelete: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: dryRun ? .read : .change)
+        let session = try VaultSession(console, location, global, for: dryRun ? .read : .change)
         var chosen: [PointSummary] = []
         for text in points {
             if case .prefix(let digits) = try PointSelector.parse(text, now: session.now, zone: console.zone),
@@ -51,7 +51,7 @@ struct PointsDelete: Command {
         let options = LocalVault.DeletionOptions(includesNewest: retired)
         let all = try session.vault.points(PointQuery())
         for point in chosen {
-            if let objection = session.vault.objection(to: point.id, among: all, options: options) { throw objection }
+            if let objection = try session.localVault().objection(to: point.id, among: all, options: options) { throw objection }
         }
         if !dryRun, !yes, console.canAsk {
             for point in chosen { try ask(about: point, session, console) }
@@ -59,7 +59,7 @@ struct PointsDelete: Command {
                 "Delete \(chosen.count == 1 ? "this point" : "these \(chosen.count) points")?")
             guard isSure else { throw HoldfastError(.cancelled, "Nothing was deleted.") }
         }
-        if !dryRun { try session.vault.deletePoints(chosen.map(\.id), options: options) }
+        if !dryRun { try session.localVault().deletePoints(chosen.map(\.id), options: options) }
         for point in chosen {
             var fields = point.fields(session)
             fields["dry_run"] = .bool(dryRun)
@@ -75,7 +75,7 @@ struct PointsDelete: Command {
     private func ask(about point: PointSummary, _ session: VaultSession, _ console: Console) throws {
         var text = "\(point.shortID)  \(TimeText.local(point.effective, in: console.zone))  \(point.kind.title)"
         text += "  of \(session.machineName(point.machine))"
-        if let keys = try session.keysIfAtHand(passphrase), let record = try? session.record(of: point, keys) {
+        if let keys = try session.openerIfAtHand(passphrase), let record = try? session.record(of: point, keys) {
             text += ": " + record.protectedPaths.map { TreePath(unchecked: $0).displayText }.joined(separator: ", ")
         }
         console.note(text)

@@ -43,7 +43,7 @@ struct PointsHold: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: .change)
+        let session = try VaultSession(console, location, global, for: .change)
         let now = session.now
         var contents: [HoldRecord.Content] = []
         if points.isEmpty {
@@ -65,7 +65,7 @@ struct PointsHold: Command {
         }
         let keys = try session.keys(passphrase)
         for content in contents {
-            try session.vault.add(try HoldRecord(content, signing: keys.vaultSigning))
+            try session.localVault().add(try HoldRecord(content, signing: keys.vaultSigning))
             try console.emit("hold", content.fields(session))
             try console.line("hold \(content.hold.hex.prefix(8)) placed: \(content.summary(session, console))")
         }
@@ -94,8 +94,8 @@ struct PointsHolds: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
-        let holds = try session.vault.holds()
+        let session = try VaultSession(console, location, global)
+        let holds = try session.localVault().holds()
         for hold in holds {
             try console.emit("hold", hold.fields(session))
             let state = hold.isPlaced ? "placed  " : "released"
@@ -127,9 +127,9 @@ struct PointsRelease: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: .change)
+        let session = try VaultSession(console, location, global, for: .change)
         let prefix = hold.lowercased()
-        let matching = try session.vault.holds().filter { $0.isPlaced && $0.hold.hex.hasPrefix(prefix) }
+        let matching = try session.localVault().holds().filter { $0.isPlaced && $0.hold.hex.hasPrefix(prefix) }
         guard var content = matching.first, !prefix.isEmpty else {
             throw HoldfastError(
                 .notFound, "No hold that is placed begins with \"\(TreePath.display(hold.utf8))\".",
@@ -141,7 +141,7 @@ struct PointsRelease: Command {
         // The record placed last counts, so a release is never older than what it releases.
         content.placed = max(session.now, content.placed.advanced(by: 1))
         content.isPlaced = false
-        try session.vault.add(try HoldRecord(content, signing: try session.keys(passphrase).vaultSigning))
+        try session.localVault().add(try HoldRecord(content, signing: try session.keys(passphrase).vaultSigning))
         try console.emit("hold", content.fields(session))
         try console.line("hold \(content.hold.hex.prefix(8)) released: \(content.summary(session, console))")
         return .done

@@ -96,14 +96,14 @@ struct Restore: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         if undo { return try takeBack(session, console) }
         let wanted = paths.isEmpty ? [.root] : try paths.map { try $0.treePath() }
         let chosen = try session.point(
             point ?? "latest", machine: machine.machine, global, covering: wanted,
-            keys: { try session.keys(passphrase) })
+            keys: { try session.opener(passphrase) })
         if inPlace { try session.requireOwnPoint(chosen, machine: machine.machine, global) }
-        let keys = try session.keys(passphrase)
+        let keys = try session.opener(passphrase)
         let reader = try session.open(chosen, keys, trust)
         defer { reader.close() }
 
@@ -117,7 +117,7 @@ struct Restore: Command {
         request.verify = verify
         request.checksContents = checkContents
         request.sync = !noSync
-        request.own = try OwnPlaces([session.path, try global.stateDirectory()])
+        request.own = try OwnPlaces(session.ownDirectories + [try global.stateDirectory()])
         // A rehearsal remembers nothing.
         let store =
             inPlace && !dryRun ? UndoStore(directory: try StateDirectory(path: try global.stateDirectory()).path) : nil
@@ -134,7 +134,7 @@ struct Restore: Command {
                 return ExitStatus(plan.exitStatus)
             }
         }
-        let checkpoint = Checkpoint(session: session, global: global, keys: keys)
+        let checkpoint = Checkpoint(session: session, global: global, keys: { try session.keys(passphrase) })
         let progress = job.progress
         let report: RestoreReport
         do {
@@ -162,7 +162,7 @@ struct Restore: Command {
             throw HoldfastError(.notFound, "There is no restore in place to take back.")
         }
         let job = try UndoJob(
-            store: UndoStore(directory: state.path), own: try OwnPlaces([session.path, state.path]))
+            store: UndoStore(directory: state.path), own: try OwnPlaces(session.ownDirectories + [state.path]))
         guard job.record.vault == session.vault.vault else {
             throw HoldfastError(
                 .usage,
@@ -182,8 +182,8 @@ struct Restore: Command {
             return .done
         }
         if mustAsk, !yes { try UndoView.ask(console) }
-        let keys = try session.keys(passphrase)
-        let checkpoint = Checkpoint(session: session, global: global, keys: keys)
+        let keys = try session.opener(passphrase)
+        let checkpoint = Checkpoint(session: session, global: global, keys: { try session.keys(passphrase) })
         let progress = job.progress
         let report = try Watch.run(
             console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },

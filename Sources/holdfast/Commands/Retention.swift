@@ -87,7 +87,7 @@ struct RetentionApply: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: dryRun ? .read : .change)
+        let session = try VaultSession(console, location, global, for: dryRun ? .read : .change)
         let zone = try self.zone(console)
         let machines =
             allMachines
@@ -104,7 +104,7 @@ struct RetentionApply: Command {
         }
         let removed = plans.flatMap(\.plan.removed)
         if !dryRun {
-            try session.vault.deletePoints(removed.map(\.id), options: .init(includesNewest: retired))
+            try session.localVault().deletePoints(removed.map(\.id), options: .init(includesNewest: retired))
         }
         for (machine, plan) in plans { try show(plan, of: machine, zone, session, console) }
         let kept = plans.reduce(0) { $0 + $1.plan.kept.count }

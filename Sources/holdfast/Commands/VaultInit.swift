@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Platform
 import Vault
@@ -37,6 +38,11 @@ struct VaultInit: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let path = try location.location()
+        if ServerAddress.isServer(String(decoding: path, as: UTF8.self)) {
+            throw HoldfastError(
+                .usage, "A vault is made where it will lie: name a directory.",
+                context: ["hint": "On the server: `holdfast server init --vault DIR`."])
+        }
         try prepare(path)
         let file = passphraseFile?.bytes ?? System.environment("HOLDFAST_PASSPHRASE_FILE")
         let passphrase = try PassphraseOptions.new(
@@ -48,7 +54,7 @@ struct VaultInit: Command {
         try VaultDirectory.create(
             path: path, config: made.config, files: made.files.map { (KeyFiles.prefix + $0.name, $0.bytes) })
 
-        let session = try VaultSession(console, path: path, takesOver: location.takeOver, isNew: true)
+        let session = try VaultSession(console, path: path, takesOver: location.takeOver, isNew: true, global: global)
         let joined = try Enrolment.join(session, keys: made.keys, global: global, name: nil)
         try show(made, path, joined, console)
         return .done

@@ -29,7 +29,7 @@ struct VaultJoin: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: .change)
+        let session = try VaultSession(console, location, global, for: .change)
         if !again, name == nil, let known = try joined(session) {
             try emit(console, session, known, isNew: false)
             try console.line("This machine, \(known.name), has joined \(session.name) already.")
@@ -59,7 +59,7 @@ struct VaultJoin: Command {
             let identity = try state.machine(), let secrets = try state.writerSecrets(of: session.vault.vault),
             let record = session.machines[identity.id], record.key == secrets.signing.verifyingKey
         else { return nil }
-        try secrets.check(session.vault.config)
+        try session.check(secrets)
         return identity
     }
 

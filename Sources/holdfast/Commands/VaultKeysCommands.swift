@@ -25,8 +25,8 @@ struct VaultKeysList: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
-        let material = try VaultSession.keyMaterial(session.vault.store)
+        let session = try VaultSession(console, location, global)
+        let material = try VaultSession.keyMaterial(session.localVault().store)
         let files = try KeyFiles(files: material.files)
         var table = Table(("slot", .right), ("kind", .left), ("made", .left), ("label", .left))
         for slot in files.slots {
@@ -74,7 +74,7 @@ struct VaultKeysAdd: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let keys = try session.keys(passphrase)
         let words = sheet ? KeySheet.random() : nil
         let secret: UnlockSecret =
@@ -85,7 +85,7 @@ struct VaultKeysAdd: Command {
             }
         let name = label ?? (sheet ? "key sheet" : "passphrase")
         let slot = try keys.addSlot(secret, label: name, created: session.now)
-        guard try session.vault.store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent) else {
+        guard try session.localVault().store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent) else {
             throw HoldfastError(.busy, "Somebody else has just added key slot \(slot.number). Run the command again.")
         }
         var fields = slot.fields
@@ -123,9 +123,9 @@ struct VaultKeysRemove: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let found = try session.keys(passphrase).slotToRemove(number: slot)
-        try session.vault.store.delete([KeyFiles.prefix + found.fileName])
+        try session.localVault().store.delete([KeyFiles.prefix + found.fileName])
         try console.emit("key_slot_removed", found.fields)
         try console.line("Key slot \(found.number), a \(found.kind.title), is removed.")
         return .done
@@ -152,9 +152,9 @@ struct VaultKeysCheckSheet: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         let sheet = try PassphraseOptions.keySheet(file ?? PathArgument(bytes: [UInt8(ascii: "-")]))
-        let material = try VaultSession.keyMaterial(session.vault.store)
+        let material = try VaultSession.keyMaterial(session.localVault().store)
         let slots = try VaultKeys.slotsOpened(by: .keySheet(sheet), config: material.config, files: material.files)
         guard let slot = slots.first else {
             throw HoldfastError(

@@ -28,15 +28,15 @@ struct VaultReclaim: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, for: .change)
+        let session = try VaultSession(console, location, global, for: .change)
         var options = CollectionOptions()
         options.ignoresDamage = ignoreDamage
         options.checkpoint = { try Stop.check() }
-        let plan = try session.vault.planCollection(options: options)
+        let plan = try session.localVault().planCollection(options: options)
         try show(plan, session, console)
         if dryRun { return plan.lost.isEmpty ? .done : .warnings }
 
-        let report = try session.vault.reclaim(options: options)
+        let report = try session.localVault().reclaim(options: options)
         try console.emit(
             "reclaim",
             [

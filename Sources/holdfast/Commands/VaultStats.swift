@@ -19,10 +19,10 @@ struct VaultStats: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
-        let statistics = try session.vault.catalog.statistics()
-        let config = session.vault.config
-        let space = try session.vault.store.space()
+        let session = try VaultSession(console, location, global)
+        let statistics = try session.localVault().catalog.statistics()
+        let config = try session.localVault().config
+        let space = try session.localVault().store.space()
         var fields: [String: JSON] = [
             "vault": .id(config.vault), "kind": .string(config.kind.rawValue), "created": .time(config.created),
             "format": .integer(1), "points": .count(statistics.points), "machines": .count(statistics.machines),

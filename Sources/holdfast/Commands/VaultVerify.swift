@@ -37,7 +37,7 @@ struct VaultVerify: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location)
+        let session = try VaultSession(console, location, global)
         var request = VerificationRequest(level: level)
         request.sample = sample?.share ?? 1
         if let olderThan {
@@ -57,7 +57,7 @@ struct VaultVerify: Command {
                 var progress = Progress(phase: "checking")
                 (progress.bytes, progress.totalBytes) = counter.values
                 return progress
-            }, stop: { counter.stop() }, { try session.vault.verify(request) })
+            }, stop: { counter.stop() }, { try session.localVault().verify(request) })
         try show(report, session, console)
         return report.isSound ? .done : .failed
     }

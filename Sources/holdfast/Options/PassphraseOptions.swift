@@ -68,7 +68,7 @@ struct PassphraseOptions: ParsableArguments {
         return try Passphrase(typed)
     }
 
-    private static func ask(bytesFor prompt: String) throws -> [UInt8] {
+    static func ask(bytesFor prompt: String) throws -> [UInt8] {
         do {
             return try Terminal.readPassphrase(prompt: prompt)
         } catch {

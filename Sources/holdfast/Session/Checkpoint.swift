@@ -9,13 +9,13 @@ struct Checkpoint {
     let session: VaultSession
     let global: GlobalOptions
     /// For a machine that has not joined the vault: whoever restores has the keys, so it joins on the way.
-    let keys: VaultKeys
+    let keys: () throws -> VaultKeys
 
     /// Makes a point of `paths` as they are now and returns its id.
     func make(of paths: [TreePath], label: String, _ console: Console) throws -> PointID {
         let (state, secrets) = try writer()
         let vault = session.vault.vault
-        let own = [session.path, try global.stateDirectory()]
+        let own = session.ownDirectories + [try global.stateDirectory()]
         let source = CaptureSource(roots: paths, ownDirectories: SelectionOptions.nodes(of: own))
         let request = BackupRequest(
             source: source, kind: .checkpoint, labels: [label],
@@ -47,10 +47,10 @@ struct Checkpoint {
         if let state = try StateDirectory.existing(path: try global.stateDirectory()),
             let secrets = try state.writerSecrets(of: session.vault.vault)
         {
-            try secrets.check(session.vault.config)
+            try session.check(secrets)
             return (state, secrets)
         }
-        let identity = try Enrolment.join(session, keys: keys, global: global, name: nil)
+        let identity = try Enrolment.join(session, keys: try keys(), global: global, name: nil)
         session.console.note("This machine, \(identity.name), has joined the vault, to keep what will be replaced.")
         return try Enrolment.secrets(session, global)
     }

@@ -21,7 +21,7 @@ enum Enrolment {
             identity.name = name
             try state.save(identity)
         }
-        let vault = session.vault
+        let vault = try session.localVault()
         // Secrets that cannot be read are none.
         let known = (try? state.writerSecrets(of: vault.vault)).flatMap { $0?.machine == identity.id ? $0 : nil }
         let signing = renewsKey ? nil : known?.signing
@@ -46,8 +46,7 @@ enum Enrolment {
                 context: ["hint": "Run `holdfast vault join --vault \(session.name)` once; it asks for the passphrase."]
             )
         }
-        try secrets.check(session.vault.config)
-        session.vault.trust(secrets.domainSecret)
+        try session.check(secrets)
         return (state, secrets)
     }
 }

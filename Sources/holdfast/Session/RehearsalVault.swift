@@ -34,6 +34,7 @@ final class RehearsalVault: VaultService {
 
     func point(_ id: PointID) throws -> SealedPoint { try real.point(id) }
     func machineRecords(of machine: MachineID) throws -> [MachineRecord] { try real.machineRecords(of: machine) }
+    func machineRecords() throws -> [MachineID: MachineRecord] { try real.machineRecords() }
     func redactions(of point: PointID) throws -> [RedactionRecord] { try real.redactions(of: point) }
 
     func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {

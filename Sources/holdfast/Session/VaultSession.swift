@@ -1,4 +1,5 @@
 import Catalog
+import Client
 import Model
 import Platform
 import Vault
@@ -6,37 +7,73 @@ import Vault
 /// The vault that a command works with, opened once, and what was unlocked of it.
 final class VaultSession {
     let console: Console
-    /// The directory as it was named.
+    /// The directory or the server as it was named.
     let path: [UInt8]
-    let vault: LocalVault
+    let vault: any VaultService
+    /// The vault itself; `nil` behind a server.
+    private let local: LocalVault?
+    /// The server that the vault is behind.
+    private let server: (connection: ServerConnection, secrets: WriterSecrets)?
     private var unlocked: VaultKeys?
 
     /// Opens the vault that the options or the environment name.
     ///
     /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
     convenience init(
-        _ console: Console, _ options: VaultOptions, for access: VaultDirectory.Access = .read
+        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read
     ) throws {
-        try self.init(console, path: try options.location(), takesOver: options.takeOver, for: access)
+        try self.init(
+            console, path: try options.location(), takesOver: options.takeOver, global: global, for: access)
     }
 
     /// - Parameter isNew: just made; what opening finds out is no news then.
     init(
-        _ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false,
+        _ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false, global: GlobalOptions,
         for access: VaultDirectory.Access = .read
     ) throws {
         self.console = console
         self.path = path
+        let location = String(decoding: path, as: UTF8.self)
+        if ServerAddress.isServer(location) {
+            let known = try ServerMembership.load(try ServerAddress(location), global)
+            let connection = ServerConnection(known.credentials, patience: access == .read ? .person : .job)
+            server = (connection, known.secrets)
+            vault = RemoteVault(connection, vault: known.credentials.vault)
+            local = nil
+            return
+        }
+        server = nil
         var options = VaultDirectory.Options()
         options.takesOver = takesOver
         options.access = access
-        vault = try VaultDirectory.open(path: path, options: options)
+        let opened = try VaultDirectory.open(path: path, options: options)
+        local = opened
+        vault = opened
         if isNew { return }
-        for note in vault.notes { console.note("holdfast: \(note)") }
+        for note in opened.notes { console.note("holdfast: \(note)") }
     }
 
     /// For messages.
     var name: String { TreePath.display(path) }
+
+    /// The vault itself, for what is done to it where it lies.
+    func localVault() throws -> LocalVault {
+        if let local { return local }
+        throw HoldfastError(
+            .usage, "This is done where the vault lies, not through a server.",
+            context: ["hint": "Run it on the server's machine with --vault and the vault's directory."])
+    }
+
+    /// Directories of the vault on this machine, which backups and restores spare.
+    var ownDirectories: [[UInt8]] { local == nil ? [] : [path] }
+
+    /// Makes sure that what this machine writes with is this vault's, and lets the vault check blobs with it.
+    func check(_ secrets: WriterSecrets) throws {
+        // A server's vault was pinned with the server.
+        guard let local else { return }
+        try secrets.check(local.config)
+        local.trust(secrets.domainSecret)
+    }
 
     var now: Timestamp { Timestamp(nanoseconds: SystemClock.wall) }
 
@@ -45,7 +82,7 @@ final class VaultSession {
     /// The vault's keys. Asks for the passphrase at most once.
     func keys(_ options: PassphraseOptions) throws -> VaultKeys {
         if let unlocked { return unlocked }
-        let material = try VaultSession.keyMaterial(vault.store)
+        let material = try VaultSession.keyMaterial(try localVault().store)
         let secret = try options.secret(console, vault: name)
         let keys = try VaultKeys.unlock(config: material.config, files: material.files, secret: secret)
         for file in keys.unreadable {
@@ -53,6 +90,17 @@ final class VaultSession {
         }
         unlocked = keys
         return keys
+    }
+
+    /// What opens points: the vault's keys, or the server's grants.
+    func opener(_ options: PassphraseOptions) throws -> any PointOpener {
+        if let server { return PointGrants(server.connection, secrets: server.secrets) }
+        return try keys(options)
+    }
+
+    /// What opens points, when it can be had without asking anybody.
+    func openerIfAtHand(_ options: PassphraseOptions) throws -> (any PointOpener)? {
+        server == nil ? try keysIfAtHand(options) : try opener(options)
     }
 
     /// The keys, when they can be had without asking anybody.
@@ -130,7 +178,7 @@ final class VaultSession {
     ///   - keys: opens records to see what they protect; asked for only when there is a choice.
     func point(
         _ text: String, machine named: String?, _ global: GlobalOptions, covering paths: [TreePath] = [],
-        keys: (() throws -> VaultKeys)? = nil
+        keys: (() throws -> any PointOpener)? = nil
     ) throws -> PointSummary {
         let selector = try PointSelector.parse(text, now: now, zone: console.zone)
         if case .prefix = selector {
@@ -162,7 +210,7 @@ final class VaultSession {
 
     private func covering(
         _ wanted: [TreePath], _ selector: PointSelector, among points: [PointSummary], newest: PointSummary,
-        _ keys: VaultKeys
+        _ keys: any PointOpener
     ) throws -> PointSummary {
         var rest = points
         var partly: PointSummary?
@@ -200,7 +248,7 @@ final class VaultSession {
     }
 
     /// The sealed part of a point.
-    func record(of point: PointSummary, _ keys: VaultKeys) throws -> PointRecord {
+    func record(of point: PointSummary, _ keys: any PointOpener) throws -> PointRecord {
         try keys.openRecord(try vault.point(point.id), machines: try vault.machineRecords(of: point.machine))
     }
 
@@ -226,7 +274,7 @@ final class VaultSession {
     }
 
     /// Opens a point for reading. Says when it is not what one would expect.
-    func open(_ point: PointSummary, _ keys: VaultKeys, _ trust: TrustOptions) throws -> PointReader {
+    func open(_ point: PointSummary, _ keys: any PointOpener, _ trust: TrustOptions) throws -> PointReader {
         if point.condition != .whole {
             console.warn("Point \(point.shortID) is damaged: some of its files cannot be read.")
         }

@@ -1,0 +1,40 @@
+import Dispatch
+import Logging
+import Model
+import Synchronization
+import UnixSignals
+
+/// Runs a server from a thread that blocks until it has ended.
+package enum ServerRuntime {
+    /// Serves until SIGTERM or SIGINT.
+    /// - Parameter bound: called with the port once connections are accepted.
+    package static func run(
+        _ core: ServerCore, _ options: HTTPServer.Options, bound: @escaping @Sendable (Int) -> Void
+    ) throws {
+        let logger = Logger(label: "holdfast.server")
+        let server = HTTPServer(core, options, logger: logger, bound: bound)
+        let ended = DispatchSemaphore(value: 0)
+        let failure = Mutex<(any Error)?>(nil)
+        Task {
+            do { try await server.run(signals: [.sigterm, .sigint]) } catch { failure.withLock { $0 = error } }
+            ended.signal()
+        }
+        ended.wait()
+        if let error = failure.withLock({ $0 }) { throw ServerRuntime.explain(error, options) }
+    }
+
+    private static func explain(_ error: any Error, _ options: HTTPServer.Options) -> any Error {
+        let text = "\(error)"
+        if text.contains("Address already in use") || text.contains("errno: 98") {
+            return HoldfastError(
+                .busy, "Another program listens on port \(options.port) already.",
+                context: ["hint": "Is a Holdfast server running? Choose another port with --port."], cause: error)
+        }
+        if text.contains("Permission denied") || text.contains("errno: 13") {
+            return HoldfastError(
+                .denied, "This user may not listen on port \(options.port).",
+                context: ["hint": "Choose a port above 1023 with --port."], cause: error)
+        }
+        return HoldfastError(.io, "The server ended: \(text)", cause: error)
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Client
+import Model
+import Platform
+import Vault
+
+/// `holdfast enrol`
+struct Enrol: Command {
+    static let configuration = CommandConfiguration(
+        commandName: "enrol",
+        abstract: "Let this machine back up to a Holdfast server.",
+        usage: "holdfast enrol <server> <code> [<options>]",
+        discussion: """
+            The code comes from `holdfast server token` on the server. It names the server's identity key too: nothing is sent to \
+            a machine that does not hold it. Afterwards the server's address stands wherever a vault can be named:
+
+              holdfast enrol https://backup.example.org:7443 hfe_...
+              export HOLDFAST_VAULT=https://backup.example.org:7443
+              holdfast backup /etc /home
+
+            Enrolling again is harmless. A machine whose id is known to the server already (after a new installation, or a copy \
+            of another) waits until an administrator approves it there.
+            """
+    )
+
+    @Argument(help: ArgumentHelp("The address of the server: https://HOST[:PORT].", valueName: "server"))
+    var server: String
+    @Argument(help: ArgumentHelp("The enrolment code, or - to be asked for it.", valueName: "code"))
+    var code: String
+    @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
+    var name: String?
+    @OptionGroup var global: GlobalOptions
+
+    func execute(_ console: Console) throws -> ExitStatus {
+        let address = try ServerAddress(server)
+        let code = try EnrolmentCode(
+            self.code == "-" ? String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self) : self.code)
+        let state = try StateDirectory(path: try global.stateDirectory())
+        var identity = try state.machine(orNamed: name ?? Machine.hostName)
+        if let name, identity.name != name {
+            identity.name = name
+            try state.save(identity)
+        }
+        let known = try ServerMembership.credentials(address, state)
+        let signing = try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing }
+        let enrolled = try Enrolling.enrol(
+            address: address, code: code, machine: identity.id, name: identity.name,
+            key: known?.machine == identity.id ? known?.key ?? .random() : .random(), signing: signing ?? .random())
+        try ServerMembership(credentials: enrolled.credentials, secrets: enrolled.secrets).save(state)
+        try console.emit(
+            "enrolled",
+            [
+                "server": .string(address.description), "vault": .id(enrolled.secrets.vault),
+                "machine": .id(identity.id), "machine_name": .string(identity.name),
+                "waiting": .bool(enrolled.isWaiting),
+            ])
+        if enrolled.isWaiting {
+            console.warn(
+                "The server knows this machine's id already, with another key. An administrator has to approve it there: "
+                    + "`holdfast server machines --approve \(identity.id.hex.prefix(8))`.")
+            return .warnings
+        }
+        try console.line("This machine, \(identity.name), may back up to \(address.description).")
+        try console.line("  holdfast backup PATH... --vault \(address.description)")
+        return .done
+    }
+}

@@ -1,0 +1,47 @@
+import Client
+import Model
+import Vault
+
+/// What this machine keeps of a server that it has enrolled with.
+struct ServerMembership {
+    private static let folder = "servers"
+
+    var credentials: ServerCredentials
+    var secrets: WriterSecrets
+
+    /// One file for each server, named for its address.
+    private static func fileName(_ address: ServerAddress) -> String {
+        let name = "\(address.host)_\(address.port)\(address.prefix)"
+        return String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || ".-_".contains($0)) ? $0 : "_" }) + ".json"
+    }
+
+    /// Throws `keyNeeded` with what to do when this machine has not enrolled there.
+    static func load(_ address: ServerAddress, _ global: GlobalOptions) throws -> ServerMembership {
+        guard let state = try StateDirectory.existing(path: try global.stateDirectory()),
+            let bytes = try state.document(fileName(address), in: folder)
+        else {
+            throw HoldfastError(
+                .keyNeeded, "This machine has not enrolled with \(address.description) yet.",
+                context: ["hint": "Run `holdfast enrol \(address.description) CODE` with a code of that server."])
+        }
+        let credentials = try ServerCredentials.decode(bytes, document: "\(folder)/\(fileName(address))")
+        guard let secrets = try state.writerSecrets(of: credentials.vault) else {
+            throw HoldfastError(
+                .keyNeeded, "What this machine writes to the vault of \(address.description) with is gone.",
+                context: ["hint": "Enrol again: `holdfast enrol \(address.description) CODE`."])
+        }
+        return ServerMembership(credentials: credentials, secrets: secrets)
+    }
+
+    /// The credentials that are kept for a server; `nil` when there are none.
+    static func credentials(_ address: ServerAddress, _ state: StateDirectory) throws -> ServerCredentials? {
+        try state.document(fileName(address), in: folder).map {
+            try ServerCredentials.decode($0, document: "\(folder)/\(fileName(address))")
+        }
+    }
+
+    func save(_ state: StateDirectory) throws {
+        try state.save(secrets)
+        try state.keep(credentials.encoded(), as: ServerMembership.fileName(credentials.address), in: Self.folder)
+    }
+}

@@ -1,0 +1,56 @@
+import Catalog
+import Client
+import Foundation
+import Model
+import Platform
+import Server
+import Vault
+
+/// A server on this machine: its state and its vault, as its commands need them.
+struct ServerPlace {
+    let console: Console
+    let state: ServerState
+    let catalog: SQLiteServerCatalog
+
+    init(_ console: Console, _ global: GlobalOptions) throws {
+        self.console = console
+        state = try ServerState(path: try global.stateDirectory())
+        catalog = try SQLiteServerCatalog(path: state.database)
+    }
+
+    /// The server with its vault opened, ready to be asked.
+    func core(_ options: VaultOptions) throws -> ServerCore {
+        let path = try options.location()
+        if ServerAddress.isServer(String(decoding: path, as: UTF8.self)) {
+            throw HoldfastError(.usage, "A server serves a vault in a directory: name that with --vault.")
+        }
+        var opening = VaultDirectory.Options()
+        opening.takesOver = options.takeOver
+        opening.access = .change
+        let vault = try VaultDirectory.open(path: path, options: opening)
+        for note in vault.notes { console.note("holdfast: \(note)") }
+        return ServerCore(
+            identity: state.identity, vault: vault, keys: try keys(vault), catalog: catalog,
+            ownCertificate: try certificate().chain)
+    }
+
+    /// The vault's keys by the server's own slot; `nil` for an owner-only vault.
+    private func keys(_ vault: LocalVault) throws -> VaultKeys? {
+        if vault.config.kind == .ownerOnly { return nil }
+        guard let key = try state.serverKey(of: vault.vault) else {
+            throw HoldfastError(
+                .keyNeeded, "This server has no key to the vault \(vault.vault.hex.prefix(8)) yet.",
+                context: ["hint": "Run `holdfast server init --vault DIR` once; it asks for the vault's passphrase."])
+        }
+        let material = try VaultSession.keyMaterial(vault.store)
+        return try VaultKeys.unlock(config: material.config, files: material.files, secret: .serverKey(key))
+    }
+
+    /// The certificate that this server shows: the one it was given, or one that it makes for itself and renews.
+    func certificate() throws -> (chain: String, key: String) {
+        if let known = try state.certificate(), !SelfMadeCertificate.needsRenewal(known.chain) { return known }
+        let made = try SelfMadeCertificate.make(names: [Machine.hostName, "localhost", "127.0.0.1", "::1"])
+        try state.saveCertificate(chain: made.chain, key: made.key)
+        return made
+    }
+}
