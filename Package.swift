@@ -6,6 +6,8 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 let sqlite: Target.Dependency = .product(name: "GRDBSQLite", package: "GRDB.swift")
+// For the libyaml in it, `CYaml`: its events know the place of every value, and bounds hold while a file is read.
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -17,6 +19,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
@@ -26,6 +29,7 @@ let package = Package(
 
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
+        .target(name: "Policy", dependencies: ["Model", yams]),
         .target(
             name: "Vault",
             dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]
@@ -48,6 +52,7 @@ let package = Package(
         .testTarget(name: "ArchitectureTests"),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
         .testTarget(name: "ModelTests", dependencies: ["Model", "TestSupport"], exclude: ["Golden"]),
+        .testTarget(name: "PolicyTests", dependencies: ["Policy", "Model", "Capture", "TestSupport"], exclude: ["Golden"]),
         .testTarget(name: "VaultTests", dependencies: ["Vault", "TestSupport"], resources: [.copy("Golden")]),
         .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),

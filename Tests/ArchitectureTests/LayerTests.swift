@@ -9,11 +9,12 @@ private let layers: [String: Set<String>] = [
     "CCrypto": [],
     "Platform": ["CLinux"],
     "Model": [],
-    "Vault": ["Platform", "Model", "CZstd", "CXXHash", "CCrypto"],
-    "Catalog": ["Platform", "Model", "Vault"],
-    "Capture": ["Platform", "Model", "Vault", "Catalog"],
-    "Recovery": ["Platform", "Model", "Vault", "Catalog"],
-    "holdfast": ["Platform", "Model", "Vault", "Catalog", "Capture", "Recovery"],
+    "Policy": ["Model"],
+    "Vault": ["Platform", "Model", "Policy", "CZstd", "CXXHash", "CCrypto"],
+    "Catalog": ["Platform", "Model", "Policy", "Vault"],
+    "Capture": ["Platform", "Model", "Policy", "Vault", "Catalog"],
+    "Recovery": ["Platform", "Model", "Policy", "Vault", "Catalog"],
+    "holdfast": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery"],
 ]
 
 /// What comes from outside, and where it may be used. The system's own modules are everybody's.
@@ -22,6 +23,7 @@ private let outside: [String: Set<String>] = [
     "CryptoExtras": ["Vault"],
     "GRDB": ["Catalog"],
     "GRDBSQLite": ["Catalog"],
+    "CYaml": ["Policy"],
     "ArgumentParser": ["holdfast"],
     "Foundation": ["Catalog", "holdfast"],
     "FoundationEssentials": ["Vault", "Catalog", "holdfast"],
