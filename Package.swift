@@ -52,7 +52,8 @@ let package = Package(
         .testTarget(name: "ArchitectureTests"),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
         .testTarget(name: "ModelTests", dependencies: ["Model", "TestSupport"], exclude: ["Golden"]),
-        .testTarget(name: "PolicyTests", dependencies: ["Policy", "Model", "Capture", "TestSupport"], exclude: ["Golden"]),
+        .testTarget(
+            name: "PolicyTests", dependencies: ["Policy", "Model", "Capture", "TestSupport"], exclude: ["Golden"]),
         .testTarget(name: "VaultTests", dependencies: ["Vault", "TestSupport"], resources: [.copy("Golden")]),
         .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),

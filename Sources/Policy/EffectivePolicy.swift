@@ -38,7 +38,7 @@ package struct EffectivePolicy: Hashable, Sendable {
     /// For `mode: scheduled`.
     package var schedule = Sourced(EffectivePolicy.defaultSchedule)
     package var timezone = Sourced(ZoneChoice.local)
-    package var expected = Sourced(Expectation(measure: .time(.seconds(24 * 3_600))))
+    package var expected = Sourced(PointExpectation(measure: .time(.seconds(24 * 3_600))))
     package var retention: [RetentionKey: Sourced<RetentionAmount>] = EffectivePolicy.defaultRetention
     package var retentionRules: Listed<RetentionRule> = []
     package var checkpointOn: Listed<CheckpointEvent> = []

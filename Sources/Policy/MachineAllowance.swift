@@ -17,6 +17,13 @@ package struct MachineAllowance: Hashable, Sendable {
     /// What holds without a file.
     package init() {}
 
+    /// What holds while the file cannot be read or has a mistake.
+    package static let nothing: MachineAllowance = {
+        var allowance = MachineAllowance()
+        allowance.restoresInPlace = false
+        return allowance
+    }()
+
     /// Whether a server may restore to `path`.
     ///
     /// Texts are compared: whoever restores must not follow symbolic links on the way.
@@ -60,7 +67,7 @@ package struct MachineAllowance: Hashable, Sendable {
 
     /// The allowance in `bytes`.
     ///
-    /// - Throws: `usage` with a line for each problem. Whoever gets it should allow nothing.
+    /// - Throws: `usage` with a line for each problem; `nothing` is allowed then.
     package static func parse(_ bytes: [UInt8], file: String = defaultPath) throws -> MachineAllowance {
         try check(bytes).get(from: file)
     }

@@ -174,12 +174,13 @@ struct NodeReader {
         _ node: YAMLNode?, of key: String, _ type: Choice.Type
     ) -> Choice? where Choice.RawValue == String {
         let words = Choice.allCases.map(\.rawValue)
-        return value(node, of: key, example: words.joined(separator: " or ")) { text throws(TextProblem) in
+        let choices = (words.count > 1 ? words.dropLast().joined(separator: ", ") + " or " : "") + (words.last ?? "")
+        return value(node, of: key, example: choices) { text throws(TextProblem) in
             if let choice = Choice(rawValue: text) { return choice }
             let meant = Suggestion.nearest(to: text, among: words)
             throw TextProblem(
                 message: "\"\(key)\" cannot be \(shown(text)).",
-                instead: meant.map { "Did you mean \"\($0)\"?" } ?? "It is \(words.joined(separator: " or ")).")
+                instead: meant.map { "Did you mean \"\($0)\"?" } ?? "It is \(choices).")
         }
     }
 

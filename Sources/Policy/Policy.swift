@@ -8,7 +8,7 @@ package struct Policy: Hashable, Sendable {
     package var exclude: ListSetting<Exclusion>?
     package var schedule: Sourced<Schedule>?
     package var timezone: Sourced<ZoneChoice>?
-    package var expected: Sourced<Expectation>?
+    package var expected: Sourced<PointExpectation>?
     package var retention = RetentionSetting()
     /// On what a checkpoint is made.
     package var checkpointOn: ListSetting<CheckpointEvent>?

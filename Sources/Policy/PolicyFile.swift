@@ -92,7 +92,8 @@ package struct PolicyFile: Sendable {
         policy.timezone = reader.sourced(
             fields["timezone"], of: "timezone", policy: name, example: "Europe/London", parse: zones.choice)
         policy.expected = reader.sourced(
-            fields["expected"], of: "expected", policy: name, example: "every 2 days of use", parse: Expectation.parse)
+            fields["expected"], of: "expected", policy: name, example: "every 2 days of use",
+            parse: PointExpectation.parse)
         retention(fields["retention"], into: &policy, &reader)
         checkpoint(fields["checkpoint"], into: &policy, &reader)
         hooks(fields["hooks"], into: &policy, &reader)

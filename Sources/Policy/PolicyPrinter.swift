@@ -5,7 +5,7 @@ extension EffectivePolicy {
     package func yaml(name: String = "effective", origins: Bool = true) -> String {
         var printer = PolicyPrinter(origins: origins)
         if origins { printer.comment(layers.joined(separator: " < ")) }
-        printer.line("name: \(name)")
+        printer.line("name: \(YAMLText.quoted(name))")
         print(into: &printer)
         return printer.text
     }
@@ -148,7 +148,7 @@ enum YAMLText {
             default:
                 if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) {
                     result += "\\x" + Hex.encode([UInt8(scalar.value)])
-                } else if scalar.value == 0x2028 || scalar.value == 0x2029 || scalar.value == 0xFEFF {
+                } else if [0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF].contains(scalar.value) {
                     result += "\\u" + Hex.encode([UInt8(scalar.value >> 8), UInt8(scalar.value & 0xFF)])
                 } else {
                     result.unicodeScalars.append(scalar)

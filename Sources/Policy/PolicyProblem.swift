@@ -70,6 +70,10 @@ enum Suggestion {
     static func nearest(to word: String, among candidates: [String], synonyms: [String: String] = [:]) -> String? {
         let lowered = Array(word.lowercased().utf8.prefix(64))
         if let meant = synonyms[String(decoding: lowered, as: UTF8.self)], candidates.contains(meant) { return meant }
+        // "temp" for "temporary": nearer than any letters changed.
+        if lowered.count >= 3, let longer = candidates.first(where: { $0.lowercased().utf8.starts(with: lowered) }) {
+            return longer
+        }
         var best: (word: String, distance: Int)?
         for candidate in candidates {
             let distance = distance(lowered, Array(candidate.lowercased().utf8))

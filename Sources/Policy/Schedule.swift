@@ -30,19 +30,26 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
             while date.year < 2_262 {
                 guard let found = times.firstDay(from: date) else { return nil }
                 date = found
-                for minute in times.minutes {
-                    let reading = CivilTime(date: date, secondOfDay: minute * 60)
-                    let run = Timestamp(seconds: zone.firstInstant(showing: reading))
-                    if run > time { return run }
+                // Later readings never mean earlier instants: the first run behind `time` is found by halving.
+                var low = 0
+                var high = times.minutes.count
+                while low < high {
+                    let middle = (low + high) / 2
+                    if run(found, times.minutes[middle], zone) > time { high = middle } else { low = middle + 1 }
                 }
+                if low < times.minutes.count { return run(found, times.minutes[low], zone) }
                 date = date.adding(days: 1)
             }
             return nil
         }
     }
 
-    /// The newest run in `since ..< until` that did not happen, `since` being the last one that did (its start left out,
-    /// `until` taken in). `nil` when none was missed. However many were missed, one catches up for all of them.
+    private func run(_ date: CivilDate, _ minute: Int, _ zone: TimeZoneRules) -> Timestamp {
+        Timestamp(seconds: zone.firstInstant(showing: CivilTime(date: date, secondOfDay: minute * 60)))
+    }
+
+    /// The newest run after `since`, the last one that happened, and not after `until`: it was missed. `nil` when there is
+    /// none. However many were missed, one catches up for all of them.
     package func missed(since: Timestamp, until: Timestamp, in zone: TimeZoneRules) -> Timestamp? {
         guard since < until, let first = next(after: since, in: zone), first <= until else { return nil }
         // Doubles its step backwards until it stands before a run, then walks forward: years away cost no more than days.

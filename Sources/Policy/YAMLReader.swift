@@ -28,7 +28,9 @@ struct YAMLReader {
                 SourcePosition(line: 1, column: 1), "The file has \(bytes.count) bytes; 1 MiB is the most.",
                 instead: "Lists that long belong in an exclusion file.")
         }
-        let outcome = bytes.withUnsafeBufferPointer { input -> Result<YAMLNode?, PolicyProblem> in
+        // libyaml would count a byte order mark as a column.
+        let start = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
+        let outcome = bytes[start...].withUnsafeBufferPointer { input -> Result<YAMLNode?, PolicyProblem> in
             let parser = UnsafeMutablePointer<yaml_parser_t>.allocate(capacity: 1)
             defer { parser.deallocate() }
             guard yaml_parser_initialize(parser) == 1 else {
@@ -194,6 +196,8 @@ struct YAMLReader {
                 instead: isControl ? "Delete it." : "Save the file as UTF-8.")
         }
         let place = position(failed.problem_mark)
+        // libyaml looks ahead for the end of a key and meets its own bound first.
+        if problem.contains("nesting level") { return tooDeep(place) }
         if context.contains("alias") {
             return PolicyProblem(
                 position(failed.context_mark), "A star begins an alias in YAML, and this is none.",

@@ -42,9 +42,10 @@ struct PolicyFileTests {
         #expect(policy.hooksAfter?.items.map(\.value) == [Hook(command: "/bin/true", timeout: .seconds(90))])
         #expect(policy.linkMinimum?.value == Rate(bytesPerSecond: 250_000))
         #expect(policy.linkMetered?.value == .smallOnly)
-        #expect(policy.linkLimits?.items.map(\.value.description) == [
-            "20Mbit/s Mon-Fri 08:00-18:00", "8Mbit/s 22:00-06:00",
-        ])
+        #expect(
+            policy.linkLimits?.items.map(\.value.description) == [
+                "20Mbit/s Mon-Fri 08:00-18:00", "8Mbit/s 22:00-06:00",
+            ])
         #expect(policy.spoolSize?.value == 10 << 30)
         #expect(policy.historyDuration?.value == .seconds(72 * 3_600))
         #expect(policy.historyShare?.value == Share(millionths: 125_000))

@@ -153,7 +153,9 @@ private enum RandomPolicy {
         func maybe(_ generator: inout SeededGenerator, _ choices: [String]) {
             if Bool.random(using: &generator) { lines.append(choices.randomElement(using: &generator)!) }
         }
-        maybe(&generator, ["protect: [/a, /b/c]", "protect: !override [{path: '/with space \"é', mode: scheduled}]", "protect: []"])
+        maybe(
+            &generator,
+            ["protect: [/a, /b/c]", "protect: !override [{path: '/with space \"é', mode: scheduled}]", "protect: []"])
         maybe(
             &generator,
             [

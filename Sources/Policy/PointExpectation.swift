@@ -4,7 +4,7 @@ package import Model
 ///
 /// Only time of use counts: a machine that sleeps or is off is not late. A length of time is used up by use alone; days of
 /// use are days of the calendar on which the machine was in use at all.
-package struct Expectation: Hashable, Sendable, CustomStringConvertible {
+package struct PointExpectation: Hashable, Sendable, CustomStringConvertible {
     enum Measure: Hashable, Sendable {
         case time(Duration)
         case daysOfUse(Int)
@@ -63,7 +63,7 @@ package struct Expectation: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// `every 2 days of use`, `every 1h`.
-    static func parse(_ text: String) throws(TextProblem) -> Expectation {
+    static func parse(_ text: String) throws(TextProblem) -> PointExpectation {
         let problem = TextProblem(
             message: "\(shown(text)) does not say what counts as late.",
             instead: "Write for example \"every 1h\" or \"every 2 days of use\".")
@@ -83,7 +83,7 @@ package struct Expectation: Hashable, Sendable, CustomStringConvertible {
                     throw TextProblem(
                         message: "\(shown(text)) is not between 1 and 366 days.", instead: problem.instead)
                 }
-                return Expectation(measure: .daysOfUse(count * days))
+                return PointExpectation(measure: .daysOfUse(count * days))
             }
         }
         let length: Duration
@@ -92,7 +92,7 @@ package struct Expectation: Hashable, Sendable, CustomStringConvertible {
             throw TextProblem(
                 message: "\(shown(text)) is not between a minute and 366 days.", instead: problem.instead)
         }
-        return Expectation(measure: .time(length))
+        return PointExpectation(measure: .time(length))
     }
 
     /// As a policy writes it.
