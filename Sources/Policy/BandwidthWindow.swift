@@ -77,24 +77,23 @@ package struct BandwidthWindows: Hashable, Sendable {
     package func nextChange(after time: Timestamp, in zone: TimeZoneRules) -> Timestamp? {
         let current = limit(at: time, in: zone)
         let today = zone.civil(time).date
+        let minutes = Set([0] + windows.flatMap { [$0.minutes.lowerBound % 1_440, $0.minutes.upperBound % 1_440] })
+        var instants: Set<Int64> = []
         // Everything comes again after a week; one day more on each side for windows past midnight and changed clocks.
         for shift in -1...9 {
             let day = today.adding(days: shift)
-            var instants: Set<Int64> = []
-            let midnight = CivilTime(date: day, secondOfDay: 0)
-            let start = zone.firstInstant(showing: midnight)
-            let minutes = Set([0] + windows.flatMap { [$0.minutes.lowerBound % 1_440, $0.minutes.upperBound % 1_440] })
             for minute in minutes {
                 let reading = CivilTime(date: day, secondOfDay: minute * 60)
                 // Both times of a reading that comes twice.
                 instants.insert(zone.firstInstant(showing: reading))
                 instants.insert(zone.seconds(at: reading))
             }
+            let start = zone.firstInstant(showing: CivilTime(date: day, secondOfDay: 0))
             if let change = zone.transition(after: start - 1, until: start + 90_000) { instants.insert(change) }
-            for second in instants.sorted() {
-                let instant = Timestamp(seconds: second)
-                if instant > time, limit(at: instant, in: zone) != current { return instant }
-            }
+        }
+        for second in instants.sorted() {
+            let instant = Timestamp(seconds: second)
+            if instant > time, limit(at: instant, in: zone) != current { return instant }
         }
         return nil
     }

@@ -56,8 +56,14 @@ package struct EffectivePolicy: Hashable, Sendable {
     package var settleLongest = Sourced(Duration.seconds(60))
     package var lockdown: Listed<LockedAction> = []
 
+    /// Where a list was last written with `!override`, by its key: the origin of its being empty.
+    private var emptied: [String: Origin] = [:]
+
     /// The defaults.
     package init() {}
+
+    /// The origin of an empty list, by its key such as `link.limits`.
+    func originOfEmpty(_ key: String) -> Origin { emptied[key] ?? .defaults }
 
     private static let defaultSchedule = Schedule(
         form: .clock(ClockTimes(minutes: [120], days: .weekdays(.all))), description: "daily 02:00")
@@ -76,28 +82,29 @@ package struct EffectivePolicy: Hashable, Sendable {
     /// Puts a policy on top.
     package mutating func apply(_ policy: Policy) {
         layers.append(policy.name)
-        EffectivePolicy.join(&protect, policy.protect) { $0.path == $1.path }
-        EffectivePolicy.join(&exclude, policy.exclude)
+        join(\.protect, "protect", policy.protect) { $0.path == $1.path }
+        join(\.exclude, "exclude", policy.exclude)
         EffectivePolicy.replace(&schedule, policy.schedule)
         EffectivePolicy.replace(&timezone, policy.timezone)
         EffectivePolicy.replace(&expected, policy.expected)
         if policy.retention.isOverride { retention = [:] }
         for (key, amount) in policy.retention.amounts { retention[key] = amount }
-        EffectivePolicy.join(&retentionRules, policy.retention.rules) { $0.selector == $1.selector }
-        EffectivePolicy.join(&checkpointOn, policy.checkpointOn)
+        if policy.retention.isOverride { emptied["retention.default"] = policy.retention.origin }
+        join(\.retentionRules, "retention.rules", policy.retention.rules) { $0.selector == $1.selector }
+        join(\.checkpointOn, "checkpoint.on", policy.checkpointOn)
         EffectivePolicy.replace(&checkpointKeep, policy.checkpointKeep)
-        EffectivePolicy.join(&hooksBefore, policy.hooksBefore)
-        EffectivePolicy.join(&hooksAfter, policy.hooksAfter)
+        join(\.hooksBefore, "hooks.before", policy.hooksBefore)
+        join(\.hooksAfter, "hooks.after", policy.hooksAfter)
         linkMinimum = policy.linkMinimum ?? linkMinimum
         linkMetered = policy.linkMetered ?? linkMetered
-        EffectivePolicy.join(&linkLimits, policy.linkLimits)
+        join(\.linkLimits, "link.limits", policy.linkLimits)
         EffectivePolicy.replace(&spoolSize, policy.spoolSize)
         EffectivePolicy.replace(&historyDuration, policy.historyDuration)
         EffectivePolicy.replace(&historyShare, policy.historyShare)
         EffectivePolicy.replace(&settleClose, policy.settleClose)
         EffectivePolicy.replace(&settleModify, policy.settleModify)
         EffectivePolicy.replace(&settleLongest, policy.settleLongest)
-        EffectivePolicy.join(&lockdown, policy.lockdown)
+        join(\.lockdown, "lockdown", policy.lockdown)
     }
 
     private static func replace<Value>(_ value: inout Sourced<Value>, _ other: Sourced<Value>?) {
@@ -105,15 +112,18 @@ package struct EffectivePolicy: Hashable, Sendable {
     }
 
     /// Appends; an item that is there already moves to the end, so that what comes last is what was said last.
-    private static func join<Element>(
-        _ list: inout [Sourced<Element>], _ setting: ListSetting<Element>?,
+    private mutating func join<Element>(
+        _ list: WritableKeyPath<EffectivePolicy, [Sourced<Element>]>, _ key: String, _ setting: ListSetting<Element>?,
         same: (Element, Element) -> Bool = { $0 == $1 }
     ) {
         guard let setting else { return }
-        if setting.isOverride { list = [] }
+        if setting.isOverride {
+            self[keyPath: list] = []
+            emptied[key] = setting.origin
+        }
         for item in setting.items {
-            list.removeAll { same($0.value, item.value) }
-            list.append(item)
+            self[keyPath: list].removeAll { same($0.value, item.value) }
+            self[keyPath: list].append(item)
         }
     }
 

@@ -106,10 +106,12 @@ struct NodeReader {
         same: (Element, Element) -> Bool = { $0 == $1 },
         read: (inout NodeReader, YAMLNode) -> Element?
     ) -> ListSetting<Element>? {
-        guard let (nodes, isOverride) = items(node, of: key, example: example, allowsOverride: allowsOverride) else {
+        guard let node, let (nodes, isOverride) = items(node, of: key, example: example, allowsOverride: allowsOverride)
+        else {
             return nil
         }
-        var setting = ListSetting<Element>([], isOverride: isOverride)
+        let origin = Origin(policy: policy, position: node.position)
+        var setting = ListSetting<Element>([], isOverride: isOverride, origin: origin)
         for node in nodes {
             guard let element = read(&self, node) else { continue }
             if let first = setting.items.first(where: { same($0.value, element) }) {

@@ -157,6 +157,8 @@ package struct RetentionSetting: Hashable, Sendable {
     package var amounts: [RetentionKey: Sourced<RetentionAmount>] = [:]
     /// The default was written with `!override`: no key of the policies below stays.
     package var isOverride = false
+    /// Where the default was written.
+    package var origin = Origin.defaults
     package var rules: ListSetting<RetentionRule>?
 }
 

@@ -15,6 +15,7 @@ extension PolicyFile {
                 synonyms: PolicyFile.retentionSynonyms, example: "{daily: 14, weekly: 8}", allowsOverride: true)
         {
             policy.retention.isOverride = amounts.isOverride
+            policy.retention.origin = Origin(policy: policy.name, position: node.position)
             for (key, amount) in self.amounts(amounts, &reader) {
                 let position = amounts[key.rawValue]?.position ?? node.position
                 policy.retention.amounts[key] = Sourced(amount, Origin(policy: policy.name, position: position))

@@ -11,10 +11,10 @@ extension EffectivePolicy {
     }
 
     private func print(into printer: inout PolicyPrinter) {
-        printer.list("protect", protect) { item in
+        printer.list("protect", protect, originOfEmpty("protect")) { item in
             ["path: \(YAMLText.quoted(path: item.path))", "mode: \(item.mode.rawValue)"]
         }
-        printer.list("exclude", exclude) { item in
+        printer.list("exclude", exclude, originOfEmpty("exclude")) { item in
             switch item {
             case .pattern(let pattern): [YAMLText.quoted(pattern)]
             case .preset(let preset): ["preset: \(preset.rawValue)"]
@@ -24,12 +24,13 @@ extension EffectivePolicy {
         printer.value("timezone", timezone) { YAMLText.quoted($0.description) }
         printer.value("expected", expected) { YAMLText.quoted($0.description) }
         printer.group("retention") { printer in
-            printer.group("default: !override", isOpen: !retention.isEmpty, closed: "{}") { printer in
+            printer.group("default: !override", empty: retention.isEmpty ? originOfEmpty("retention.default") : nil) {
+                printer in
                 for key in RetentionKey.allCases {
                     if let amount = retention[key] { printer.value(key.rawValue, amount) { $0.description } }
                 }
             }
-            printer.list("rules", retentionRules) { rule in
+            printer.list("rules", retentionRules, originOfEmpty("retention.rules")) { rule in
                 let selector =
                     switch rule.selector {
                     case .match(let pattern): "match: \(YAMLText.quoted(pattern))"
@@ -42,7 +43,7 @@ extension EffectivePolicy {
             }
         }
         printer.group("checkpoint") { printer in
-            printer.list("on", checkpointOn) { [$0.rawValue] }
+            printer.list("on", checkpointOn, originOfEmpty("checkpoint.on")) { [$0.rawValue] }
             printer.value("keep", checkpointKeep) { $0.description }
         }
         if !hooksBefore.isEmpty || !hooksAfter.isEmpty {
@@ -50,14 +51,14 @@ extension EffectivePolicy {
                 let hook = { (hook: Hook) in
                     ["run: \(YAMLText.quoted(hook.command))", "timeout: \(QuantityText.duration(hook.timeout))"]
                 }
-                printer.list("before", hooksBefore, hook)
-                printer.list("after", hooksAfter, hook)
+                printer.list("before", hooksBefore, originOfEmpty("hooks.before"), hook)
+                printer.list("after", hooksAfter, originOfEmpty("hooks.after"), hook)
             }
         }
         printer.group("link") { printer in
             if let linkMinimum { printer.value("minimum", linkMinimum) { $0.description } }
             if let linkMetered { printer.value("metered", linkMetered) { $0.rawValue } }
-            printer.list("limits", linkLimits) { [YAMLText.quoted($0.description)] }
+            printer.list("limits", linkLimits, originOfEmpty("link.limits")) { [YAMLText.quoted($0.description)] }
         }
         printer.group("spool") { $0.value("size", spoolSize) { QuantityText.size($0) } }
         printer.group("history") { printer in
@@ -69,7 +70,7 @@ extension EffectivePolicy {
             printer.value("modify", settleModify) { QuantityText.duration($0) }
             printer.value("longest", settleLongest) { QuantityText.duration($0) }
         }
-        printer.list("lockdown", lockdown) { [$0.rawValue] }
+        printer.list("lockdown", lockdown, originOfEmpty("lockdown")) { [$0.rawValue] }
     }
 }
 
@@ -98,9 +99,9 @@ private struct PolicyPrinter {
     }
 
     mutating func group(
-        _ head: String, isOpen: Bool = true, closed: String = "", _ body: (inout PolicyPrinter) -> Void
+        _ head: String, empty: Origin? = nil, _ body: (inout PolicyPrinter) -> Void
     ) {
-        guard isOpen else { return line("\(head) \(closed)") }
+        if let empty { return line("\(head) {}", from: empty) }
         line(head.contains(":") ? head : head + ":")
         indent += 1
         body(&self)
@@ -109,9 +110,9 @@ private struct PolicyPrinter {
 
     /// Every list takes the place of all others: the file stands for itself.
     mutating func list<Element>(
-        _ key: String, _ items: [Sourced<Element>], _ print: (Element) -> [String]
+        _ key: String, _ items: [Sourced<Element>], _ empty: Origin, _ print: (Element) -> [String]
     ) {
-        guard !items.isEmpty else { return line("\(key): !override []") }
+        guard !items.isEmpty else { return line("\(key): !override []", from: empty) }
         line("\(key): !override")
         indent += 1
         for item in items {

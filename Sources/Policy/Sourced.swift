@@ -33,9 +33,12 @@ package struct ListSetting<Element: Hashable & Sendable>: Hashable, Sendable {
     package var items: [Sourced<Element>]
     /// Written with `!override`: nothing of the policies below stays.
     package var isOverride: Bool
+    /// Where the list itself was written.
+    package var origin: Origin
 
-    package init(_ items: [Sourced<Element>], isOverride: Bool = false) {
+    package init(_ items: [Sourced<Element>], isOverride: Bool = false, origin: Origin = .defaults) {
         self.items = items
         self.isOverride = isOverride
+        self.origin = origin
     }
 }

@@ -44,6 +44,14 @@ struct BandwidthTests {
         #expect(!isLimited("2026-01-10T22:00:00Z"))
     }
 
+    @Test("a window that begins an hour before clocks change begins then")
+    func beforeChangedClocks() throws {
+        let windows = try windows("2MB/s Sun")
+        #expect(
+            windows.nextChange(after: Zones.time("2026-03-26T20:16:00Z"), in: london)
+                == Zones.time("2026-03-29T00:00:00Z"))
+    }
+
     @Test("the next change is the one that watching every minute finds, when clocks change too")
     func nextChange() throws {
         let seed = UInt64.random(in: 0 ... .max)

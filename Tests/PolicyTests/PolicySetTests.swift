@@ -42,6 +42,7 @@ struct PolicySetTests {
             """)
         #expect(policy.exclusionPatterns.map(\.value) == ["*.b"])
         #expect(!policy.isLocked(.pause))
+        #expect(policy.yaml().contains("lockdown: !override []                      # from m:3\n"))
         #expect(policy.retentionRulesOfPoints == RetentionRules(periods: [.daily: .count(90)]))
         #expect(policy.retentionRules.count == 1)
         #expect(
