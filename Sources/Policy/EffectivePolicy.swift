@@ -82,7 +82,7 @@ package struct EffectivePolicy: Hashable, Sendable {
     /// Puts a policy on top.
     package mutating func apply(_ policy: Policy) {
         layers.append(policy.name)
-        join(\.protect, "protect", policy.protect) { $0.path == $1.path }
+        join(\.protect, "protect", policy.protect) { AnyHashable($0.path) }
         join(\.exclude, "exclude", policy.exclude)
         EffectivePolicy.replace(&schedule, policy.schedule)
         EffectivePolicy.replace(&timezone, policy.timezone)
@@ -90,7 +90,7 @@ package struct EffectivePolicy: Hashable, Sendable {
         if policy.retention.isOverride { retention = [:] }
         for (key, amount) in policy.retention.amounts { retention[key] = amount }
         if policy.retention.isOverride { emptied["retention.default"] = policy.retention.origin }
-        join(\.retentionRules, "retention.rules", policy.retention.rules) { $0.selector == $1.selector }
+        join(\.retentionRules, "retention.rules", policy.retention.rules) { AnyHashable($0.selector) }
         join(\.checkpointOn, "checkpoint.on", policy.checkpointOn)
         EffectivePolicy.replace(&checkpointKeep, policy.checkpointKeep)
         join(\.hooksBefore, "hooks.before", policy.hooksBefore)
@@ -114,17 +114,16 @@ package struct EffectivePolicy: Hashable, Sendable {
     /// Appends; an item that is there already moves to the end, so that what comes last is what was said last.
     private mutating func join<Element>(
         _ list: WritableKeyPath<EffectivePolicy, [Sourced<Element>]>, _ key: String, _ setting: ListSetting<Element>?,
-        same: (Element, Element) -> Bool = { $0 == $1 }
+        identity: (Element) -> AnyHashable = { AnyHashable($0) }
     ) {
         guard let setting else { return }
         if setting.isOverride {
             self[keyPath: list] = []
             emptied[key] = setting.origin
         }
-        for item in setting.items {
-            self[keyPath: list].removeAll { same($0.value, item.value) }
-            self[keyPath: list].append(item)
-        }
+        let named = Set(setting.items.map { identity($0.value) })
+        self[keyPath: list].removeAll { named.contains(identity($0.value)) }
+        self[keyPath: list] += setting.items
     }
 
     // MARK: Answers

@@ -71,7 +71,9 @@ struct NodeReader {
             } else if keys.contains(key) {
                 fields.pairs[key] = pair
             } else {
-                let meant = Suggestion.nearest(to: key, among: keys, synonyms: synonyms)
+                // What is only counted needs no advice.
+                let isListed = problems.count < NodeReader.problemLimit
+                let meant = isListed ? Suggestion.nearest(to: key, among: keys, synonyms: synonyms) : nil
                 report(
                     pair.key.position, "\(what) has no key \(shown(key)).",
                     instead: meant.map { "Did you mean \"\($0)\"?" } ?? "It takes \(keys.joined(separator: ", ")).")
@@ -99,11 +101,11 @@ struct NodeReader {
         return nil
     }
 
-    /// A list read item by item; what is wrong is reported and left out. An item that equals an earlier one by `key` is
-    /// reported.
+    /// A list read item by item; what is wrong is reported and left out. An item with the `identity` of an
+    /// earlier one is reported.
     mutating func list<Element: Hashable & Sendable>(
         _ node: YAMLNode?, of key: String, policy: String, example: String, allowsOverride: Bool = true,
-        same: (Element, Element) -> Bool = { $0 == $1 },
+        identity: (Element) -> AnyHashable = { AnyHashable($0) },
         read: (inout NodeReader, YAMLNode) -> Element?
     ) -> ListSetting<Element>? {
         guard let node, let (nodes, isOverride) = items(node, of: key, example: example, allowsOverride: allowsOverride)
@@ -112,15 +114,17 @@ struct NodeReader {
         }
         let origin = Origin(policy: policy, position: node.position)
         var setting = ListSetting<Element>([], isOverride: isOverride, origin: origin)
+        var lines: [AnyHashable: Int] = [:]
         for node in nodes {
             guard let element = read(&self, node) else { continue }
-            if let first = setting.items.first(where: { same($0.value, element) }) {
-                let line = first.origin.position?.line ?? 0
+            let line = lines[identity(element)]
+            if let line {
                 report(
                     node.position, "\"\(key)\" has this twice; the first is in line \(line).",
                     instead: "Remove one of them.")
                 continue
             }
+            lines[identity(element)] = node.position.line
             setting.items.append(Sourced(element, Origin(policy: policy, position: node.position)))
         }
         return setting

@@ -23,7 +23,7 @@ extension PolicyFile {
         }
         policy.retention.rules = reader.list(
             fields["rules"], of: "rules", policy: policy.name, example: "- {match: \"*.pst\", daily: 90}",
-            same: { $0.selector == $1.selector }
+            identity: { AnyHashable($0.selector) }
         ) { retentionRule($1, &$0) }
     }
 

@@ -82,7 +82,7 @@ package struct PolicyFile: Sendable {
     private func read(_ fields: NodeReader.Fields, into policy: inout Policy, _ reader: inout NodeReader) {
         let name = policy.name
         policy.protect = reader.list(
-            fields["protect"], of: "protect", policy: name, example: "- path: /home", same: { $0.path == $1.path }
+            fields["protect"], of: "protect", policy: name, example: "- path: /home", identity: { AnyHashable($0.path) }
         ) { protectedPath($1, &$0) }
         policy.exclude = reader.list(
             fields["exclude"], of: "exclude", policy: name, example: "[preset: temporary, \"*.iso\"]"

@@ -194,6 +194,13 @@ struct PolicyFileTests {
         #expect(Policies.problems("name: a\nprotect: &p [*p]\n")[0].contains("not there"))
     }
 
+    @Test("the longest list that a file may have is read, and joins with itself")
+    func longList() throws {
+        let text = "name: a\nexclude: [\((0..<19_000).map { "\"*.x\($0)\"" }.joined(separator: ","))]\n"
+        let policy = try Policies.parse(text)
+        #expect(PolicySet(groups: [policy, policy], machine: policy).effective.exclude.count == 19_000)
+    }
+
     @Test("an alias is what it stands for")
     func alias() throws {
         let policy = try Policies.parse("name: a\nsettle: {close: &t 2s, modify: *t}\n")
