@@ -25,6 +25,8 @@ let certificates: [Target.Dependency] = [
     .product(name: "X509", package: "swift-certificates"),
     .product(name: "SwiftASN1", package: "swift-asn1"),
 ]
+// For the libyaml in it, `CYaml`: its events know the place of every value, and bounds hold while a file is read.
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -45,6 +47,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
@@ -54,6 +57,7 @@ let package = Package(
 
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
+        .target(name: "Policy", dependencies: ["Model", yams]),
         .target(
             name: "Vault",
             dependencies: ["Platform", "Model", "CZstd", "CXXHash", "CCrypto", crypto, cryptoExtras]
@@ -68,13 +72,15 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Client", crypto, httpTypes, logging, serviceLifecycle, unixSignals,
+                "Platform", "Model", "Vault", "Catalog", "Client", crypto, httpTypes, logging, serviceLifecycle,
+                unixSignals,
             ] + nio + hummingbird + certificates
         ),
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server", argumentParser, logging,
+                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server", argumentParser,
+                logging,
             ]
         ),
 
@@ -88,6 +94,8 @@ let package = Package(
         .testTarget(name: "ArchitectureTests"),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
         .testTarget(name: "ModelTests", dependencies: ["Model", "TestSupport"], exclude: ["Golden"]),
+        .testTarget(
+            name: "PolicyTests", dependencies: ["Policy", "Model", "Capture", "TestSupport"], exclude: ["Golden"]),
         .testTarget(name: "VaultTests", dependencies: ["Vault", "TestSupport"], resources: [.copy("Golden")]),
         .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),

@@ -84,7 +84,8 @@ package final class SQLiteServerCatalog: ServerCatalog {
                 """
             ).run(Self.values(machine))
             guard count == 1 else {
-                throw HoldfastError(.notFound, "There is no machine with this id.", context: ["machine": machine.id.hex])
+                throw HoldfastError(
+                    .notFound, "There is no machine with this id.", context: ["machine": machine.id.hex])
             }
         }
     }
@@ -181,7 +182,8 @@ package final class SQLiteServerCatalog: ServerCatalog {
             if count == 1 { return true }
             return try session.first(
                 "SELECT 1 FROM access_token WHERE hash = $1 AND uses IS NULL AND (expires IS NULL OR expires > $2)",
-                .digest(tokenHash), .time(time)) { _ in true } ?? false
+                .digest(tokenHash), .time(time)
+            ) { _ in true } ?? false
         }
     }
 

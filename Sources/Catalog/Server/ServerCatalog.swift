@@ -91,7 +91,7 @@ package struct AccessToken: Hashable, Sendable {
         /// Everything.
         case administrator = 1
         /// Reads and restores, changes nothing in the vault.
-        case operator_ = 2
+        case reader = 2
         /// Reads status and lists; no contents.
         case viewer = 3
     }

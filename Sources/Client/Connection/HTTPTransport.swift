@@ -149,7 +149,8 @@ enum ProxySetting {
         }
         guard var text = value("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") else { return nil }
         let name = host.lowercased()
-        for entry in (value("NO_PROXY", "no_proxy") ?? "").lowercased().split(whereSeparator: { $0 == "," || $0 == " " }) {
+        for entry in (value("NO_PROXY", "no_proxy") ?? "").lowercased().split(whereSeparator: { $0 == "," || $0 == " " }
+        ) {
             let domain = entry.hasPrefix(".") ? String(entry.dropFirst()) : String(entry)
             if entry == "*" || name == domain || name.hasSuffix("." + domain) { return nil }
         }

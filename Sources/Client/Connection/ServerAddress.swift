@@ -31,8 +31,12 @@ package struct ServerAddress: Hashable, Sendable {
         }
         guard text.lowercased().hasPrefix(ServerAddress.scheme) else { throw wrong("it must begin with https://") }
         var rest = text.dropFirst(ServerAddress.scheme.count)
-        guard rest.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw wrong("it has letters that no address has") }
-        guard !rest.contains(where: { "?#@".contains($0) }) else { throw wrong("only host, port and path can stand in it") }
+        guard rest.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw wrong("it has letters that no address has")
+        }
+        guard !rest.contains(where: { "?#@".contains($0) }) else {
+            throw wrong("only host, port and path can stand in it")
+        }
         if let slash = rest.firstIndex(of: "/") {
             prefix = String(rest[slash...])
             while prefix.hasSuffix("/") { prefix.removeLast() }

@@ -193,7 +193,8 @@ package final class ServerConnection: Sendable {
                 renews = error.code == .untrusted || error.code == .clockUnknown
                 // One more try at once with the certificate and the time of now.
                 if renews, attempt == 1 { continue }
-                guard error.isTemporary, ServerConnection.repeats.contains(error.code), attempt < patience.attempts else {
+                guard error.isTemporary, ServerConnection.repeats.contains(error.code), attempt < patience.attempts
+                else {
                     throw error
                 }
                 pause(min(wait ?? ServerConnection.backOff(attempt), patience.longestPause))

@@ -49,7 +49,8 @@ package struct RequestToken: Hashable, Sendable {
     /// The token as it stands after `Bearer `.
     package func signed(with key: SigningKey) throws -> String {
         let claims = JSONValue.object([
-            "aud": .string(server.hex), "body": .string(Hex.encode(body.array)), "exp": .integer(issued + Self.lifetime),
+            "aud": .string(server.hex), "body": .string(Hex.encode(body.array)),
+            "exp": .integer(issued + Self.lifetime),
             "iat": .integer(issued), "iss": .string(machine.hex), "jti": .string(nonce.hex), "method": .string(method),
             "target": .string(target),
         ])

@@ -26,7 +26,8 @@ package enum VaultMessages {
     package static func head(_ fields: JSONFields) throws -> MachineHead {
         MachineHead(
             incarnation: try fields.identifier("incarnation"),
-            number: UInt64(try fields.integer("number", in: 0...Int64.max)), hash: LocatorHash(try fields.digest("hash")))
+            number: UInt64(try fields.integer("number", in: 0...Int64.max)),
+            hash: LocatorHash(try fields.digest("hash")))
     }
 
     package static func encode(_ request: LeaseRequest) -> [UInt8] {

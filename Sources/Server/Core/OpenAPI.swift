@@ -89,7 +89,8 @@ enum OpenAPI {
     private static func content(_ body: Operation.Body) -> JSONValue? {
         switch body {
         case .none: return nil
-        case .json("OpenAPI"): return .object(["application/json": .object(["schema": .object(["type": .string("object")])])])
+        case .json("OpenAPI"):
+            return .object(["application/json": .object(["schema": .object(["type": .string("object")])])])
         case .json(let name):
             return .object([
                 "application/json": .object([

@@ -107,7 +107,8 @@ enum OpenAPISchemas {
             "partial": flag("Of a first backup that goes on."), "pinned": flag("Kept whatever the rules say."),
             "held": flag("Under a hold."), "series": text("Points of one series protect the same."),
             "hash": digest("Of its locator."), "previous": digest("Of the point before."),
-            "references": list(digest("A blob that it names.")), "condition": number("0 whole, 1 damaged, 2 out of chain."),
+            "references": list(digest("A blob that it names.")),
+            "condition": number("0 whole, 1 damaged, 2 out of chain."),
         ]),
         "PointPage": all(
             ["points": list(reference("Point")), "next": number("Where the next page begins.")], optional: ["next"]),

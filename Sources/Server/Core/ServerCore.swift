@@ -81,7 +81,7 @@ package final class ServerCore: Sendable {
         switch token.role {
         case .enrolment: throw refused
         case .administrator: return (.person(role: .administrator, name: token.name), nil)
-        case .operator_: return (.person(role: .operator_, name: token.name), nil)
+        case .reader: return (.person(role: .reader, name: token.name), nil)
         case .viewer: return (.person(role: .viewer, name: token.name), nil)
         }
     }

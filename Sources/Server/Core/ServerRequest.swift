@@ -14,7 +14,7 @@ package enum Principal: Hashable, Sendable {
 /// What a person may do; each may all that those below may.
 package enum AccessRole: UInt8, Comparable, Sendable {
     case viewer = 1
-    case operator_ = 2
+    case reader = 2
     case administrator = 3
 
     package static func < (a: AccessRole, b: AccessRole) -> Bool { a.rawValue < b.rawValue }

@@ -7,7 +7,8 @@ import Vault
 enum EnrolmentOperations {
     static let all: [Operation] = [
         Operation(
-            "POST", "/api/v1/enroll", "Lets a machine in that has a token; answers with what it writes to the vault with.",
+            "POST", "/api/v1/enroll",
+            "Lets a machine in that has a token; answers with what it writes to the vault with.",
             tag: "enrolment", access: .open, request: .json("EnrolmentRequest"), response: .json("EnrolmentGrant"),
             status: 201,
             failures: [
@@ -62,7 +63,8 @@ extension ServerCore {
     /// who found its id.
     func enrol(_ request: EnrolmentRequest) throws -> EnrolmentGrant {
         let refused = HoldfastError(
-            .denied, "This enrolment code does not hold any more: it was used, its time is over, or it is another server's.",
+            .denied,
+            "This enrolment code does not hold any more: it was used, its time is over, or it is another server's.",
             context: ["hint": "`holdfast server token` on the server prints a new one."])
         guard request.isProven(for: identity.id), let token = try catalog.token(hash: request.token.hash),
             token.role == .enrolment
@@ -95,7 +97,9 @@ extension ServerCore {
         if try catalog.machines().contains(where: { $0.id != machine }) {
             throw HoldfastError(
                 .forbidden, "A second machine can enrol only when the vault's key sheet has been typed back once.",
-                context: ["hint": "Run `holdfast server check-sheet` on the server and type the words of the key sheet."])
+                context: [
+                    "hint": "Run `holdfast server check-sheet` on the server and type the words of the key sheet."
+                ])
         }
     }
 

@@ -7,7 +7,8 @@ import Vault
 enum IdentityOperations {
     static let all: [Operation] = [
         Operation(
-            "GET", "/api/v1/identity", "Who this server is: its identity key, its certificate, its vault and its clock.",
+            "GET", "/api/v1/identity",
+            "Who this server is: its identity key, its certificate, its vault and its clock.",
             tag: "server", access: .open, response: .json("Identity")
         ) { core, _ in .json(core.description.encoded()) },
         Operation(

@@ -23,7 +23,8 @@ enum MachineOperations {
             return .nothing
         },
         Operation(
-            "POST", "/api/v1/machines/{machine}/refuse", "Sends away what waits under the id of a machine.", tag: "machines",
+            "POST", "/api/v1/machines/{machine}/refuse", "Sends away what waits under the id of a machine.",
+            tag: "machines",
             status: 204
         ) { core, request in
             try core.require(request, machine: nil)
@@ -31,7 +32,8 @@ enum MachineOperations {
             return .nothing
         },
         Operation(
-            "PUT", "/api/v1/machines/{machine}/key", "Changes the key that signs the machine's requests.", tag: "machines",
+            "PUT", "/api/v1/machines/{machine}/key", "Changes the key that signs the machine's requests.",
+            tag: "machines",
             request: .json("KeyChange"), status: 204
         ) { core, request in
             let id = try request.machine()

@@ -48,7 +48,8 @@ enum VaultOperations {
 
     private static let writing: [Operation] = [
         Operation(
-            "POST", base + "/missing", "Which of up to 4,096 blobs must be sent; what is present stays while the lease lives.",
+            "POST", base + "/missing",
+            "Which of up to 4,096 blobs must be sent; what is present stays while the lease lives.",
             tag: "vault", query: [leaseQuery], request: .binary("questions after blobs"),
             response: .binary("one bit for each blob, 1 when it must be sent"), failures: [leaseFailure]
         ) { core, request in
@@ -63,7 +64,8 @@ enum VaultOperations {
             query: [leaseQuery], request: .binary("a pack"), status: 204,
             failures: [
                 leaseFailure, (409, "It names blobs that are missing; they are listed."),
-                (410, "A pack of this name is being removed: pack its blobs anew."), (422, "It breaks the format's rules."),
+                (410, "A pack of this name is being removed: pack its blobs anew."),
+                (422, "It breaks the format's rules."),
                 (507, "The vault's disk is full."),
             ], maximumBody: FormatLimits.packLength
         ) { core, request in
@@ -107,7 +109,8 @@ enum VaultOperations {
             "GET", base + "/points", "Recovery points, oldest first, in pages.", tag: "vault",
             query: [
                 ("machine", "Only this machine's."), ("newest", "Only the newest so many."),
-                ("ids", "Only these, with commas between."), ("start", "Where the page begins, as the page before said."),
+                ("ids", "Only these, with commas between."),
+                ("start", "Where the page begins, as the page before said."),
             ], response: .json("PointPage")
         ) { core, request in
             try core.requireVault(request)
@@ -133,7 +136,8 @@ enum VaultOperations {
             return .json(VaultMessages.encode(page: page, next: next))
         },
         Operation(
-            "GET", base + "/points/{point}", "A sealed recovery point.", tag: "vault", response: .binary("a sealed point")
+            "GET", base + "/points/{point}", "A sealed recovery point.", tag: "vault",
+            response: .binary("a sealed point")
         ) { core, request in
             try core.requireVault(request)
             let id: PointID = try request.id("point")
@@ -160,7 +164,8 @@ enum VaultOperations {
                 VaultMessages.encode(records: try core.vault.machineRecords(of: machine).map { $0.encoded() }))
         },
         Operation(
-            "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.", tag: "vault",
+            "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.",
+            tag: "vault",
             request: .json("GrantRequest"), response: .json("Grant"),
             failures: [(401, "The vault is owner-only: the server has no key to grant.")]
         ) { core, request in
@@ -193,7 +198,7 @@ enum VaultOperations {
             request: .binary("ids"), response: .binary("for each blob its id, a length, and the sealed blob")
         ) { core, request in
             try core.requireVault(request)
-            if case .machine = request.principal {} else { try core.require(request, machine: nil, or: .operator_) }
+            if case .machine = request.principal {} else { try core.require(request, machine: nil, or: .reader) }
             let ids = try VaultMessages.ids(request.body)
             let copy = try request.number("copy", in: 1...8)
             return .binary(try core.read(ids, copy: copy ?? 0))
@@ -214,7 +219,7 @@ extension ServerCore {
     /// exist is refused in the same words as another machine's.
     func requireOwn(_ points: [PointID], _ request: ServerRequest) throws {
         guard case .machine(let machine) = request.principal else {
-            return try require(request, machine: nil, or: .operator_)
+            return try require(request, machine: nil, or: .reader)
         }
         if points.isEmpty { return }
         let own = Set(try vault.points(PointQuery(machine: machine, ids: points)).map(\.id))
@@ -227,7 +232,8 @@ extension ServerCore {
     func grant(_ id: PointID, wrap hash: Bytes32) throws -> RecordKey {
         guard let keys else {
             throw HoldfastError(
-                .keyNeeded, "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
+                .keyNeeded,
+                "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
         }
         let wraps = [try vault.point(id).wrap] + (try vault.redactions(of: id)).map(\.wrap)
         guard let wrap = wraps.first(where: { $0.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }) else {

@@ -34,7 +34,8 @@ struct Enrol: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let address = try ServerAddress(server)
         let code = try EnrolmentCode(
-            self.code == "-" ? String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self) : self.code)
+            self.code == "-"
+                ? String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self) : self.code)
         let state = try StateDirectory(path: try global.stateDirectory())
         var identity = try state.machine(orNamed: name ?? Machine.hostName)
         if let name, identity.name != name {

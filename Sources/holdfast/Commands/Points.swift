@@ -75,7 +75,8 @@ struct PointsList: Command {
     }
 
     private func show(
-        _ points: [PointSummary], of machine: MachineID, _ keys: (any PointOpener)?, _ session: VaultSession, _ console: Console
+        _ points: [PointSummary], of machine: MachineID, _ keys: (any PointOpener)?, _ session: VaultSession,
+        _ console: Console
     ) throws {
         var table =
             keys == nil

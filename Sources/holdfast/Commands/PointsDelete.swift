@@ -51,7 +51,9 @@ struct PointsDelete: Command {
         let options = LocalVault.DeletionOptions(includesNewest: retired)
         let all = try session.vault.points(PointQuery())
         for point in chosen {
-            if let objection = try session.localVault().objection(to: point.id, among: all, options: options) { throw objection }
+            if let objection = try session.localVault().objection(to: point.id, among: all, options: options) {
+                throw objection
+            }
         }
         if !dryRun, !yes, console.canAsk {
             for point in chosen { try ask(about: point, session, console) }

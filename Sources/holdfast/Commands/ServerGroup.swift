@@ -12,6 +12,8 @@ struct ServerGroup: ParsableCommand {
               holdfast server run --vault /srv/vault      serves it
               holdfast server token                       prints the line that enrols a machine
             """,
-        subcommands: [ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerCheckSheet.self]
+        subcommands: [
+            ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerCheckSheet.self,
+        ]
     )
 }

@@ -33,7 +33,8 @@ struct ServerInit: Command {
         let vault = try session.localVault()
         guard vault.config.kind == .serverReadable else {
             throw HoldfastError(
-                .usage, "The vault is owner-only: no server may hold a key to it. `holdfast server run` serves it as it is.")
+                .usage,
+                "The vault is owner-only: no server may hold a key to it. `holdfast server run` serves it as it is.")
         }
         if let key = try place.state.serverKey(of: vault.vault), try opens(vault, key) {
             try emit(console, place, vault, isNew: false)

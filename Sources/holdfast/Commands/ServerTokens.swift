@@ -93,7 +93,8 @@ struct ServerMachines: Command {
                 "machine_decided",
                 ["machine": .id(machine.id), "name": .string(machine.name), "approved": .bool(approve != nil)])
             try console.line(
-                approve != nil ? "\(machine.name) goes on with its history." : "What waited as \(machine.name) was sent away.")
+                approve != nil
+                    ? "\(machine.name) goes on with its history." : "What waited as \(machine.name) was sent away.")
             return .done
         }
         var table = Table(("machine", .left), ("name", .left), ("group", .left), ("state", .left), ("last seen", .left))

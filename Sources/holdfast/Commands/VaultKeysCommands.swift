@@ -85,7 +85,8 @@ struct VaultKeysAdd: Command {
             }
         let name = label ?? (sheet ? "key sheet" : "passphrase")
         let slot = try keys.addSlot(secret, label: name, created: session.now)
-        guard try session.localVault().store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent) else {
+        guard try session.localVault().store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent)
+        else {
             throw HoldfastError(.busy, "Somebody else has just added key slot \(slot.number). Run the command again.")
         }
         var fields = slot.fields

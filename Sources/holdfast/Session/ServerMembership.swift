@@ -12,7 +12,8 @@ struct ServerMembership {
     /// One file for each server, named for its address.
     private static func fileName(_ address: ServerAddress) -> String {
         let name = "\(address.host)_\(address.port)\(address.prefix)"
-        return String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || ".-_".contains($0)) ? $0 : "_" }) + ".json"
+        return String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || ".-_".contains($0)) ? $0 : "_" })
+            + ".json"
     }
 
     /// Throws `keyNeeded` with what to do when this machine has not enrolled there.
