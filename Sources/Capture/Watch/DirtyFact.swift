@@ -56,14 +56,16 @@ package enum DirtyFact: Hashable, Sendable {
         }
     }
 
-    /// Whether the fact says that something may have changed at `path`.
-    ///
-    /// Of a file or a name it says so for all that lies below too: what was a directory may be none now.
+    /// Whether the fact says that something may have changed at a path. Of a path that is gone say so those as well that
+    /// say it of a directory above which is gone too.
     package func covers(_ other: TreePath) -> Bool {
         switch self {
-        case .file(let path, _), .subtree(let path), .fileSystem(let path, _): path.contains(other)
-        case .entry(let directory, let name, _): directory.appending(name).contains(other)
-        case .renamed(let from, let to, _): from.contains(other) || to.contains(other)
+        case .file(let path, _): path == other
+        case .entry(let directory, let name, .created): directory.appending(name) == other
+        case .entry(let directory, let name, .deleted): directory.appending(name).contains(other)
+        case .renamed(let from, let to, let isDirectory):
+            isDirectory ? from.contains(other) || to.contains(other) : from.contains(other) || to == other
+        case .subtree(let path), .fileSystem(let path, _): path.contains(other)
         }
     }
 }

@@ -159,7 +159,7 @@ package struct Settling {
         // A directory that came by a rename brought all below it along, whatever happened at its place before or after.
         case (.moved(_, true), _), (_, .moved(_, true)): .subtree
         // What was there first is replaced by the rename; a change after it means that it must be read.
-        case (.path, .moved(_, false)): new
+        case (_, .moved(_, false)): new
         case (.moved, _): .path
         case (.path, .path): .path
         }

@@ -83,11 +83,13 @@ final class WatchedFileSystem {
         guard let group, let directory = resolver.anyDirectory else { throw .stale }
         let mask = mask
         try group.watchFileSystem(of: directory, mask)
-        // Spares the kernel and the queue the noise; that nothing is told of these places is seen to by their paths.
+        // Spares the kernel and the queue the noise; that nothing is told of these places is seen to by their paths. What
+        // is renamed out of them must be seen.
+        let noise = mask.subtracting([.renamed, .movedFrom, .movedTo])
         for place in scope.ignored {
             guard let open = try? FileDescriptor.open([UInt8(ascii: "/")] + place.bytes, [.readOnly, .directory])
             else { continue }
-            try? group.ignoreChildren(of: open.raw, mask)
+            try? group.ignoreChildren(of: open.raw, noise)
         }
     }
 
