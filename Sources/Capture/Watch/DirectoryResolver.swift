@@ -34,6 +34,8 @@ final class DirectoryResolver {
         let prefix: [UInt8]
         /// What of the file system it is the top of.
         let part: TreePath
+        /// The file system counts the links of directories, so none means that one was removed.
+        let countsLinks: Bool
     }
 
     /// Each entry takes some 200 bytes.
@@ -101,7 +103,9 @@ final class DirectoryResolver {
     private func append(_ directory: consuming FileDescriptor, part: TreePath) throws(Errno) {
         var prefix = try directory.currentPath()
         if prefix == [UInt8(ascii: "/")] { prefix = [] }
-        anchors.append(Anchor(handle: DirectoryHandle(directory), prefix: prefix, part: part))
+        let countsLinks = try directory.status().links > 0
+        anchors.append(
+            Anchor(handle: DirectoryHandle(directory), prefix: prefix, part: part, countsLinks: countsLinks))
     }
 
     // MARK: Handles
@@ -140,7 +144,7 @@ final class DirectoryResolver {
     ) throws(Errno) -> (part: TreePath, isTruncated: Bool)? {
         var directory = try FileHandle.open(handle, mount: anchor.handle.raw)
         // One that is removed and still open somewhere can be opened, but has no path.
-        if try directory.status().links == 0 { throw .stale }
+        if anchor.countsLinks, try directory.status().links == 0 { throw .stale }
         var isTruncated = false
         var path: [UInt8] = []
         while true {

@@ -16,12 +16,14 @@ package enum DirtyFact: Hashable, Sendable {
     /// What became of a name.
     package enum NameChange: Hashable, Sendable {
         case created, deleted
+        /// A directory went, maybe elsewhere: what was below it is gone from there, of which nothing else is told.
+        case directoryDeleted
     }
 
     /// Content or metadata of what has this path changed. A file that has several names is told by the one it was
     /// changed through: when its status says so, its other names have changed too.
     case file(TreePath, Writer)
-    /// A name came or went. When it is gone, all below it is gone too.
+    /// A name came or went.
     case entry(directory: TreePath, name: [UInt8], NameChange)
     /// What had the first path has the second now. A directory brought all below it along: nothing of that is told, and
     /// what is below `to` has to be looked at. What had the second path before is gone.
@@ -41,7 +43,7 @@ package enum DirtyFact: Hashable, Sendable {
         case dead
         /// It is mounted newly, or elsewhere, or another one is.
         case mounted
-        /// It is not mounted there any more.
+        /// It is not mounted there any more. What was on it is out of sight, not deleted.
         case unmounted
         /// An event could not be assigned to a path; the reason in words.
         case unresolved(String)
@@ -61,8 +63,8 @@ package enum DirtyFact: Hashable, Sendable {
     package func covers(_ other: TreePath) -> Bool {
         switch self {
         case .file(let path, _): path == other
-        case .entry(let directory, let name, .created): directory.appending(name) == other
-        case .entry(let directory, let name, .deleted): directory.appending(name).contains(other)
+        case .entry(let directory, let name, .directoryDeleted): directory.appending(name).contains(other)
+        case .entry(let directory, let name, _): directory.appending(name) == other
         case .renamed(let from, let to, let isDirectory):
             isDirectory ? from.contains(other) || to.contains(other) : from.contains(other) || to == other
         case .subtree(let path), .fileSystem(let path, _): path.contains(other)

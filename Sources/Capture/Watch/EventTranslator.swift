@@ -49,7 +49,8 @@ struct EventTranslator {
         // The kernel joins events; their order is lost. That something is there now is the safer guess: whoever looks
         // finds out.
         if !mask.isDisjoint(with: [.deleted, .movedFrom]) {
-            facts.add(.entry(directory: place.path, name: Array(name), .deleted))
+            facts.add(
+                .entry(directory: place.path, name: Array(name), isDirectory ? .directoryDeleted : .deleted))
         }
         if isDirectory {
             let isFilled =
@@ -89,7 +90,11 @@ struct EventTranslator {
             }
             switch before {
             case .nothing: break
-            case .path: facts.add(.entry(directory: old?.path ?? .root, name: Array(oldName), .deleted))
+            case .path:
+                facts.add(
+                    .entry(
+                        directory: old?.path ?? .root, name: Array(oldName),
+                        isDirectory ? .directoryDeleted : .deleted))
             case .above(_, let roots): for root in roots { facts.add(.subtree(root)) }
             }
             switch after {

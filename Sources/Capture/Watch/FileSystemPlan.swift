@@ -53,16 +53,18 @@ package enum FileSystemPlan {
         _ table: MountTable, roots: [TreePath], crossing: Bool, exists: ([UInt8]) -> Bool
     ) -> [PlannedFileSystem] {
         var chosen: [MountEntry] = []
+        var known: Set<UInt64> = []
         func choose(_ entry: MountEntry) {
-            if !pseudo.contains(entry.type), !chosen.contains(where: { $0.id == entry.id }) { chosen.append(entry) }
+            if !pseudo.contains(entry.type), known.insert(entry.id).inserted { chosen.append(entry) }
         }
+        // What a later mount on the same place hides cannot be seen there.
+        var visible: [TreePath: MountEntry] = [:]
+        for entry in table.entries { if let point = path(entry.mountPoint) { visible[point] = entry } }
+        let below = visible.sorted { $0.key.bytes.lexicographicallyPrecedes($1.key.bytes) }
         for root in roots {
             if let entry = mount(of: root, in: table) { choose(entry) }
             guard crossing else { continue }
-            for entry in table.entries where path(entry.mountPoint).map({ root.contains($0) }) == true {
-                // What another mount hides cannot be seen there.
-                if mount(of: path(entry.mountPoint) ?? root, in: table)?.id == entry.id { choose(entry) }
-            }
+            for (point, entry) in below where root.contains(point) { choose(entry) }
         }
         var found: [PlannedFileSystem] = []
         for entry in chosen {
@@ -79,16 +81,16 @@ package enum FileSystemPlan {
                 }
             }
             if obstacle == nil { obstacle = self.obstacle(lower) }
-            let known =
+            let seen =
                 place
                 ?? WatchPlace(
                     mountPoint: mountPoint, part: path(entry.root) ?? .root, mount: entry.id, isOverlay: false)
             if let index = found.firstIndex(where: { $0.device == lower.device }) {
-                found[index].places.append(known)
+                found[index].places.append(seen)
             } else {
                 found.append(
                     PlannedFileSystem(
-                        device: lower.device, type: entry.type, source: lower.source, places: [known],
+                        device: lower.device, type: entry.type, source: lower.source, places: [seen],
                         mounts: table.entries.filter { $0.device == lower.device }, obstacle: obstacle))
             }
         }

@@ -39,9 +39,9 @@ package struct Settling {
         case path(TreePath, isFuzzy: Bool)
         /// As `path` for `to`, and what is there was at `from`: where both are the same file by device and inode and nothing
         /// changed, the entry can be moved without reading. All below a directory is to be looked at. `from` comes of its
-        /// own as `path`.
+        /// own as `path` or `subtree`.
         case moved(from: TreePath, to: TreePath, isDirectory: Bool)
-        /// Look at this path and all below it.
+        /// Look at this path and all below it, which may be nothing.
         case subtree(TreePath, isFuzzy: Bool)
         /// Scan what is protected of the file system mounted here.
         case fileSystem(TreePath, DirtyFact.Loss)
@@ -108,6 +108,8 @@ package struct Settling {
             touch(directory.appending(name), .path, quiet: durations.afterClose, at: now)
         case .entry(let directory, let name, .deleted):
             touch(directory.appending(name), .path, quiet: durations.deletion, at: now)
+        case .entry(let directory, let name, .directoryDeleted):
+            touch(directory.appending(name), .subtree, quiet: durations.deletion, at: now)
         case .renamed(let from, let to, let isDirectory): rename(from, to, isDirectory, at: now)
         case .subtree(let path): touch(path, .subtree, quiet: durations.afterClose, at: now)
         case .fileSystem(let path, let loss):
@@ -130,8 +132,8 @@ package struct Settling {
                 if items[origin] != nil { touch(origin, .path, quiet: durations.deletion, at: now) }
             }
         }
-        touch(from, .path, quiet: durations.deletion, at: now)
-        // A directory that came elsewhere brings along what was below it: that is looked at as a whole.
+        // Another directory may stand there soon: what was below it is gone all the same.
+        touch(from, isDirectory ? .subtree : .path, quiet: durations.deletion, at: now)
         touch(to, kind, quiet: durations.afterClose, at: now)
     }
 

@@ -104,7 +104,7 @@ final class WatchedFileSystem {
         if let failure { throw failure }
     }
 
-    private static func reason(opening error: Errno) -> String {
+    static func reason(opening error: Errno) -> String {
         switch error {
         case .notPermitted: "watching a file system needs the privilege CAP_SYS_ADMIN, which this process does not have"
         case .invalidArgument, .notImplemented: "the kernel's fanotify is older than Linux 5.9"
@@ -113,7 +113,7 @@ final class WatchedFileSystem {
         }
     }
 
-    private static func reason(marking error: Errno, _ type: String) -> String {
+    static func reason(marking error: Errno, _ type: String) -> String {
         switch error {
         case .notPermitted:
             "watching \(type) needs the privileges CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH, one of which this process lacks"
@@ -274,8 +274,7 @@ final class WatchedFileSystem {
     }
 
     private func send() {
-        guard group != nil, (try? resolver.open()) != nil else { return }
-        defer { resolver.close() }
+        guard group != nil else { return }
         // Through a mount that can be written to; the private one of btrfs cannot.
         for mount in plan.mounts where !mount.isReadOnly {
             guard let directory = try? FileDescriptor.open(mount.mountPoint, [.readOnly, .directory]),

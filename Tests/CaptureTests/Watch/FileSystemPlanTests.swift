@@ -57,7 +57,8 @@ struct FileSystemPlanTests {
         #expect(plans.first { $0.type == "nfs4" }?.obstacle?.contains("network") == true)
         #expect(plans.first { $0.type == "fuse.rclone" }?.obstacle?.contains("program") == true)
         let status = WatchStatus(
-            mountPoint: path("/home/ann/remote"), type: "nfs4", mode: .scan(plans.compactMap(\.obstacle).first ?? ""))
+            mountPoint: path("/home/ann/remote"), type: "nfs4",
+            mode: .scan(plans.first { $0.type == "nfs4" }?.obstacle ?? ""))
         #expect(status.displayText.hasPrefix("/home/ann/remote (nfs4): scanning, because nfs4 is a network"))
     }
 
@@ -94,6 +95,16 @@ struct FileSystemPlanTests {
         #expect(scope.standing(of: path("/cache/kept/x")) == .inside)
         #expect(scope.standing(of: path("/home/spool/x")) == .outside)
         #expect(scope.concerns(path("/home/ann/f")) && !scope.concerns(path("/home/spool")))
+    }
+
+    @Test("why a file system is only scanned is said so that somebody can do something about it")
+    func reasons() {
+        let unprivileged = WatchedFileSystem.reason(marking: .notPermitted, "ext4")
+        #expect(unprivileged.contains("CAP_SYS_ADMIN") && unprivileged.contains("CAP_DAC_READ_SEARCH"))
+        #expect(WatchedFileSystem.reason(opening: .invalidArgument).contains("5.9"))
+        #expect(WatchedFileSystem.reason(opening: .tooManyOpenFiles).contains("max_user_groups"))
+        #expect(WatchedFileSystem.reason(marking: .crossDevice, "btrfs").contains("part of btrfs"))
+        #expect(WatchedFileSystem.reason(marking: .notSupported, "vboxsf").hasPrefix("vboxsf does not name"))
     }
 
     @Test("files that a program has mapped shared and writable are found in its list")

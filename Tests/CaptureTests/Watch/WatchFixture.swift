@@ -59,7 +59,7 @@ final class WatchFixture {
     let disk: LoopFileSystem
     /// The top of what was mounted for the test.
     let top: String
-    /// What is protected: `top/root`.
+    /// What is protected: `top/kept`.
     let root: String
     let recorder = Recorder()
     private(set) var watcher: ChangeWatcher?
@@ -89,10 +89,10 @@ final class WatchFixture {
             mounts.append(image)
         case .overlay:
             for name in ["lower", "upper", "work"] { mkdir("\(disk.path)/\(name)", 0o755) }
-            mkdir("\(disk.path)/lower/root", 0o755)
-            mkdir("\(disk.path)/lower/root/old", 0o755)
+            mkdir("\(disk.path)/lower/kept", 0o755)
+            mkdir("\(disk.path)/lower/kept/old", 0o755)
             for index in 0..<4 {
-                put("\(disk.path)/lower/root/old/\(index)", "lower \(index)")
+                put("\(disk.path)/lower/kept/old/\(index)", "lower \(index)")
             }
             let merged = "\(disk.path)-merged"
             mkdir(merged, 0o755)
@@ -105,7 +105,7 @@ final class WatchFixture {
             top = merged
             mounts.append(merged)
         }
-        root = "\(top)/root"
+        root = "\(top)/kept"
         mkdir(root, 0o755)
         mkdir("\(top)/outside", 0o755)
     }

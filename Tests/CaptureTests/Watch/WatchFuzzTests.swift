@@ -70,11 +70,10 @@ private struct TreeState {
                 new?.inode = 0
             }
             if old == new || isCovered(path) { continue }
-            if let node = after.nodes[path], node.links > 1,
-                after.nodes.contains(where: { $0.value.inode == node.inode && isCovered($0.key) })
-            {
-                // Its other name was told, with the status that says that there are several.
-                continue
+            if let node = after.nodes[path], node.links > 1 {
+                // Its other name was told, with the status that says that there are several, or lies outside.
+                let names = after.nodes.filter { $0.value.inode == node.inode && $0.value.links > 1 }.keys
+                if names.count < node.links || names.contains(where: isCovered) { continue }
             }
             if new == nil {
                 // It is gone, and a directory above it is told which is gone or no directory any more.
@@ -177,10 +176,30 @@ struct WatchFuzzTests {
             changed += Set(before.nodes.keys).symmetricDifference(after.nodes.keys).count
             let missed = TreeState.missed(from: before, to: after, facts, ignoringInodes: kind == .overlay)
             #expect(missed.isEmpty, "round \(round): \(missed.map(\.displayText)); \(facts.count) facts")
+            // Nor does settling lose anything, with much room or little.
+            for limit in [16, 64, 100_000] {
+                let settled = settle(facts, limit: limit)
+                let lost = TreeState.missed(from: before, to: after, settled, ignoringInodes: kind == .overlay)
+                #expect(lost.isEmpty, "round \(round), \(limit) paths: \(lost.map(\.displayText))")
+            }
             if !missed.isEmpty { break }
             before = after
         }
         #expect(changed > 100)
+    }
+
+    /// What comes out of settling, as facts that say no more than it does.
+    private func settle(_ facts: [DirtyFact], limit: Int) -> [DirtyFact] {
+        var settling = Settling(durations: .standard, limit: limit)
+        for fact in facts { settling.add(fact, at: 0) }
+        return settling.due(at: .max).map { change in
+            switch change {
+            case .path(let path, _): .file(path, .closed)
+            case .moved(_, let to, let isDirectory): isDirectory ? .subtree(to) : .file(to, .closed)
+            case .subtree(let path, _): .subtree(path)
+            case .fileSystem(let path, let loss): .fileSystem(path, lost: loss)
+            }
+        }
     }
 
     @Test("the check finds a single event that is lost on purpose")
