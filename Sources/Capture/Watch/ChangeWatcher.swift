@@ -31,6 +31,10 @@ package final class ChangeWatcher: Sendable {
         package var heartbeatDirectories: [TreePath] = []
         /// The time between two looks for files mapped to memory, in nanoseconds.
         package var mappingInterval: Int64 = 30_000_000_000
+        /// The paths under which a file was captured that had several names then; the kernel tells only the name that a
+        /// change was made through. Called on the watcher's thread for files that have or had several names. `nil`: such
+        /// names are found by scans only.
+        package var otherNames: (@Sendable (CaptureSource.FileNode) -> [TreePath])?
         /// For tests: false does without what only Linux 5.17 and later have.
         var pairsRenames = true
         /// For tests: events about these names get lost.

@@ -137,6 +137,29 @@ final class DirectoryResolver {
         return .seen(found)
     }
 
+    /// A file by its handle: its status, and one of its names if the kernel knows one now. `nil` when it is gone.
+    func file(_ handle: UnsafeRawBufferPointer) -> (status: FileStatus, part: TreePath?)? {
+        for anchor in anchors {
+            guard let file = try? FileHandle.open(handle, mount: anchor.handle.raw), let status = try? file.status(),
+                status.links > 0
+            else { continue }
+            let path = try? file.currentPath()
+            return (status, path.flatMap { DirectoryResolver.part($0, of: anchor) })
+        }
+        return nil
+    }
+
+    /// Where a directory can be seen that is known by its path from the top of the file system.
+    func places(of part: TreePath) -> [Seen] { places(of: part, isTruncated: false) }
+
+    /// A path of the kernel as one from the top of the file system; `nil` when it is not below the anchor.
+    private static func part(_ path: [UInt8], of anchor: Anchor) -> TreePath? {
+        guard path.starts(with: anchor.prefix) else { return nil }
+        let rest = path.dropFirst(anchor.prefix.count)
+        guard rest.isEmpty || rest.first == UInt8(ascii: "/") else { return nil }
+        return FileSystemPlan.joined(anchor.part, rest.drop { $0 == UInt8(ascii: "/") })
+    }
+
     /// The path of a directory from the top of the file system; `nil` when it is not below the anchor. Throws `stale` when
     /// it is gone.
     private func locate(
@@ -157,11 +180,7 @@ final class DirectoryResolver {
             }
             directory = try FileDescriptor.open(at: directory.raw, Array("..".utf8), [.pathOnly, .directory])
         }
-        guard path.starts(with: anchor.prefix) else { return nil }
-        let rest = path.dropFirst(anchor.prefix.count)
-        guard rest.isEmpty || rest.first == UInt8(ascii: "/") else { return nil }
-        let below = rest.drop { $0 == UInt8(ascii: "/") }
-        return (FileSystemPlan.joined(anchor.part, below), isTruncated)
+        return DirectoryResolver.part(path, of: anchor).map { ($0, isTruncated) }
     }
 
     /// Where a part of the file system can be seen, as far as it concerns what is protected.

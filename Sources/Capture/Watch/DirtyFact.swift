@@ -20,8 +20,8 @@ package enum DirtyFact: Hashable, Sendable {
         case directoryDeleted
     }
 
-    /// Content or metadata of what has this path changed. A file that has several names is told by the one it was
-    /// changed through: when its status says so, its other names have changed too.
+    /// Content or metadata of what has this path changed. Of a file that has several names each is told that
+    /// `ChangeWatcher.Configuration.otherNames` knows.
     case file(TreePath, Writer)
     /// A name came or went.
     case entry(directory: TreePath, name: [UInt8], NameChange)

@@ -223,8 +223,46 @@ final class WatchedFileSystem {
         } else if let place = event.place {
             let seen = resolve(place)
             if !seen.isEmpty { translator.translate(event.mask, seen, place.name, into: &facts) }
+            tellOtherNames(event, &facts)
         } else {
-            // A server of NFS can write to a file by its handle alone, before the kernel knows its directory.
+            takeNameless(event, &facts)
+        }
+    }
+
+    /// What changes a file, whatever its name.
+    private static let changes: FanotifyMask = [.modified, .closedAfterWriting, .attributes]
+
+    /// A file can have several names, of which the kernel tells the one that was used. The others are asked for.
+    private func tellOtherNames(_ event: FanotifyEvent, _ facts: inout FactBatch) {
+        guard let otherNames = configuration.otherNames, let object = event.object,
+            !event.mask.contains(.directory), !event.mask.isDisjoint(with: WatchedFileSystem.changes),
+            let file = resolver.file(object.bytes)
+        else { return }
+        if file.status.links == 1, let name = event.place?.name, file.part?.name.elementsEqual(name) == true { return }
+        let writer: DirtyFact.Writer =
+            event.mask.contains(.closedAfterWriting) ? .closed : event.mask.contains(.modified) ? .open : .metadata
+        for path in otherNames(.init(device: file.status.device, inode: file.status.inode)) {
+            facts.add(.file(path, writer))
+        }
+    }
+
+    /// An event about a file without a place: the number of its links changed, or a server of NFS changed it by its handle
+    /// before the kernel knew its directory.
+    private func takeNameless(_ event: FanotifyEvent, _ facts: inout FactBatch) {
+        guard let object = event.object else {
+            lost("the kernel told of a change without saying of what")
+            return
+        }
+        let before = facts.count
+        if let file = resolver.file(object.bytes), let part = file.part, let parent = part.parent {
+            let seen = resolver.places(of: parent)
+            part.name.withUnsafeBytes { translator.translate(event.mask, seen, $0, into: &facts) }
+            tellOtherNames(event, &facts)
+            return
+        }
+        tellOtherNames(event, &facts)
+        // A link that came or went is told by its own name.
+        if facts.count == before, !event.mask.subtracting([.attributes, .directory]).isEmpty {
             lost("a file was changed by its handle, without a name")
         }
     }

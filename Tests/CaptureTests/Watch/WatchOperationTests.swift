@@ -71,7 +71,7 @@ private let operations: [Operation] = [
         name: "an attribute", before: { put("\($0)/a") },
         run: { Tool.run(["setfattr", "-n", "user.x", "-v", "1", "\($0)/a"]) }, dirty: ["a"]),
     Operation(name: "times", before: { put("\($0)/a") }, run: { utimes("\($0)/a", nil) }, dirty: ["a"]),
-    Operation(name: "hard link", before: { put("\($0)/a") }, run: { link("\($0)/a", "\($0)/b") }, dirty: ["a", "b"]),
+    Operation(name: "hard link", before: { put("\($0)/a") }, run: { link("\($0)/a", "\($0)/b") }, dirty: ["b"]),
     Operation(name: "symbolic link", run: { symlink("/x", "\($0)/s") }, dirty: ["s"]),
     Operation(name: "pipe", run: { mkfifo("\($0)/p", 0o600) }, dirty: ["p"]),
     Operation(
@@ -154,6 +154,8 @@ struct WatchOperationTests {
             _ = fixture.facts()
             operation.run(place)
             let facts = fixture.facts()
+            // Nothing may hide behind a scan.
+            #expect(!facts.contains { if case .fileSystem = $0 { true } else { false } }, "\(operation.name)")
             for name in operation.dirty {
                 let path = fixture.inRoot("\(number)/\(name)")
                 #expect(
@@ -256,6 +258,32 @@ struct WatchOperationTests {
         let back = fixture.facts()
         #expect(back.contains(.subtree(roots[0])))
         #expect(back.contains { $0.covers(fixture.inRoot("x/y/a")) })
+    }
+
+    @Test("a change through one name of a file makes its other names dirty, also when that name is outside or gone")
+    func otherNames() throws {
+        guard let fixture = WatchFixture(.ext4) else { return }
+        for name in ["a", "b", "c"] {
+            put("\(fixture.root)/\(name)")
+            link("\(fixture.root)/\(name)", "\(fixture.root)/\(name)2")
+        }
+        link("\(fixture.root)/c", "\(fixture.top)/outside/c3")
+        var known: [UInt64: [TreePath]] = [:]
+        for name in ["a", "b", "c"] {
+            let inode = try FileSystem.status(Array("\(fixture.root)/\(name)".utf8)).inode
+            known[inode] = [fixture.inRoot(name), fixture.inRoot("\(name)2")]
+        }
+        let names = known
+        try fixture.start { $0.otherNames = { names[$0.inode] ?? [] } }
+        withFile("\(fixture.root)/a", O_WRONLY) { _ = write($0, "x", 1) }
+        withFile("\(fixture.root)/b", O_WRONLY) { _ = write($0, "x", 1) }
+        unlink("\(fixture.root)/b")
+        withFile("\(fixture.top)/outside/c3", O_WRONLY) { _ = write($0, "x", 1) }
+        let facts = fixture.facts()
+        for name in ["a", "a2", "b", "b2", "c", "c2"] {
+            #expect(facts.contains { $0.covers(fixture.inRoot(name)) }, "\(name) in \(facts)")
+        }
+        #expect(!facts.contains { if case .fileSystem = $0 { true } else { false } })
     }
 
     @Test("a path too long to be told makes a directory above it dirty")
