@@ -152,6 +152,14 @@ struct FanotifyTests {
         #expect(try group.read(into: buffer) == 0)
     }
 
+    @Test("the queue's limit is known, and asking for less than it is changes nothing")
+    func limit() throws {
+        guard let limit = FanotifyQueue.limit else { return }
+        #expect(limit > 0)
+        try FanotifyQueue.raiseLimit(to: limit)
+        #expect(FanotifyQueue.limit == limit)
+    }
+
     @Test("the end of a wait can be asked for from another thread")
     func waking() throws {
         let wake = try WakeUp()

@@ -31,9 +31,9 @@ package final class ChangeWatcher: Sendable {
         package var heartbeatDirectories: [TreePath] = []
         /// The time between two looks for files mapped to memory, in nanoseconds.
         package var mappingInterval: Int64 = 30_000_000_000
-        /// The paths under which a file was captured that had several names then; the kernel tells only the name that a
-        /// change was made through. Called on the watcher's thread for files that have or had several names. `nil`: such
-        /// names are found by scans only.
+        /// The paths under which a file was captured last, however many names it had then. The kernel tells only the name
+        /// that a change was made through, so this is asked on the watcher's thread for changed files that have several
+        /// names now or have lost one. `nil`: changes of names not told are found by scans only.
         package var otherNames: (@Sendable (CaptureSource.FileNode) -> [TreePath])?
         /// For tests: false does without what only Linux 5.17 and later have.
         var pairsRenames = true

@@ -138,11 +138,15 @@ final class WatchedFileSystem {
 
     // MARK: Events
 
-    /// How many buffers are read in one turn: more than a queue of any sensible limit holds.
-    private static let buffersPerTurn = 256
+    /// So many bytes of events are taken out of the kernel's queue before any is looked at: taking them is a hundred times
+    /// faster, and the queue is free again for what comes meanwhile.
+    private static let batchBytes = 8 << 20
+    /// The most batches in one turn.
+    private static let batchesPerTurn = 4
 
     /// Reads the queue until it is empty, or so much was read that others must have their turn.
     /// - Parameters:
+    ///   - buffer: for reading; any contents.
     ///   - deliver: called when there are many facts, to hand them on in between.
     /// - Returns: how many bytes of events there were.
     func drain(
@@ -150,29 +154,23 @@ final class WatchedFileSystem {
     ) -> Int {
         guard let group else { return 0 }
         var total = 0
-        var isOpen = false
-        defer { resolver.close() }
-        for _ in 0..<WatchedFileSystem.buffersPerTurn {
-            let count: Int
+        var batch: [UInt8] = []
+        for _ in 0..<WatchedFileSystem.batchesPerTurn {
+            batch.removeAll(keepingCapacity: true)
+            var isEmpty = false
             do throws(Errno) {
-                count = try group.read(into: buffer)
+                while batch.count < WatchedFileSystem.batchBytes, !isEmpty {
+                    let count = try group.read(into: buffer)
+                    isEmpty = count == 0
+                    batch.append(contentsOf: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                }
             } catch {
                 lost("the queue of events cannot be read: \(error)")
-                break
+                isEmpty = true
             }
-            if count == 0 { break }
-            total += count
-            if !isOpen {
-                do throws(Errno) {
-                    try resolver.open()
-                    isOpen = true
-                } catch {
-                    lost("the file system cannot be opened: \(error)")
-                    continue
-                }
-            }
-            take(UnsafeRawBufferPointer(rebasing: buffer[..<count]), &facts)
-            if facts.count >= 8192 { deliver(&facts) }
+            total += batch.count
+            if !batch.isEmpty { batch.withUnsafeBytes { take($0, &facts, deliver: deliver) } }
+            if isEmpty { break }
         }
         return total
     }
@@ -182,7 +180,16 @@ final class WatchedFileSystem {
         backOff.lost()
     }
 
-    private func take(_ buffer: UnsafeRawBufferPointer, _ facts: inout FactBatch) {
+    private func take(
+        _ buffer: UnsafeRawBufferPointer, _ facts: inout FactBatch, deliver: (inout FactBatch) -> Void
+    ) {
+        do throws(Errno) {
+            try resolver.open()
+        } catch {
+            lost("the file system cannot be opened: \(error)")
+            return
+        }
+        defer { resolver.close() }
         if hasRenamedDirectory(buffer) { resolver.forget() }
         var events = FanotifyEvents(buffer)
         while let event = events.next() {
@@ -197,6 +204,7 @@ final class WatchedFileSystem {
                 continue
             }
             take(event, &facts)
+            if facts.count >= 8192 { deliver(&facts) }
         }
         if events.isDamaged { lost("the kernel's record of an event cannot be understood") }
     }
@@ -223,48 +231,59 @@ final class WatchedFileSystem {
         } else if let place = event.place {
             let seen = resolve(place)
             if !seen.isEmpty { translator.translate(event.mask, seen, place.name, into: &facts) }
-            tellOtherNames(event, &facts)
+            tellOtherNames(event, told: seen, &facts)
+        } else if event.object != nil {
+            // The number of its links changed, or a server of NFS changed it by its handle before the kernel knew its
+            // directory.
+            tellOtherNames(event, told: [], &facts)
         } else {
-            takeNameless(event, &facts)
+            lost("the kernel told of a change without saying of what")
         }
     }
 
     /// What changes a file, whatever its name.
     private static let changes: FanotifyMask = [.modified, .closedAfterWriting, .attributes]
 
-    /// A file can have several names, of which the kernel tells the one that was used. The others are asked for.
-    private func tellOtherNames(_ event: FanotifyEvent, _ facts: inout FactBatch) {
-        guard let otherNames = configuration.otherNames, let object = event.object,
-            !event.mask.contains(.directory), !event.mask.isDisjoint(with: WatchedFileSystem.changes),
+    /// A file can have several names, of which the kernel tells the one that was used; that one may be gone by now. So the
+    /// file itself is looked at: the name it has now, and those it was captured with.
+    private func tellOtherNames(_ event: FanotifyEvent, told: [DirectoryResolver.Seen], _ facts: inout FactBatch) {
+        guard let object = event.object, !event.mask.contains(.directory),
+            !event.mask.isDisjoint(with: WatchedFileSystem.changes), !told.contains(where: \.isTruncated),
             let file = resolver.file(object.bytes)
         else { return }
-        if file.status.links == 1, let name = event.place?.name, file.part?.name.elementsEqual(name) == true { return }
+        var places: [DirectoryResolver.Seen] = []
+        if let part = file.part, let parent = part.parent {
+            places = resolver.places(of: parent)
+            let isTold =
+                event.place?.name.elementsEqual(part.name) == true
+                && places.allSatisfy { place in told.contains { $0.path == place.path } }
+            if isTold, file.status.links == 1 { return }
+            if !isTold { part.name.withUnsafeBytes { translator.translate(event.mask, places, $0, into: &facts) } }
+        }
+        let before = facts.count
         let writer: DirtyFact.Writer =
             event.mask.contains(.closedAfterWriting) ? .closed : event.mask.contains(.modified) ? .open : .metadata
-        for path in otherNames(.init(device: file.status.device, inode: file.status.inode)) {
-            facts.add(.file(path, writer))
+        for node in nodes(file, places) {
+            for path in configuration.otherNames?(node) ?? [] { facts.add(.file(path, writer)) }
+        }
+        // That links were counted anew changes nothing in the file, and each name is told by itself.
+        let isContent = !event.mask.isDisjoint(with: [.modified, .closedAfterWriting])
+        if event.place == nil, file.part == nil, isContent, facts.count == before {
+            lost("the name of a changed file cannot be found out")
         }
     }
 
-    /// An event about a file without a place: the number of its links changed, or a server of NFS changed it by its handle
-    /// before the kernel knew its directory.
-    private func takeNameless(_ event: FanotifyEvent, _ facts: inout FactBatch) {
-        guard let object = event.object else {
-            lost("the kernel told of a change without saying of what")
-            return
+    /// What a file is known by where it is protected: an overlay gives it another number than the file system below.
+    private func nodes(
+        _ file: (status: FileStatus, part: TreePath?), _ places: [DirectoryResolver.Seen]
+    ) -> Set<CaptureSource.FileNode> {
+        var nodes: Set<CaptureSource.FileNode> = [.init(device: file.status.device, inode: file.status.inode)]
+        for place in places where place.isOverlay {
+            let path = place.path.appending(file.part?.name ?? [])
+            guard let status = try? FileSystem.status([UInt8(ascii: "/")] + path.bytes) else { continue }
+            nodes.insert(.init(device: status.device, inode: status.inode))
         }
-        let before = facts.count
-        if let file = resolver.file(object.bytes), let part = file.part, let parent = part.parent {
-            let seen = resolver.places(of: parent)
-            part.name.withUnsafeBytes { translator.translate(event.mask, seen, $0, into: &facts) }
-            tellOtherNames(event, &facts)
-            return
-        }
-        tellOtherNames(event, &facts)
-        // A link that came or went is told by its own name.
-        if facts.count == before, !event.mask.subtracting([.attributes, .directory]).isEmpty {
-            lost("a file was changed by its handle, without a name")
-        }
+        return nodes
     }
 
     private func resolve(_ place: FanotifyName) -> [DirectoryResolver.Seen] {

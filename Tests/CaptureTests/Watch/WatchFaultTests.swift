@@ -135,3 +135,23 @@ struct WatchFaultTests {
         #expect(fixture.facts() == [])
     }
 }
+
+@Suite("Watching without the privilege")
+struct UnprivilegedWatchTests {
+    @Test(
+        "everything is scanned, and the status says which privilege is missing",
+        .enabled(if: !canWatch, "this process has the privilege"))
+    func scans() throws {
+        let recorder = Recorder()
+        let root = try #require(TreePath(NSTemporaryDirectory()))
+        let watcher = try ChangeWatcher(
+            .init(scope: WatchScope(roots: [root]), crossFileSystems: false), consumer: recorder)
+        try watcher.start()
+        defer { watcher.stop() }
+        watcher.flush()
+        #expect(recorder.take().contains { isLoss($0, .started) })
+        let texts = watcher.status.map(\.displayText)
+        #expect(!texts.isEmpty && texts.allSatisfy { $0.contains("scanning, because") }, "\(texts)")
+        print(texts)
+    }
+}

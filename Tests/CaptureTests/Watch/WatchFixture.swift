@@ -7,8 +7,14 @@ import Testing
 
 @testable import Capture
 
-/// Whether this process may watch file systems and mount some.
-let canWatch = geteuid() == 0 && (try? FanotifyGroup()) != nil
+/// Whether this process may watch file systems and mount some: CAP_SYS_ADMIN (21) and CAP_DAC_READ_SEARCH (2).
+let canWatch: Bool = {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix("CapEff:") }),
+        let set = UInt64(line.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16)
+    else { return false }
+    return geteuid() == 0 && set & (1 << 21 | 1 << 2) == (1 << 21 | 1 << 2) && (try? FanotifyGroup()) != nil
+}()
 
 /// Keeps what a watcher says.
 final class Recorder: ChangeConsumer {

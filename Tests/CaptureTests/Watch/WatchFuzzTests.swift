@@ -153,7 +153,7 @@ struct WatchFuzzTests {
         guard let fixture = WatchFixture(kind) else { return }
         let seed = UInt64.random(in: 0...UInt64.max)
         print("seed \(seed) on \(kind)")
-        let known = KnownLinks()
+        let known = KnownNames()
         try fixture.start {
             $0.pairsRenames = pairsRenames
             $0.batchInterval = 1_000_000
@@ -220,13 +220,13 @@ struct WatchFuzzTests {
     }
 }
 
-/// The names of files that had several of them at the last look, as a catalog keeps them.
-private final class KnownLinks: Sendable {
+/// The names of files at the last look, as a catalog keeps them.
+private final class KnownNames: Sendable {
     private let paths = Mutex<[UInt64: [TreePath]]>([:])
 
     func replace(_ state: TreeState) {
-        let linked = state.nodes.filter { $0.value.mode & S_IFMT != S_IFDIR && $0.value.links > 1 }
-        let grouped = Dictionary(grouping: linked.keys, by: { linked[$0]?.inode ?? 0 })
+        let files = state.nodes.filter { $0.value.mode & S_IFMT != S_IFDIR }
+        let grouped = Dictionary(grouping: files.keys, by: { files[$0]?.inode ?? 0 })
         paths.withLock { $0 = grouped }
     }
 

@@ -335,4 +335,27 @@ struct WatchOperationTests {
         put("\(fixture.root)/bound/b")
         #expect(fixture.facts().contains { $0.covers(fixture.inRoot("bound/b")) })
     }
+
+    @Test("of a file system of which only parts are mounted those are watched, and what else happens on it is no loss")
+    func partsOnly() throws {
+        guard let fixture = WatchFixture(.ext4), let disk = LoopFileSystem.make(.ext4) else { return }
+        for name in ["first", "second"] {
+            mkdir("\(disk.path)/\(name)", 0o755)
+            mkdir("\(fixture.top)/\(name)", 0o755)
+            #expect(Tool.run(["mount", "--bind", "\(disk.path)/\(name)", "\(fixture.top)/\(name)"]).status == 0)
+            fixture.alsoUnmount("\(fixture.top)/\(name)")
+        }
+        #expect(Tool.run(["umount", disk.path]).status == 0)
+        let root = fixture.path("\(fixture.top)/first")
+        try fixture.start { $0.scope = WatchScope(roots: [root]) }
+        #expect(fixture.watcher?.status.map(\.mode) == [.events])
+        put("\(fixture.top)/second/a")
+        put("\(fixture.top)/second/b")
+        #expect(fixture.facts() == [])
+        mkdir("\(fixture.top)/first/d", 0o755)
+        put("\(fixture.top)/first/d/a")
+        let facts = fixture.facts()
+        #expect(facts.contains { $0.covers(root.appending("d".utf8)) })
+        #expect(facts.contains { $0.covers(root.appending("d/a".utf8)) })
+    }
 }
