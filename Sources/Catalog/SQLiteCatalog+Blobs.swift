@@ -174,8 +174,11 @@ extension SQLiteCatalog {
 
     /// The number of the pack's row, made when there is none; `nil` when the name is condemned.
     func insert(_ pack: PackEntry, _ session: SQLiteSession, _ position: CatalogPosition) throws -> Int64? {
-        let known = try session.first("SELECT number, state FROM pack WHERE name = $1", .id(pack.name)) { row in
-            (number: row.integer(0), state: try row.value(1, as: PackEntry.State.self))
+        let known = try session.first("SELECT number, state, class FROM pack WHERE name = $1", .id(pack.name)) { row in
+            (
+                number: row.integer(0), state: try row.value(1, as: PackEntry.State.self),
+                packClass: try row.value(2, as: PackClass.self)
+            )
         }
         if let known {
             if known.state == .deleted {
@@ -191,6 +194,13 @@ extension SQLiteCatalog {
                     .integer(known.number), .number(position.generation), .number(pack.bytes),
                     .number(pack.blobCount))
                 return known.number
+            }
+            if known.state == .stored, known.packClass == .points {
+                // A pack that could not be read before, or not in full, may turn out to be something else.
+                try session.run(
+                    "UPDATE pack SET class = $2, origin = $3, bytes = $4, blobs = $5 WHERE number = $1",
+                    .integer(known.number), .number(Int(pack.packClass.rawValue)), .id(pack.origin),
+                    .number(pack.bytes), .number(pack.blobCount))
             }
             return known.state == .stored ? known.number : nil
         }

@@ -310,6 +310,14 @@ extension SQLiteCatalog {
         }
     }
 
+    package func announceRemoval(above number: UInt64) throws -> (number: UInt64, packs: [PackEntry]) {
+        try write(durable: true) { session in
+            let next = max(number, try removals(session)) + 1
+            try session.run("UPDATE vault_state SET removals = $1", .number(next))
+            return (next, try session.all(SQLiteCatalog.condemnedText) { try SQLiteCatalog.pack($0) })
+        }
+    }
+
     package func packsDeleted(_ numbers: [Int64]) throws {
         if numbers.isEmpty { return }
         try write(durable: true) { session in

@@ -268,6 +268,11 @@ package enum VaultDirectory {
                 note =
                     (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
                     + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
+                let unreadable = Set(report.unreadable.map(\.pack)).count
+                if unreadable > 0 {
+                    note? +=
+                        "; \(unreadable) packs cannot be read, or not in full: `holdfast vault verify` names them"
+                }
             } catch let error as HoldfastError where error.code == .busy {
                 // Another process has just seen the same and rebuilds.
             }

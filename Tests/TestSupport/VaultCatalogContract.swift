@@ -260,6 +260,23 @@ package enum VaultCatalogContract {
             try catalog.finishCollection()
             try expect(try catalog.pack(pack.entry.name) == nil, "forgotten")
         },
+        Check("a removal is numbered above all before it, and names all that is condemned") { catalog in
+            let lease = try writer(catalog)
+            let pack = CatalogSamples.pack(blobs: 1)
+            try catalog.register(pack.entry, blobs: pack.blobs, lease: lease)
+            try catalog.closeLeases([lease])
+            try expect(try catalog.removals() == 0, "none yet")
+            let first = try catalog.announceRemoval(above: 0)
+            try expect(first.number == 1 && first.packs.isEmpty, "nothing is condemned")
+            try collect(catalog)
+            try expect(try catalog.condemn(1, listing: pack.blobs.map(\.id)), "condemned")
+            let second = try catalog.announceRemoval(above: 7)
+            try expect(second.number == 8 && second.packs.map(\.name) == [pack.entry.name], "above the store's")
+            try catalog.renewWitness(removals: 3)
+            try expect(try catalog.removals() == 8, "never less")
+            try catalog.renewWitness(removals: 20)
+            try expect(try catalog.removals() == 20, "as the store says")
+        },
         Check("packs are replaced only when every live blob of theirs has another whole copy") { catalog in
             let lease = try writer(catalog)
             let old = CatalogSamples.pack(blobs: 3)

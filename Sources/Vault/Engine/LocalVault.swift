@@ -56,7 +56,10 @@ package final class LocalVault: VaultService {
         self.refusal = refusal
         self.clock = clock
         try config.check(operation: .read)
-        if compares { try compareIfNeeded() }
+        if compares {
+            try compareIfNeeded()
+            try noteGaps()
+        }
     }
 
     /// Adds a sentence to the notes.
@@ -97,6 +100,12 @@ package final class LocalVault: VaultService {
         try owner?.confirm()
         try closeDeadLeases()
         _ = try record(of: machine)
+        // A machine that remembers more than the vault: its last points may lie in the store unknown to a catalog that was
+        // put back from before.
+        if let head, try catalog.heads(of: machine).allSatisfy({ $0.incarnation != head.incarnation || $0.number < head.number })
+        {
+            try adoptUnknown()
+        }
         let entry = LeaseEntry(id: .random(), kind: .writer, machine: machine, opened: clock())
         let generation = try open(entry, pinning: base.map { [$0] } ?? [])
         do {
@@ -141,6 +150,9 @@ package final class LocalVault: VaultService {
             return try body()
         }
     }
+
+    /// Whether anything in the vault may be changed.
+    var mayChange: Bool { refusal == nil }
 
     /// Throws the reason when the vault is only read.
     private func checkMayChange() throws { if let refusal { throw refusal } }

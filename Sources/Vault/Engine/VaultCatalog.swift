@@ -23,9 +23,14 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Whether this is the catalog that worked last on this store, and not one put back from an earlier day or rolled
     /// back by a power cut. The witness stands beside the catalog and changes with everything that counts.
     func agreesWithWitness() throws -> Bool
-    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness. While it does not,
-    /// no other transaction makes it agree.
-    func renewWitness() throws
+    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness, and knows of the
+    /// removals up to the given number. While it does not agree, no other transaction makes it agree.
+    func renewWitness(removals: UInt64) throws
+    /// The number of the last removal that the catalog knows of; see `announceRemoval`.
+    func removals() throws -> UInt64
+    /// Raises the number of removals above the given one and its own, and answers it with all packs that are condemned now:
+    /// whatever is deleted under that number is condemned in every state of the catalog that has it. Durable.
+    func announceRemoval(above number: UInt64) throws -> (number: UInt64, packs: [PackEntry])
 
     // MARK: Leases
 
@@ -74,8 +79,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// nothing needs it or the packs come back. Points without a record in another pack become damaged, and what they name
     /// stays needed until they are deleted. Durable.
     ///
-    /// - Parameter forgetting: for a catalog of an earlier day: it was the collector that removed the packs since, as far as
-    ///   anybody can tell. Their blobs are forgotten, and points without another record. Holds are not: nothing deletes them.
+    /// - Parameter forgetting: for a catalog from before a removal: it was the collector that removed the packs since, as far
+    ///   as anybody can tell. Their blobs are forgotten, and points without another record. Holds are not: nothing deletes them.
     func dropPacks(_ numbers: [Int64], forgetting: Bool) throws
     /// Records that a pack was checked at a level.
     func setChecked(_ number: Int64, level: VerificationLevel, at: Timestamp) throws
@@ -98,7 +103,7 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Adds the records of a class 3 pack found in the store: one row for every copy of a record. Points that are known
     /// stay as they are, but for one outside its chain that is found to be signed after all. A point that is not signed,
     /// or whose number another has, is `outOfChain`. Of several redactions of a point the newest counts; those of unknown
-    /// points change nothing.
+    /// points change nothing. More blobs in the pack's entry than records have rows means that some could not be read.
     func adopt(_ pack: StoredRecordPack, now: Timestamp) throws
     /// Points by effective time, oldest first. `now` is the vault's clock.
     func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary]
@@ -163,6 +168,11 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func packsDeleted(_ numbers: [Int64]) throws
     /// The collection is finished; names that no lease can still send are forgotten.
     func finishCollection() throws
+}
+
+extension VaultCatalog {
+    /// The same when no removal is known.
+    package func renewWitness() throws { try renewWitness(removals: 0) }
 }
 
 /// Where a catalog stands.
@@ -553,7 +563,8 @@ package struct CatalogStatistics: Hashable, Sendable {
 /// A small value that stands beside the catalog and is changed before each transaction that counts.
 ///
 /// A catalog that was put back from an earlier day, or lost its last transactions in a power cut, disagrees with it; then
-/// store and catalog are compared before anything relies on the catalog.
+/// store and catalog are compared before anything relies on the catalog. What is put back together with its witness is found
+/// out by the removals in the store.
 package protocol CatalogWitness: AnyObject, Sendable {
     /// The value written last; `nil` when there is none.
     func read() throws -> UInt64?

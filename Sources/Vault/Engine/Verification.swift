@@ -160,7 +160,8 @@ extension LocalVault {
     ) throws {
         let suspects = try damagedCopies()
         for pack in chosen {
-            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? [], &report) {
+            let isKnown = report.damagedPacks.contains { $0.pack == pack.name }
+            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? [], &report), !isKnown {
                 report.damagedPacks.append((pack.name, reason))
             }
             try catalog.setChecked(pack.number, level: .packs, at: now)
