@@ -136,8 +136,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Raises the generation and puts the roots that points and pins name on the frontier; when a collection is in its
     /// marking phase already, answers that one.
     func beginMarking() throws -> CatalogPosition
-    /// Goes on over the blobs with references that were marked since the oldest live lease and puts them on the frontier;
-    /// `false` when there are no more.
+    /// Goes on over the blobs with references that were marked since the oldest live lease and puts them on the frontier, but
+    /// for incomplete ones, which nobody was promised; `false` when there are no more.
     func seedRecentlyMarked(limit: Int) throws -> Bool
     /// Blobs whose references are to be followed next, one whole copy each when there is one, by pack and offset.
     func frontier(limit: Int) throws -> [FrontierBlob]
