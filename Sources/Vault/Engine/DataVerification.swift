@@ -18,14 +18,17 @@ extension LocalVault {
         for point in all {
             do {
                 let record = try openRecord(of: point.id, keys)
-                let domain = (try? self.record(of: point.machine).domain) ?? keys.defaultDomain(of: point.machine)
-                if try !walk.isDomain(domain, of: record.root) {
+                var domains = [keys.defaultDomain(of: point.machine), DomainSecret.vaultDomain]
+                domains.append(DomainSecret.domain(of: point.machine))
+                if let own = try? self.record(of: point.machine).domain { domains.insert(own, at: 0) }
+                let domain = try domains.first { try walk.isDomain($0, of: record.root) }
+                if domain == nil {
                     report.findings.append(
                         "point \(point.id.hex) was made with other secrets than its machine has now: what it names was opened, "
                             + "but not compared with its content keys")
-                    try walk.walk([record.root] + record.deltas, domain: nil, request, total)
-                } else {
-                    try walk.walk([record.root] + record.deltas, domain: domain, request, total)
+                }
+                if try !walk.walk([record.root] + record.deltas, domain: domain, request, total) {
+                    report.findings.append("point \(point.id.hex) names too much to be opened without its secrets")
                 }
             } catch let error as HoldfastError
                 where [.damaged, .wrongKey, .notFound, .io].contains(error.code)
@@ -64,6 +67,8 @@ private struct DataWalk {
 
     /// Content keys of one step: about a megabyte of nodes at a time keeps the stack small.
     private static let step = 256
+    /// Most copies that are opened without being compared, for one point: they are remembered in memory.
+    private static let uncompared = 1 << 20
 
     init(vault: LocalVault, keys: VaultKeys, packs: Set<Int64>, time: Timestamp) {
         self.vault = vault
@@ -92,12 +97,18 @@ private struct DataWalk {
         BlobKeyDeriver(convergence: keys.domainSecret(domain: domain, number: number).secret, number: number)
     }
 
+    /// Opens what lies below the roots. Answers whether it came to the end.
+    ///
+    /// Without a domain nothing is compared with its content key, so nothing is noted as checked: whoever made the root may
+    /// have named rubbish of his own under a key that others are going to use, and what is checked is trusted.
     mutating func walk(
         _ roots: [ContentKey], domain: String?, _ request: VerificationRequest, _ total: UInt64
-    ) throws {
-        var derivers: [UInt16: BlobKeyDeriver] = [:]
+    ) throws -> Bool {
+        var derivers: [UInt16: [BlobKeyDeriver]] = [:]
         var stack = roots
+        var opened: Set<CopyReference> = []
         while !stack.isEmpty {
+            if opened.count > DataWalk.uncompared { return false }
             var wanted: [BlobID: ContentKey] = [:]
             for key in stack.suffix(DataWalk.step) { wanted[BlobCrypto.id(of: key)] = key }
             stack.removeLast(min(DataWalk.step, stack.count))
@@ -105,6 +116,7 @@ private struct DataWalk {
             var bytes: UInt64 = 0
             let copies = try vault.catalog.copies(of: Array(wanted.keys)).filter { copy in
                 copy.checked != time && (copy.type != .data || packs.contains(copy.pack))
+                    && !opened.contains(copy.reference)
             }
             var checked: [CopyReference] = []
             for run in LocalVault.runs(copies) {
@@ -114,15 +126,22 @@ private struct DataWalk {
                     do {
                         let range = copy.range
                         let framed = try vault.store.get(StoreKey.pack(copy.packName), range)
-                        let deriver = domain.map { derivers[copy.secretNumber] ?? self.deriver($0, copy.secretNumber) }
-                        derivers[copy.secretNumber] = deriver
+                        if let domain, derivers[copy.secretNumber] == nil {
+                            // A root of one domain may name what was stored in the vault's.
+                            derivers[copy.secretNumber] = Set([domain, DomainSecret.vaultDomain])
+                                .sorted { a, _ in a == domain }.map { self.deriver($0, copy.secretNumber) }
+                        }
                         stack += try framed.withUnsafeBytes {
                             try LocalVault.check($0, is: copy)
                             isIntact = true
-                            return try children(of: copy, $0, key, deriver)
+                            return try children(of: copy, $0, key, derivers[copy.secretNumber] ?? [])
+                        }
+                        bytes += UInt64(copy.framedLength)
+                        guard domain != nil else {
+                            opened.insert(copy.reference)
+                            continue
                         }
                         checked.append(copy.reference)
-                        bytes += UInt64(copy.framedLength)
                         if copy.condition.isBad {
                             // What it names may still be lost: that is looked at next.
                             try vault.catalog.setCondition(
@@ -142,15 +161,18 @@ private struct DataWalk {
             checkedBytes += bytes
             try request.progress(bytes, total)
         }
+        return true
     }
 
     /// Opens a copy, compares it with its content key and its references with what it names. Answers the keys it names.
+    ///
+    /// - Parameter derivers: one of them must make the key of the contents; none: that is not compared.
     private func children(
-        of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ deriver: BlobKeyDeriver?
+        of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ derivers: [BlobKeyDeriver]
     ) throws -> [ContentKey] {
         let names = try BlobFrame(framed).references(in: framed)
         return try opener.open(framed, key: key, expecting: copy.type) { plain in
-            if let deriver, deriver.contentKey(copy.type, plain) != key {
+            guard derivers.isEmpty || derivers.contains(where: { $0.contentKey(copy.type, plain) == key }) else {
                 throw HoldfastError(.damaged, "a blob is not what its content key says")
             }
             let children = try DataWalk.table(of: plain, type: copy.type)
