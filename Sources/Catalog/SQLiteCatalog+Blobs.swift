@@ -22,17 +22,18 @@ extension SQLiteCatalog {
                 WHERE b.id = $1
                 """)
             for (index, blob) in ids.enumerated() {
-                var newest: UInt64 = 0
+                // The one that is trusted may be the oldest: all that are answered for must stay.
+                var oldest: UInt64?
                 var isTrusted = trustsAll
                 try command.rows([.id(blob), .id(origin)]) { row in
                     guard row.integer(1) == BlobCondition.whole.rawValue, row.number(0) >= floor else { return true }
-                    newest = max(newest, row.number(0))
+                    oldest = min(oldest ?? .max, row.number(0))
                     if row.integer(2) != 0 { isTrusted = true }
                     return true
                 }
-                if newest > 0 {
+                if let oldest {
                     answers[index] = isTrusted ? .present : .unchecked
-                    if newest < lease.generation { stale.append(index) }
+                    if oldest < lease.generation { stale.append(index) }
                 }
             }
         }

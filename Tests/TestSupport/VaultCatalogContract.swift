@@ -203,6 +203,26 @@ package enum VaultCatalogContract {
             try collect(catalog)
             try expect(try catalog.present(old.blobs.map(\.id)) == [false, false, false], "all gone")
         },
+        Check("of two copies that are answered for, both stay as long as the lease") { catalog in
+            let machine = MachineID.random()
+            let first = try writer(catalog, machine: machine)
+            let own = CatalogSamples.pack(blobs: 1)
+            try catalog.register(own.entry, blobs: own.blobs, lease: first)
+            _ = try catalog.beginMarking()
+            try catalog.abandonMarking()
+            let second = try writer(catalog, machine: machine)
+            try catalog.closeLeases([first])
+            let stranger = try writer(catalog)
+            let others = CatalogSamples.pack(own.blobs)
+            try catalog.register(others.entry, blobs: others.blobs, lease: stranger)
+            try catalog.closeLeases([stranger])
+            // Trusted is the machine's own, older copy.
+            try expect(try catalog.presence(of: [own.blobs[0].id], lease: second) == [.present], "its own")
+            try collect(catalog)
+            try expect(
+                try catalog.copies(of: [own.blobs[0].id]).map(\.packName).contains(own.entry.name),
+                "the copy that was promised")
+        },
         Check("a blob that a writer names while the collection marks takes with it what it names itself") { catalog in
             let first = try writer(catalog)
             let data = CatalogSamples.pack(blobs: 1)
