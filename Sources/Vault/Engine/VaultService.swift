@@ -61,7 +61,8 @@ package protocol VaultService: AnyObject, Sendable {
     /// Hands the framed bytes of each of `ids` to `body`, once each, in the order in which they lie in the packs.
     ///
     /// A copy that is not what it should be is recorded as damaged and the next copy is tried; `body` says the same of a
-    /// copy that does not open by throwing `damaged`. The bytes are valid during the call only.
+    /// copy that does not open by throwing `damaged`. When it throws `misnamed` the next copy is tried, and nothing is
+    /// recorded. The bytes are valid during the call only.
     ///
     /// - Throws: `damaged` with the list in `blobs` after everything that could be read was handed over; other errors
     ///   of `body` at once.
