@@ -214,6 +214,14 @@ package final class LocalVault: VaultService {
         guard pack.packClass != .points else {
             throw HoldfastError(.denied, "packs of points are written by the vault only")
         }
+        // The header is what a rebuild goes by: nobody stores in another machine's name, which would be taken at its word.
+        if let machine = try catalog.leases().first(where: { $0.id == lease })?.machine,
+            pack.writer != WriterID(machine)
+        {
+            throw HoldfastError(
+                .denied, "a pack says that another machine wrote it than the one that sends it",
+                context: ["machine": machine.hex])
+        }
         if let known = try catalog.pack(pack.name), known.state != .stored, known.state != .lost {
             throw HoldfastError(
                 .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",

@@ -127,6 +127,7 @@ struct PackRewriting {
         var pack = try builder.finish()
         // The same blobs in the same order may have made a pack before: that one may be condemned by now, and is not to be
         // taken for this one.
+        for _ in pack.blobs where try vault.catalog.pack(pack.name) != nil { pack = try pack.reordered(in: vault.vault) }
         if try vault.catalog.pack(pack.name) != nil { pack = PackRewriting.renamed(pack) }
         try vault.put(pack)
         let entry = PackEntry(
@@ -143,7 +144,8 @@ struct PackRewriting {
         report.freedBytes = report.freedBytes + freed > added ? report.freedBytes + freed - added : 0
     }
 
-    /// The same pack under another name: with a writer of its own in the header, which nothing else in the pack depends on.
+    /// The same pack under another name: with a writer of its own in the header. For a single blob, which has no other order;
+    /// after a rebuild of the catalog it is nobody's, and its machine sends it again once.
     private static func renamed(_ pack: SealedPack) -> SealedPack {
         let writer = WriterID.random()
         var bytes = pack.bytes

@@ -35,7 +35,8 @@ package protocol VaultService: AnyObject, Sendable {
     /// pack is registered. A blob may name blobs that stand before it in the same pack.
     ///
     /// - Throws: `missingBlobs` with the list in `blobs`; `condemned` when the collector is removing a pack of this name
-    ///   (pack the blobs anew); `leaseLost`; `noSpace`; `damaged` for a pack that breaks the format's rules.
+    ///   (pack the blobs anew); `leaseLost`; `noSpace`; `damaged` for a pack that breaks the format's rules; `denied` for one
+    ///   whose writer is not the machine of the lease.
     func store(_ pack: SealedPack, lease: LeaseID) throws
 
     /// Makes a point visible. On return it is on stable storage. Committing the same point again answers the same.
