@@ -18,6 +18,7 @@ package final class LocalVault: VaultService {
     let clock: @Sendable () -> Timestamp
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
+    private let reviewIsDue = Atomic<Bool>(false)
     /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
     let derivers = Mutex<[UInt16: [BlobKeyDeriver]]>([:])
 
@@ -99,6 +100,7 @@ package final class LocalVault: VaultService {
         try checkMayChange()
         try owner?.confirm()
         try closeDeadLeases()
+        try reviewIfDue()
         _ = try record(of: machine)
         // A machine that remembers more than the vault: its last points may lie in the store unknown to a catalog that was
         // put back from before.
@@ -162,6 +164,7 @@ package final class LocalVault: VaultService {
         // not own the vault any more by the new owner.
         do {
             try owner?.confirm()
+            try reviewIfDue()
             try catalog.closeLeases([id])
         } catch {
             // The lock below ends the lease.
@@ -235,7 +238,17 @@ package final class LocalVault: VaultService {
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
-        if try catalog.register(entry, blobs: pack.blobs, lease: lease) { try reviewIncomplete() }
+        if try catalog.register(entry, blobs: pack.blobs, lease: lease) { reviewIsDue.store(true, ordering: .releasing) }
+    }
+
+    /// Looks at incomplete blobs again when packs were stored since that may have completed them: once for many packs,
+    /// because it reads the references of every incomplete blob in the vault.
+    func reviewIfDue() throws {
+        guard reviewIsDue.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        do { try reviewIncomplete() } catch {
+            reviewIsDue.store(true, ordering: .releasing)
+            throw error
+        }
     }
 
     private func checkReferences(of pack: SealedPack) throws {
@@ -383,6 +396,7 @@ package final class LocalVault: VaultService {
     // MARK: Points
 
     package func points(_ query: PointQuery) throws -> [PointSummary] {
+        try reviewIfDue()
         var points = try catalog.points(query, now: clock())
         let holds: [HoldRecord.Content]
         do { holds = try self.holds().filter(\.isPlaced) } catch let error as HoldfastError where error.code == .damaged

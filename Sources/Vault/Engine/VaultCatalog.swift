@@ -50,7 +50,7 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Without (a pack found in the store): blobs that name something that is not present become `incomplete`.
     /// Registering a pack again is fine; `condemned` when the name is.
     ///
-    /// Answers whether it brought back a blob that was damaged or incomplete until now.
+    /// Answers whether there are blobs that were not whole and that it may have completed.
     @discardableResult
     func register(_ pack: PackEntry, blobs: [PackedBlob], lease: LeaseID?) throws -> Bool
     /// All copies of the blobs, in the order of packs and offsets; nothing for unknown blobs.
