@@ -135,19 +135,22 @@ extension SQLiteCatalog {
         }
     }
 
-    package func add(_ stored: StoredRecordPack, now: Timestamp) throws { try adopt(stored, now: now) }
+    package func add(_ stored: StoredRecordPack, now: Timestamp) throws { try adopt([stored], now: now) }
 
-    package func adopt(_ stored: StoredRecordPack, now: Timestamp) throws {
+    package func adopt(_ packs: [StoredRecordPack], now: Timestamp) throws {
+        if packs.isEmpty { return }
         try write(durable: true) { session in
             let position = try position(session)
-            guard let number = try insert(stored.pack, session, position) else { return }
             var machines: Set<MachineID> = []
-            for record in stored.records {
-                try insert(record, pack: number, session)
-                if let point = record.point {
-                    if try adopt(point, record, session, position) { machines.insert(point.machine) }
-                } else if record.type == .redaction, let point = PointID(record.subject) {
-                    try redact(point, record, session, position)
+            for stored in packs {
+                guard let number = try insert(stored.pack, session, position) else { continue }
+                for record in stored.records {
+                    try insert(record, pack: number, session)
+                    if let point = record.point {
+                        if try adopt(point, record, session, position) { machines.insert(point.machine) }
+                    } else if record.type == .redaction, let point = PointID(record.subject) {
+                        try redact(point, record, session, position)
+                    }
                 }
             }
             for machine in machines { try renewSequence(of: machine, now: now, session) }

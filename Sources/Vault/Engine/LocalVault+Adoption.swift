@@ -182,10 +182,12 @@ extension LocalVault {
             return (types.contains(.point) ? 1 : 0, pack.records.compactMap(\.point?.number).min() ?? 0)
         }
         var points: Set<PointID> = []
-        for pack in stored.sorted(by: { rank($0) < rank($1) }) {
-            if try catalog.pack(pack.pack.name)?.state != .stored { result.adopted += 1 }
-            try catalog.adopt(pack, now: clock())
-            points.formUnion(pack.records.compactMap(\.point?.id))
+        let sorted = stored.sorted { rank($0) < rank($1) }
+        for start in stride(from: 0, to: sorted.count, by: VaultLimits.collectionBatch) {
+            let batch = Array(sorted[start..<min(start + VaultLimits.collectionBatch, sorted.count)])
+            result.adopted += try catalog.packs(batch.map(\.pack.name)).count { $0?.state != .stored }
+            try catalog.adopt(batch, now: clock())
+            for pack in batch { points.formUnion(pack.records.compactMap(\.point?.id)) }
         }
         result.pointsFound += points.count
         if hasNewMachine { try reconsiderOutsiders(machines) }

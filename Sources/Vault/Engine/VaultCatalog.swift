@@ -100,11 +100,12 @@ package protocol VaultCatalog: AnyObject, Sendable {
     ) throws -> CommitReceipt
     /// Adds machines, holds and redactions. Durable.
     func add(_ pack: StoredRecordPack, now: Timestamp) throws
-    /// Adds the records of a class 3 pack found in the store: one row for every copy of a record. Points that are known
+    /// Adds the records of class 3 packs found in the store, in their order: one row for every copy of a record. Points that are known
     /// stay as they are, but for one outside its chain that is found to be signed after all. A point that is not signed,
     /// or whose number another has, is `outOfChain`. Of several redactions of a point the newest counts; those of unknown
     /// points change nothing. More blobs in the pack's entry than records have rows means that some could not be read.
-    func adopt(_ pack: StoredRecordPack, now: Timestamp) throws
+    /// The cost is that of ordering each machine's points once, so many packs are better adopted at once.
+    func adopt(_ packs: [StoredRecordPack], now: Timestamp) throws
     /// Points by effective time, oldest first. `now` is the vault's clock.
     func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary]
     /// Records what was found out about points.
@@ -173,6 +174,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
 extension VaultCatalog {
     /// The same when no removal is known.
     package func renewWitness() throws { try renewWitness(removals: 0) }
+    /// Adopts one pack of class 3.
+    package func adopt(_ pack: StoredRecordPack, now: Timestamp) throws { try adopt([pack], now: now) }
 }
 
 /// Where a catalog stands.
