@@ -84,6 +84,8 @@ package final class SealingPipeline: @unchecked Sendable {
         var isClosed = false
         /// Blobs sealed in this run whose pack is not registered yet.
         var inFlight: Set<BlobID> = []
+        /// Those of them that a worker has claimed and not yet added to a pack.
+        var unappended: Set<BlobID> = []
         var error: (any Error)?
     }
 
@@ -236,6 +238,7 @@ package final class SealingPipeline: @unchecked Sendable {
                     counters.newBlobs.wrappingAdd(1, ordering: .relaxed)
                     try append(framed, packed)
                 }
+                try waitForTwins(ids)
                 for index in jobs.indices { jobs[index].ticket.resolve(keys[index]) }
                 progress.update { $0 += 1 }
             }
@@ -289,7 +292,10 @@ package final class SealingPipeline: @unchecked Sendable {
     private func claim(_ ids: [BlobID], _ keys: [ContentKey]) throws -> [Bool] {
         var needed = [Bool](repeating: false, count: ids.count)
         packing.withLock { packing in
-            for index in ids.indices { needed[index] = packing.inFlight.insert(ids[index]).inserted }
+            for index in ids.indices {
+                needed[index] = packing.inFlight.insert(ids[index]).inserted
+                if needed[index] { packing.unappended.insert(ids[index]) }
+            }
         }
         let asked = ids.indices.filter { needed[$0] }
         if asked.isEmpty { return needed }
@@ -300,18 +306,31 @@ package final class SealingPipeline: @unchecked Sendable {
             present.append(ids[index])
         }
         if !present.isEmpty {
-            packing.withLock { packing in
-                for id in present { packing.inFlight.remove(id) }
+            packing.update { packing in
+                for id in present {
+                    packing.inFlight.remove(id)
+                    packing.unappended.remove(id)
+                }
             }
         }
         return needed
     }
 
+    /// Waits until blobs that another worker has claimed lie in a pack: only then may anything name them, because only what
+    /// lies in a pack is stored by `flushData`. Nobody waits for anybody with claims of his own left, so all come through.
+    private func waitForTwins(_ ids: [BlobID]) throws {
+        try packing.wait { packing -> Void? in
+            if let error = packing.error { throw error }
+            return packing.unappended.isDisjoint(with: ids) ? () : nil
+        }
+    }
+
     // MARK: Packs
 
     private func append(_ framed: [UInt8], _ packed: PackedBlob) throws {
-        let isFull = try packing.withLock { packing in
+        let isFull = try packing.update { packing in
             try packing.open.append(from: framed, packed)
+            packing.unappended.remove(packed.id)
             return packing.open.isFull
         }
         guard isFull else { return }
