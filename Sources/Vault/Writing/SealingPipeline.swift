@@ -380,14 +380,34 @@ package final class SealingPipeline: @unchecked Sendable {
         do {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {
-            let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
-            for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
-            pack = try again.finish()
-            try service.store(pack, lease: lease)
+            // In the same order they would make the same name again.
+            if pack.blobs.count > 1 {
+                pack = try pack.reordered(in: vault)
+                try service.store(pack, lease: lease)
+            } else {
+                pack = try padded(pack)
+                try service.store(pack, lease: lease)
+            }
         }
         counters.storedBytes.wrappingAdd(UInt64(pack.bytes.count), ordering: .relaxed)
         counters.storedPacks.wrappingAdd(1, ordering: .relaxed)
         return pack.blobs.map { $0.id }
+    }
+
+    /// A single blob has no other order: a blob that nothing names stands beside it, until the next collection.
+    private func padded(_ pack: SealedPack) throws -> SealedPack {
+        let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
+        for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
+        var framed: [UInt8] = []
+        let type: BlobType = pack.packClass == .data ? .data : .node
+        let filler = try withUnsafeBytes(of: UInt64.random(in: 0 ... .max)) { plain in
+            let key = deriver.contentKey(type, plain)
+            return try BlobSealer(compression: options.compression).seal(
+                type: type, key: key, id: BlobCrypto.id(of: key), secretNumber: secretNumber, references: [],
+                plain: plain, into: &framed)
+        }
+        try again.append(from: framed, filler)
+        return try again.finish()
     }
 
     /// Stores the open data pack and waits until every data pack is registered.
