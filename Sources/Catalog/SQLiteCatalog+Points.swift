@@ -339,6 +339,7 @@ extension SQLiteCatalog {
         """)
     private static let recordsOfType = SQLText(
         "SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 0 ORDER BY r.time, r.id, r.pack")
+    private static let recordsNamed = SQLText("SELECT \(recordColumns) WHERE r.id = $1 AND p.state = 0 ORDER BY r.pack")
     private static let lostOfType = SQLText(
         """
         SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 3 AND NOT EXISTS (
@@ -377,6 +378,12 @@ extension SQLiteCatalog {
             try session.all(SQLiteCatalog.recordsOfType, .number(Int(type.rawValue))) {
                 try SQLiteCatalog.location($0)
             }
+        }
+    }
+
+    package func records(named id: BlobID) throws -> [RecordLocation] {
+        try read { session in
+            try session.all(SQLiteCatalog.recordsNamed, .id(id)) { try SQLiteCatalog.location($0) }
         }
     }
 

@@ -442,8 +442,25 @@ package final class LocalVault: VaultService {
             context: ["point": id.hex], cause: reason)
     }
 
-    /// Lends the body of a record of class 3.
+    /// Lends the body of a record of class 3. When the pack is gone, a collection may have merged it with others since its
+    /// place was asked for: then the record is read where it is now.
     func withRecord<R>(_ location: RecordLocation, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        var tried: Set<Int64> = []
+        var place = location
+        while true {
+            do { return try withRecord(at: place, body) } catch let error as HoldfastError where error.code == .notFound {
+                tried.insert(place.pack)
+                guard let next = try catalog.records(named: location.id).first(where: { !tried.contains($0.pack) }) else {
+                    throw error
+                }
+                place = next
+            }
+        }
+    }
+
+    private func withRecord<R>(
+        at location: RecordLocation, _ body: (UnsafeRawBufferPointer) throws -> R
+    ) throws -> R {
         let end = location.offset + UInt64(location.length)
         let framed = try store.get(StoreKey.pack(location.packName), location.offset..<end)
         return try framed.withUnsafeBytes { try body(try BlobOpener.record($0, expecting: location.type)) }

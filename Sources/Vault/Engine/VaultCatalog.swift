@@ -114,6 +114,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func records(of point: PointID) throws -> [RecordLocation]
     /// All copies of the records of a type that lie in stored packs, oldest records first.
     func records(of type: BlobType) throws -> [RecordLocation]
+    /// The copies of a record that lie in stored packs.
+    func records(named id: BlobID) throws -> [RecordLocation]
     /// Records of a type of which no copy is left in a stored pack.
     func lostRecords(of type: BlobType) throws -> [RecordLocation]
     /// The stored packs that hold anything about the points: every copy of their records, and their redactions.
