@@ -101,6 +101,78 @@ struct MovedRecordTests {
         try fixture.store().delete(["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"])
     }
 
+    /// A disk that is full once, when a new pack is stored for the second time, and has a reserve.
+    private final class OnceFullStore: BlobStore, SpaceReserve {
+        private let base: any BlobStore
+        private let stored = Mutex<Int?>(nil)
+
+        init(_ base: any BlobStore) { self.base = base }
+
+        /// From now on packs are counted.
+        func begin() { stored.withLock { $0 = 0 } }
+
+        var location: String { base.location }
+        func put(_ key: String, _ bytes: UnsafeRawBufferPointer, mode: PutMode) throws -> Bool {
+            let number = stored.withLock { stored -> Int in
+                guard key.hasPrefix(StoreKey.packsPrefix), let count = stored else { return 0 }
+                stored = count + 1
+                return count + 1
+            }
+            if number == 2 { throw HoldfastError(.noSpace, "the disk is full") }
+            return try base.put(key, bytes, mode: mode)
+        }
+        func get(_ key: String, atMost limit: Int) throws -> [UInt8] { try base.get(key, atMost: limit) }
+        func read(_ key: String, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
+            try base.read(key, at: offset, into: buffer)
+        }
+        func head(_ key: String) throws -> UInt64? { try base.head(key) }
+        func list(_ prefix: String, _ body: (StoredObject) throws -> Bool) throws { try base.list(prefix, body) }
+        func delete(_ keys: [String]) throws { try base.delete(keys) }
+        func space() throws -> StoreSpace? { try base.space() }
+        func createReserve() throws -> Bool { true }
+        func releaseReserve() throws -> Bool { true }
+    }
+
+    /// A mebibyte that does not get smaller.
+    private static func noise(seed: UInt64) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 1 << 20) { buffer, count in
+            var state = seed
+            UnsafeMutableRawBufferPointer(buffer).withMemoryRebound(to: UInt64.self) { words in
+                for index in words.indices {
+                    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                    words[index] = state ^ (state >> 29)
+                }
+            }
+            count = 1 << 20
+        }
+    }
+
+    @Test("what a rewriting had done when the disk became full is no damage to its second try")
+    func fullInRewriting() throws {
+        let fixture = try VaultFixture()
+        let made = Mutex<OnceFullStore?>(nil)
+        let vault = try fixture.open { options in
+            options.decorate = { base in
+                let store = OnceFullStore(base)
+                made.withLock { $0 = store }
+                return store
+            }
+        }
+        let writer = try TestWriter(vault, fixture.join(vault))
+        // More than two packs full, in small ones.
+        let blobs = (0..<36).map { writer.make.data(MovedRecordTests.noise(seed: $0)) }
+        for blob in blobs { try writer.store([blob]) }
+        let root = writer.make.node("root", blobs.map(\.id))
+        try writer.store([root])
+        try writer.commit(writer.point(root: root))
+        writer.close()
+        made.withLock { $0?.begin() }
+        let report = try vault.reclaim()
+        #expect(report.newPacks == 3 && report.rewrittenPacks == 36, "\(report)")
+        #expect(report.unreadable.isEmpty && report.leftForRoom == 0)
+        _ = try wholeness(of: [root.id], in: vault)
+    }
+
     @Test("packs are not dated as checked when what leads to them could not be opened")
     func unreadNodes() throws {
         let fixture = try VaultFixture()

@@ -102,6 +102,8 @@ struct PackRewriting {
     private func contents(
         of pack: PackEntry, _ report: inout CollectionReport
     ) throws -> (ids: [BlobID], live: [BlobCopy])? {
+        // The same packs are rewritten again where the first try ended for want of room: some of them are gone by now.
+        guard try vault.catalog.pack(pack.name)?.state == .stored else { return nil }
         let listed: [BlobID]
         do {
             listed = try PackIndexReader.read(pack.name, from: vault.store, vault: vault.vault).blobs.map(\.id)
