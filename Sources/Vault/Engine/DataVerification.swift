@@ -15,6 +15,8 @@ extension LocalVault {
         _ = try open(lease, pinning: all.map(\.id))
         defer { closeLease(lease.id) }
         var walk = DataWalk(vault: self, keys: keys, packs: Set(chosen.map(\.number)), time: now)
+        // Whether everything that the points name was reached: only then are the packs without a finding checked.
+        var isComplete = true
         for point in all {
             do {
                 let record = try openRecord(of: point.id, keys)
@@ -29,17 +31,24 @@ extension LocalVault {
                 }
                 if try !walk.walk([record.root] + record.deltas, domain: domain, request, total) {
                     report.findings.append("point \(point.id.hex) names too much to be opened without its secrets")
+                    isComplete = false
                 }
             } catch let error as HoldfastError
                 where [.damaged, .wrongKey, .notFound, .io].contains(error.code)
             {
                 report.findings.append("point \(point.id.hex) cannot be opened: \(error.message)")
+                isComplete = false
             }
         }
         report.checkedBlobs = walk.checkedBlobs
         report.checkedBytes = walk.checkedBytes
-        report.checkedPacks = chosen.count
         report.foundBlobs += walk.foundBlobs
+        guard isComplete, !walk.hasUnreadNodes else {
+            // What hangs below was not opened, and nobody knows in which packs that lies: they are chosen again.
+            report.checkedPacks = chosen.count { walk.openedPacks.contains($0.number) }
+            return
+        }
+        report.checkedPacks = chosen.count
         for pack in chosen { try catalog.setChecked(pack.number, level: .data, at: now) }
     }
 
@@ -63,6 +72,10 @@ private struct DataWalk {
     var checkedBlobs = 0
     var checkedBytes: UInt64 = 0
     var foundBlobs = 0
+    /// Packs in which a blob was opened.
+    private(set) var openedPacks: Set<Int64> = []
+    /// Nodes could not be opened, and what lies below them was not reached.
+    private(set) var hasUnreadNodes = false
     private let opener = BlobOpener()
 
     /// Content keys of one step: about a megabyte of nodes at a time keeps the stack small.
@@ -114,7 +127,12 @@ private struct DataWalk {
             stack.removeLast(min(DataWalk.step, stack.count))
             // Every copy is checked, not only the one that a reader would take first.
             var bytes: UInt64 = 0
-            let copies = try vault.catalog.copies(of: Array(wanted.keys)).filter { copy in
+            let all = try vault.catalog.copies(of: Array(wanted.keys))
+            // Below a node it goes on from any of its copies.
+            var reached = Set(
+                all.filter { $0.checked == time || opened.contains($0.reference) }.map(\.id))
+            var failed: Set<BlobID> = []
+            let copies = all.filter { copy in
                 copy.checked != time && (copy.type != .data || packs.contains(copy.pack))
                     && !opened.contains(copy.reference)
             }
@@ -137,6 +155,8 @@ private struct DataWalk {
                             return try children(of: copy, $0, key, derivers[copy.secretNumber] ?? [])
                         }
                         bytes += UInt64(copy.framedLength)
+                        openedPacks.insert(copy.pack)
+                        reached.insert(copy.id)
                         guard domain != nil else {
                             opened.insert(copy.reference)
                             continue
@@ -149,13 +169,16 @@ private struct DataWalk {
                         }
                     } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
                         // A sector that cannot be read is damage like any other: a dying disk is when the whole list counts.
+                        if copy.type != .data { failed.insert(copy.id) }
                         foundBlobs += try vault.catalog.setCondition(
                             isIntact ? .falseContents : .damaged, of: [copy.reference])
                     } catch let error as HoldfastError where error.code == .notFound {
                         // A collection has moved it meanwhile; the next run checks it where it is then.
+                        if copy.type != .data { failed.insert(copy.id) }
                     }
                 }
             }
+            if !failed.isSubset(of: reached) { hasUnreadNodes = true }
             try vault.catalog.setChecked(checked, at: time)
             checkedBlobs += checked.count
             checkedBytes += bytes
