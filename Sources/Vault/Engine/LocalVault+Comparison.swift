@@ -231,9 +231,18 @@ extension LocalVault {
         return try review(blobs.map { ($0.id, $0.references) }, of: pack)
     }
 
+    /// All blobs of a pack that is damaged: from its end when that is whole. The catalog is not ordered by packs, and asking it
+    /// costs a search through all of it.
+    func blobs(ofDamaged pack: PackEntry) throws -> [BlobID] {
+        if let listed = PackIndexReader.ids(of: pack.name, pack.packClass, in: store), listed.count == pack.blobCount {
+            return listed
+        }
+        return try catalog.blobs(inPack: pack.number)
+    }
+
     /// The same for a pack of which some sectors cannot be read: blob by blob.
     private func reviewUnreadablePack(_ pack: PackEntry) throws -> Int {
-        let ids = try catalog.blobs(inPack: pack.number)
+        let ids = try blobs(ofDamaged: pack)
         var lost: [CopyReference] = []
         var read: [(id: BlobID, references: [BlobID])] = []
         for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
@@ -278,7 +287,7 @@ extension LocalVault {
     func reviewDamagedPack(_ pack: PackEntry) throws -> Int {
         let bytes = try store.get(StoreKey.pack(pack.name), atMost: FormatLimits.packLength)
         let found = Set(bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }.blobs.map(\.id))
-        let lost = try catalog.blobs(inPack: pack.number).filter { !found.contains($0) }
+        let lost = try blobs(ofDamaged: pack).filter { !found.contains($0) }
         return try catalog.setCondition(.damaged, of: lost.map { CopyReference(id: $0, pack: pack.number) })
     }
 
