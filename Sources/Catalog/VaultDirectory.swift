@@ -268,6 +268,7 @@ package enum VaultDirectory {
                 note =
                     (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
                     + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
+                note? += "; what was known of damage went with the old one: `holdfast vault verify --level packs` finds it"
                 let unreadable = Set(report.unreadable.map(\.pack)).count
                 if unreadable > 0 {
                     note? +=
@@ -351,7 +352,9 @@ package enum VaultDirectory {
             let vault = try LocalVault(
                 config: parts.config, store: parts.store, catalog: catalog, guards: guards, owner: owner,
                 clock: parts.options.clock, compares: false)
-            let report = try vault.rebuild()
+            let old = try? self.catalog(name: VaultDirectory.catalogName, create: false)
+            let report = try vault.rebuild(takingOverFrom: old)
+            try? old?.close()
             try catalog.close()
             // It may have taken hours: another host's catalog must not be replaced.
             try owner?.confirm()
