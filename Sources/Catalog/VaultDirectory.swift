@@ -268,7 +268,8 @@ package enum VaultDirectory {
                 note =
                     (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
                     + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
-                note? += "; what was known of damage went with the old one: `holdfast vault verify --level packs` finds it"
+                note? +=
+                    "; what was known of damage is lost: `holdfast vault verify --level packs` finds it again"
                 let unreadable = Set(report.unreadable.map(\.pack)).count
                 if unreadable > 0 {
                     note? +=

@@ -340,7 +340,7 @@ struct CollectionDamageTests {
         #expect(try fixture.open().catalog.pack(other.name)?.state == .stored)
     }
 
-    @Test("after a rebuild, nodes that nobody needs and whose children were freed do not stop a reclaim beside a writer")
+    @Test("after a rebuild, nodes that nobody needs and whose children are gone do not stop a reclaim beside a writer")
     func deadNodesAfterRebuild() throws {
         let fixture = try VaultFixture()
         let machine: TestMachine

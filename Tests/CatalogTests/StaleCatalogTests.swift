@@ -112,7 +112,12 @@ struct StaleCatalogTests {
                 let vault = try fixture.open { options in
                     options.decorate = { base in
                         WatchedStore(base) { key in
-                            guard key.hasPrefix("packs/"), seen.withLock({ $0 += 1; return $0 }) == count else { return }
+                            guard key.hasPrefix("packs/") else { return }
+                            let number = seen.withLock { seen in
+                                seen += 1
+                                return seen
+                            }
+                            guard number == count else { return }
                             let copy = try StaleCatalogTests.catalog(of: fixture)
                             old.withLock { $0 = copy }
                         }

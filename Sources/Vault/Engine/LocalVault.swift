@@ -104,9 +104,9 @@ package final class LocalVault: VaultService {
         _ = try record(of: machine)
         // A machine that remembers more than the vault: its last points may lie in the store unknown to a catalog that was
         // put back from before.
-        if let head, try catalog.heads(of: machine).allSatisfy({ $0.incarnation != head.incarnation || $0.number < head.number })
-        {
-            try adoptUnknown()
+        if let head {
+            let known = try catalog.heads(of: machine).first { $0.incarnation == head.incarnation }
+            if head.number > known?.number ?? 0 { try adoptUnknown() }
         }
         let entry = LeaseEntry(id: .random(), kind: .writer, machine: machine, opened: clock())
         let generation = try open(entry, pinning: base.map { [$0] } ?? [])
@@ -164,7 +164,8 @@ package final class LocalVault: VaultService {
         // not own the vault any more by the new owner.
         do {
             try owner?.confirm()
-            try reviewIfDue()
+            // Before the lease is gone: of a lease that is found dead the next process looks by itself.
+            try? reviewIfDue()
             try catalog.closeLeases([id])
         } catch {
             // The lock below ends the lease.
@@ -238,7 +239,8 @@ package final class LocalVault: VaultService {
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
-        if try catalog.register(entry, blobs: pack.blobs, lease: lease) { reviewIsDue.store(true, ordering: .releasing) }
+        let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
+        if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
     }
 
     /// Looks at incomplete blobs again when packs were stored since that may have completed them: once for many packs,
@@ -448,9 +450,11 @@ package final class LocalVault: VaultService {
         var tried: Set<Int64> = []
         var place = location
         while true {
-            do { return try withRecord(at: place, body) } catch let error as HoldfastError where error.code == .notFound {
+            do { return try withRecord(at: place, body) } catch let error as HoldfastError where error.code == .notFound
+            {
                 tried.insert(place.pack)
-                guard let next = try catalog.records(named: location.id).first(where: { !tried.contains($0.pack) }) else {
+                guard let next = try catalog.records(named: location.id).first(where: { !tried.contains($0.pack) })
+                else {
                     throw error
                 }
                 place = next

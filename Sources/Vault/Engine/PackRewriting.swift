@@ -129,7 +129,9 @@ struct PackRewriting {
         var pack = try builder.finish()
         // The same blobs in the same order may have made a pack before: that one may be condemned by now, and is not to be
         // taken for this one.
-        for _ in pack.blobs where try vault.catalog.pack(pack.name) != nil { pack = try pack.reordered(in: vault.vault) }
+        for _ in pack.blobs where try vault.catalog.pack(pack.name) != nil {
+            pack = try pack.reordered(in: vault.vault)
+        }
         if try vault.catalog.pack(pack.name) != nil { pack = PackRewriting.renamed(pack) }
         try vault.put(pack)
         let entry = PackEntry(
