@@ -134,7 +134,13 @@ enum CatalogSchema {
                 PRIMARY KEY (lease, id)
             ) WITHOUT ROWID
             """,
-        ]
+        ],
+        [
+            // The last removal that the catalog knows of; the store has its number too.
+            "ALTER TABLE vault_state ADD COLUMN removals INTEGER NOT NULL DEFAULT 0",
+            // Every opening asks whether records of points are hidden.
+            "CREATE INDEX pack_of_records ON pack (number) WHERE class = 3 AND state = 0",
+        ],
     ]
 
     /// The step that the database is at; 0 for an empty one.

@@ -22,17 +22,18 @@ extension SQLiteCatalog {
                 WHERE b.id = $1
                 """)
             for (index, blob) in ids.enumerated() {
-                var newest: UInt64 = 0
+                // The one that is trusted may be the oldest: all that are answered for must stay.
+                var oldest: UInt64?
                 var isTrusted = trustsAll
                 try command.rows([.id(blob), .id(origin)]) { row in
                     guard row.integer(1) == BlobCondition.whole.rawValue, row.number(0) >= floor else { return true }
-                    newest = max(newest, row.number(0))
+                    oldest = min(oldest ?? .max, row.number(0))
                     if row.integer(2) != 0 { isTrusted = true }
                     return true
                 }
-                if newest > 0 {
+                if let oldest {
                     answers[index] = isTrusted ? .present : .unchecked
-                    if newest < lease.generation { stale.append(index) }
+                    if oldest < lease.generation { stale.append(index) }
                 }
             }
         }
@@ -174,8 +175,11 @@ extension SQLiteCatalog {
 
     /// The number of the pack's row, made when there is none; `nil` when the name is condemned.
     func insert(_ pack: PackEntry, _ session: SQLiteSession, _ position: CatalogPosition) throws -> Int64? {
-        let known = try session.first("SELECT number, state FROM pack WHERE name = $1", .id(pack.name)) { row in
-            (number: row.integer(0), state: try row.value(1, as: PackEntry.State.self))
+        let known = try session.first("SELECT number, state, class FROM pack WHERE name = $1", .id(pack.name)) { row in
+            (
+                number: row.integer(0), state: try row.value(1, as: PackEntry.State.self),
+                packClass: try row.value(2, as: PackClass.self)
+            )
         }
         if let known {
             if known.state == .deleted {
@@ -191,6 +195,13 @@ extension SQLiteCatalog {
                     .integer(known.number), .number(position.generation), .number(pack.bytes),
                     .number(pack.blobCount))
                 return known.number
+            }
+            if known.state == .stored, known.packClass == .points {
+                // A pack that could not be read before, or not in full, may turn out to be something else.
+                try session.run(
+                    "UPDATE pack SET class = $2, origin = $3, bytes = $4, blobs = $5 WHERE number = $1",
+                    .integer(known.number), .number(Int(pack.packClass.rawValue)), .id(pack.origin),
+                    .number(pack.bytes), .number(pack.blobCount))
             }
             return known.state == .stored ? known.number : nil
         }

@@ -41,6 +41,7 @@ extension SQLiteCatalog {
         var reached: UInt64
         var references: Int64
         var length: Int64
+        var state: Int64
     }
 
     private func walk(limit: Int, _ session: SQLiteSession) throws -> [WalkRow] {
@@ -53,18 +54,19 @@ extension SQLiteCatalog {
             else { throw SQLiteFailure.malformed }
             return WalkRow(
                 id: BlobID(try row.digest(0)), pack: row.integer(1), mark: row.number(2), reached: row.number(3),
-                references: row.integer(4), length: row.integer(5))
+                references: row.integer(4), length: row.integer(5), state: row.integer(6))
         }
         let rows: [WalkRow]
         if let cursor = cursor ?? nil {
             rows = try session.all(
                 """
-                SELECT id, pack, mark, reached, refs, length FROM blob WHERE (id, pack) > ($1, $2) ORDER BY id, pack LIMIT $3
+                SELECT id, pack, mark, reached, refs, length, state FROM blob WHERE (id, pack) > ($1, $2)
+                ORDER BY id, pack LIMIT $3
                 """, .digest(cursor.id), .integer(cursor.pack), .number(limit), decode: decode)
         } else {
             rows = try session.all(
-                "SELECT id, pack, mark, reached, refs, length FROM blob ORDER BY id, pack LIMIT $1", .number(limit),
-                decode: decode)
+                "SELECT id, pack, mark, reached, refs, length, state FROM blob ORDER BY id, pack LIMIT $1",
+                .number(limit), decode: decode)
         }
         if let last = rows.last {
             try session.run(
@@ -80,6 +82,9 @@ extension SQLiteCatalog {
             guard position.phase == .marking, isSeeded == false else { return false }
             let rows = try walk(limit: limit, session)
             for row in rows where row.references > 0 && row.mark >= position.threshold {
+                // Nobody was promised what is incomplete, and what it names and is there was marked when it was registered.
+                // After a rebuild dead nodes are that: what they named was freed. Those that points need are reached.
+                if row.state == BlobCondition.incomplete.rawValue { continue }
                 if row.reached < position.generation { try shade(row.id, session, position) }
             }
             if rows.count < limit {
@@ -307,6 +312,14 @@ extension SQLiteCatalog {
     package func condemnedPacks() throws -> [PackEntry] {
         try read { session in
             try session.all(SQLiteCatalog.condemnedText) { try SQLiteCatalog.pack($0) }
+        }
+    }
+
+    package func announceRemoval(above number: UInt64) throws -> (number: UInt64, packs: [PackEntry]) {
+        try write(durable: true) { session in
+            let next = max(number, try removals(session)) + 1
+            try session.run("UPDATE vault_state SET removals = $1", .number(next))
+            return (next, try session.all(SQLiteCatalog.condemnedText) { try SQLiteCatalog.pack($0) })
         }
     }
 

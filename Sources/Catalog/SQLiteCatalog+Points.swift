@@ -135,19 +135,22 @@ extension SQLiteCatalog {
         }
     }
 
-    package func add(_ stored: StoredRecordPack, now: Timestamp) throws { try adopt(stored, now: now) }
+    package func add(_ stored: StoredRecordPack, now: Timestamp) throws { try adopt([stored], now: now) }
 
-    package func adopt(_ stored: StoredRecordPack, now: Timestamp) throws {
+    package func adopt(_ packs: [StoredRecordPack], now: Timestamp) throws {
+        if packs.isEmpty { return }
         try write(durable: true) { session in
             let position = try position(session)
-            guard let number = try insert(stored.pack, session, position) else { return }
             var machines: Set<MachineID> = []
-            for record in stored.records {
-                try insert(record, pack: number, session)
-                if let point = record.point {
-                    if try adopt(point, record, session, position) { machines.insert(point.machine) }
-                } else if record.type == .redaction, let point = PointID(record.subject) {
-                    try redact(point, record, session, position)
+            for stored in packs {
+                guard let number = try insert(stored.pack, session, position) else { continue }
+                for record in stored.records {
+                    try insert(record, pack: number, session)
+                    if let point = record.point {
+                        if try adopt(point, record, session, position) { machines.insert(point.machine) }
+                    } else if record.type == .redaction, let point = PointID(record.subject) {
+                        try redact(point, record, session, position)
+                    }
                 }
             }
             for machine in machines { try renewSequence(of: machine, now: now, session) }
@@ -336,6 +339,7 @@ extension SQLiteCatalog {
         """)
     private static let recordsOfType = SQLText(
         "SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 0 ORDER BY r.time, r.id, r.pack")
+    private static let recordsNamed = SQLText("SELECT \(recordColumns) WHERE r.id = $1 AND p.state = 0 ORDER BY r.pack")
     private static let lostOfType = SQLText(
         """
         SELECT \(recordColumns) WHERE r.type = $1 AND p.state = 3 AND NOT EXISTS (
@@ -374,6 +378,12 @@ extension SQLiteCatalog {
             try session.all(SQLiteCatalog.recordsOfType, .number(Int(type.rawValue))) {
                 try SQLiteCatalog.location($0)
             }
+        }
+    }
+
+    package func records(named id: BlobID) throws -> [RecordLocation] {
+        try read { session in
+            try session.all(SQLiteCatalog.recordsNamed, .id(id)) { try SQLiteCatalog.location($0) }
         }
     }
 

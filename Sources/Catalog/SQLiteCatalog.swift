@@ -194,8 +194,18 @@ package final class SQLiteCatalog: VaultCatalog {
         return try write(compare)
     }
 
-    package func renewWitness() throws {
+    package func removals() throws -> UInt64 { try read { try removals($0) } }
+
+    func removals(_ session: SQLiteSession) throws -> UInt64 {
+        let number = try session.first("SELECT removals FROM vault_state") { $0.integer(0) }
+        guard let number, number >= 0, number < 1 << 62 else { throw SQLiteFailure.malformed }
+        return UInt64(number)
+    }
+
+    package func renewWitness(removals number: UInt64) throws {
         try write { session in
+            try session.run(
+                "UPDATE vault_state SET removals = $1 WHERE removals < $1", .number(min(number, 1 << 62 - 1)))
             let own = try session.first("SELECT witness FROM vault_state") { $0.number(0) } ?? 0
             try setWitness(max(own, try witness.read() ?? 0) &+ 1, session)
         }

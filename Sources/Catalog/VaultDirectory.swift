@@ -268,6 +268,13 @@ package enum VaultDirectory {
                 note =
                     (hadCatalog ? "the vault's catalog was damaged" : "the vault had no catalog")
                     + "; it was rebuilt from \(report.packs) packs with \(report.points) points"
+                note? +=
+                    "; what was known of damage is lost: `holdfast vault verify --level packs` finds it again"
+                let unreadable = Set(report.unreadable.map(\.pack)).count
+                if unreadable > 0 {
+                    note? +=
+                        "; \(unreadable) packs cannot be read, or not in full: `holdfast vault verify` names them"
+                }
             } catch let error as HoldfastError where error.code == .busy {
                 // Another process has just seen the same and rebuilds.
             }
@@ -346,7 +353,9 @@ package enum VaultDirectory {
             let vault = try LocalVault(
                 config: parts.config, store: parts.store, catalog: catalog, guards: guards, owner: owner,
                 clock: parts.options.clock, compares: false)
-            let report = try vault.rebuild()
+            let old = try? self.catalog(name: VaultDirectory.catalogName, create: false)
+            let report = try vault.rebuild(takingOverFrom: old)
+            try? old?.close()
             try catalog.close()
             // It may have taken hours: another host's catalog must not be replaced.
             try owner?.confirm()

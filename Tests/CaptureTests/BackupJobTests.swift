@@ -181,7 +181,7 @@ import Vault
         #expect(try fixture.content(try fixture.reader(report.point), "file") == SeededGenerator.some(100_000))
     }
 
-    @Test("a full vault ends the backup with that error and nothing visible", .timeLimit(.minutes(1)))
+    @Test("a full vault ends the backup with that error and nothing visible", .timeLimit(.minutes(30)))
     func full() throws {
         let fixture = try BackupFixture()
         for index in 0..<80 { try fixture.write("f\(index)", SeededGenerator.some(1_000_000, seed: UInt64(index))) }

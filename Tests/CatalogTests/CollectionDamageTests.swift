@@ -340,6 +340,36 @@ struct CollectionDamageTests {
         #expect(try fixture.open().catalog.pack(other.name)?.state == .stored)
     }
 
+    @Test("after a rebuild, nodes that nobody needs and whose children are gone do not stop a reclaim beside a writer")
+    func deadNodesAfterRebuild() throws {
+        let fixture = try VaultFixture()
+        let machine: TestMachine
+        do {
+            let vault = try fixture.open()
+            machine = try fixture.join(vault)
+            let writer = try TestWriter(vault, machine)
+            let make = writer.make
+            let gone = make.data("gone")
+            try writer.store([gone])
+            let kept = (0..<20).map { make.data("kept \($0)") }
+            try writer.store(kept)
+            // Both roots in one pack, which is needed for the second and stays.
+            let roots = [make.node("first", [gone.id]), make.node("second", kept.map(\.id))]
+            try writer.store(roots)
+            let point = try writer.commit(writer.point(root: roots[0])).point
+            try writer.commit(writer.point(root: roots[1]))
+            writer.close()
+            try vault.deletePoints([point])
+            #expect(try vault.reclaim().deletedPacks > 0)
+        }
+        _ = try fixture.rebuild()
+        let vault = try fixture.open()
+        let writer = try TestWriter(vault, machine)
+        for _ in 0..<2 { _ = try vault.reclaim() }
+        writer.close()
+        try checkWhole(vault)
+    }
+
     @Test("planning deletes nothing, not even what an interrupted collection was about to delete")
     func dryRun() throws {
         struct Stopped: Error {}

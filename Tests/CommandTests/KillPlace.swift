@@ -280,15 +280,17 @@ struct KillPlace {
         #expect(packs.allSatisfy { $0.count == 73 }, "\(context): \(packs)", sourceLocation: sourceLocation)
         let tops = Set(
             names.filter { name in
-                if ["packs/", "keys/", "leases/"].contains(where: { name.hasPrefix($0) }) { return false }
+                if ["packs/", "keys/", "leases/", "removals/"].contains(where: { name.hasPrefix($0) }) { return false }
                 // Killed before it had locked its folder: that is empty, and goes when it is a week old.
                 return !(name.hasPrefix("tmp/") && isEmptyDirectory(name))
             })
         let expected: Set<String> = [
-            "packs", "keys", "leases", "tmp", "config.json", "reserve", "catalog.sqlite", "catalog.sqlite-wal",
-            "catalog.sqlite-shm", "catalog.witness",
+            "packs", "keys", "leases", "removals", "tmp", "config.json", "reserve", "catalog.sqlite",
+            "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.witness",
         ]
         #expect(tops.subtracting(expected) == [], "\(context)", sourceLocation: sourceLocation)
+        let removals = names.filter { $0.hasPrefix("removals/") }
+        #expect(removals.count <= 1, "\(context): \(removals)", sourceLocation: sourceLocation)
         let leases = names.filter { $0.hasPrefix("leases/") && $0.count > 30 }
         #expect(leases == [], "\(context)", sourceLocation: sourceLocation)
         let own = try FileManager.default.subpathsOfDirectory(atPath: state.path)

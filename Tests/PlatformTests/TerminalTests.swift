@@ -47,7 +47,7 @@ private final class PseudoTerminal: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct TerminalTests {
+@Suite(.timeLimit(.minutes(30))) struct TerminalTests {
     /// Asks on a terminal where `typed` is entered once the prompt is shown; returns what came of it and was shown.
     private func ask(_ pseudo: PseudoTerminal, typing typed: String) throws -> (Result<[UInt8], Errno>, String) {
         let answer = Mutex<Result<[UInt8], Errno>?>(nil)
@@ -105,7 +105,7 @@ private final class PseudoTerminal: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct SignalTests {
+@Suite(.timeLimit(.minutes(30))) struct SignalTests {
     @Test("a signal sets the flag, wakes who waits, and interrupts no reading")
     func signals() async {
         await #expect(processExitsWith: .success) {

@@ -5,7 +5,7 @@ import Testing
 
 private struct Broken: Error, Equatable { var number = 0 }
 
-@Suite(.timeLimit(.minutes(2))) struct ThreadTests {
+@Suite(.timeLimit(.minutes(30))) struct ThreadTests {
     @Test("a thread runs with the stack it asked for and is joined")
     func stack() throws {
         let sum = Mutex(0)

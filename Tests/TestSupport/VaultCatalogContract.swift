@@ -203,6 +203,26 @@ package enum VaultCatalogContract {
             try collect(catalog)
             try expect(try catalog.present(old.blobs.map(\.id)) == [false, false, false], "all gone")
         },
+        Check("of two copies that are answered for, both stay as long as the lease") { catalog in
+            let machine = MachineID.random()
+            let first = try writer(catalog, machine: machine)
+            let own = CatalogSamples.pack(blobs: 1)
+            try catalog.register(own.entry, blobs: own.blobs, lease: first)
+            _ = try catalog.beginMarking()
+            try catalog.abandonMarking()
+            let second = try writer(catalog, machine: machine)
+            try catalog.closeLeases([first])
+            let stranger = try writer(catalog)
+            let others = CatalogSamples.pack(own.blobs)
+            try catalog.register(others.entry, blobs: others.blobs, lease: stranger)
+            try catalog.closeLeases([stranger])
+            // Trusted is the machine's own, older copy.
+            try expect(try catalog.presence(of: [own.blobs[0].id], lease: second) == [.present], "its own")
+            try collect(catalog)
+            try expect(
+                try catalog.copies(of: [own.blobs[0].id]).map(\.packName).contains(own.entry.name),
+                "the copy that was promised")
+        },
         Check("a blob that a writer names while the collection marks takes with it what it names itself") { catalog in
             let first = try writer(catalog)
             let data = CatalogSamples.pack(blobs: 1)
@@ -259,6 +279,23 @@ package enum VaultCatalogContract {
             try catalog.closeLeases([second])
             try catalog.finishCollection()
             try expect(try catalog.pack(pack.entry.name) == nil, "forgotten")
+        },
+        Check("a removal is numbered above all before it, and names all that is condemned") { catalog in
+            let lease = try writer(catalog)
+            let pack = CatalogSamples.pack(blobs: 1)
+            try catalog.register(pack.entry, blobs: pack.blobs, lease: lease)
+            try catalog.closeLeases([lease])
+            try expect(try catalog.removals() == 0, "none yet")
+            let first = try catalog.announceRemoval(above: 0)
+            try expect(first.number == 1 && first.packs.isEmpty, "nothing is condemned")
+            try collect(catalog)
+            try expect(try catalog.condemn(1, listing: pack.blobs.map(\.id)), "condemned")
+            let second = try catalog.announceRemoval(above: 7)
+            try expect(second.number == 8 && second.packs.map(\.name) == [pack.entry.name], "above the store's")
+            try catalog.renewWitness(removals: 3)
+            try expect(try catalog.removals() == 8, "never less")
+            try catalog.renewWitness(removals: 20)
+            try expect(try catalog.removals() == 20, "as the store says")
         },
         Check("packs are replaced only when every live blob of theirs has another whole copy") { catalog in
             let lease = try writer(catalog)

@@ -32,7 +32,7 @@ package final class VaultFixture: Sendable {
         remove(path)
     }
 
-    /// Another directory with the same packs and keys, and without a catalog.
+    /// Another directory with the same packs and keys, copied in the order of names, and without a catalog.
     package static func copy(of original: VaultFixture) throws -> VaultFixture {
         var template = Array("/tmp/holdfast-test-XXXXXX".utf8CString)
         guard let made = mkdtemp(&template) else { throw HoldfastError(.io, "no temporary directory") }
@@ -40,9 +40,11 @@ package final class VaultFixture: Sendable {
         let source = try original.store()
         let target = try copy.store()
         try target.put(StoreKey.config, try source.get(StoreKey.config, atMost: 1 << 20))
-        try source.list(StoreKey.packsPrefix) { object in
-            try target.put(object.key, try source.get(object.key, atMost: 1 << 30))
-            return true
+        for prefix in [StoreKey.packsPrefix, StoreKey.removalsPrefix] {
+            try source.list(prefix) { object in
+                try target.put(object.key, try source.get(object.key, atMost: 1 << 30))
+                return true
+            }
         }
         return copy
     }
@@ -180,9 +182,10 @@ package struct TestBlobMaker {
         return TestBlob(type: type, plain: plain, key: key, id: BlobCrypto.id(of: key), references: references)
     }
 
+    /// - Parameter writer: whose name stands in the header; `nil`: the machine's.
     package func pack(_ blobs: [TestBlob], writer: WriterID? = nil) throws -> SealedPack {
-        let own = WriterID(high: secrets.machine.high, low: secrets.machine.low)
-        var builder = PackBuilder(vault: secrets.vault, writer: writer ?? own, packClass: blobs[0].type.packClass)
+        let writer = writer ?? WriterID(high: secrets.machine.high, low: secrets.machine.low)
+        var builder = PackBuilder(vault: secrets.vault, writer: writer, packClass: blobs[0].type.packClass)
         for blob in blobs {
             var framed: [UInt8] = []
             let packed = try blob.plain.withUnsafeBytes {

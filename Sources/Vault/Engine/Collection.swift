@@ -60,7 +60,8 @@ package struct CollectionReport: Sendable {
     /// By how much the packs became smaller.
     package var freedBytes: UInt64 = 0
     package var lost: [BlobID] = []
-    /// Packs that could not be read when they were to be rewritten, with the reason. They stay as they are.
+    /// Packs that could not be read, when the store was looked through or when they were to be rewritten, with the reason.
+    /// They stay as they are.
     package var unreadable: [(pack: PackName, reason: String)] = []
     /// Packs that were to be rewritten and were not: the disk has no room for the copies.
     package var leftForRoom = 0
@@ -137,8 +138,8 @@ extension LocalVault {
                 try closeDeadLeases()
                 try owner?.confirm()
                 // What the store has and nobody knows is freed with the rest.
-                try adoptUnknown()
                 var report = CollectionReport()
+                report.unreadable = try adoptUnknown().unreadable
                 try finishPendingCollection(options, &report)
                 try abandoning {
                     var lost = Set(try mark(options))
@@ -178,11 +179,13 @@ extension LocalVault {
 
     /// Follows all references from the roots. Answers what is named and lost, which there is only when damage is ignored.
     private func mark(_ options: CollectionOptions) throws -> [BlobID] {
+        // Points that nobody knows of may need anything.
         let gaps = try catalog.recordPacksWithGaps()
         if let pack = gaps.first {
             guard options.ignoresDamage else {
                 throw LocalVault.hidden(
-                    "records of points in \(gaps.count) packs cannot be read, so that it cannot be seen what they need",
+                    "\(gaps.count) packs that hold records of points, or may hold some, cannot be read in full, so that it "
+                        + "cannot be seen what is needed",
                     ["pack": pack.name.hex])
             }
             try catalog.forgiveGaps(gaps.map(\.number))
@@ -266,7 +269,7 @@ extension LocalVault {
     ) -> HoldfastError {
         HoldfastError(
             .damaged,
-            "\(what); nothing was freed. `holdfast vault verify` names the points. Put back the packs that are missing, or back "
+            "\(what); nothing was freed. `holdfast vault verify` names packs and points. Put back what is missing, or back "
                 + "up again, or delete the damaged points; `vault reclaim --ignore-damage` gives up what lay below",
             context: context, cause: cause)
     }

@@ -15,28 +15,40 @@ extension LocalVault {
         _ = try open(lease, pinning: all.map(\.id))
         defer { closeLease(lease.id) }
         var walk = DataWalk(vault: self, keys: keys, packs: Set(chosen.map(\.number)), time: now)
+        // Whether everything that the points name was reached: only then are the packs without a finding checked.
+        var isComplete = true
         for point in all {
             do {
                 let record = try openRecord(of: point.id, keys)
-                let domain = (try? self.record(of: point.machine).domain) ?? keys.defaultDomain(of: point.machine)
-                if try !walk.isDomain(domain, of: record.root) {
+                var domains = [keys.defaultDomain(of: point.machine), DomainSecret.vaultDomain]
+                domains.append(DomainSecret.domain(of: point.machine))
+                if let own = try? self.record(of: point.machine).domain { domains.insert(own, at: 0) }
+                let domain = try domains.first { try walk.isDomain($0, of: record.root) }
+                if domain == nil {
                     report.findings.append(
                         "point \(point.id.hex) was made with other secrets than its machine has now: what it names was opened, "
                             + "but not compared with its content keys")
-                    try walk.walk([record.root] + record.deltas, domain: nil, request, total)
-                } else {
-                    try walk.walk([record.root] + record.deltas, domain: domain, request, total)
+                }
+                if try !walk.walk([record.root] + record.deltas, domain: domain, request, total) {
+                    report.findings.append("point \(point.id.hex) names too much to be opened without its secrets")
+                    isComplete = false
                 }
             } catch let error as HoldfastError
                 where [.damaged, .wrongKey, .notFound, .io].contains(error.code)
             {
                 report.findings.append("point \(point.id.hex) cannot be opened: \(error.message)")
+                isComplete = false
             }
         }
         report.checkedBlobs = walk.checkedBlobs
         report.checkedBytes = walk.checkedBytes
-        report.checkedPacks = chosen.count
         report.foundBlobs += walk.foundBlobs
+        guard isComplete, !walk.hasUnreadNodes else {
+            // What hangs below was not opened, and nobody knows in which packs that lies: they are chosen again.
+            report.checkedPacks = chosen.count { walk.openedPacks.contains($0.number) }
+            return
+        }
+        report.checkedPacks = chosen.count
         for pack in chosen { try catalog.setChecked(pack.number, level: .data, at: now) }
     }
 
@@ -60,10 +72,16 @@ private struct DataWalk {
     var checkedBlobs = 0
     var checkedBytes: UInt64 = 0
     var foundBlobs = 0
+    /// Packs in which a blob was opened.
+    private(set) var openedPacks: Set<Int64> = []
+    /// Nodes could not be opened, and what lies below them was not reached.
+    private(set) var hasUnreadNodes = false
     private let opener = BlobOpener()
 
     /// Content keys of one step: about a megabyte of nodes at a time keeps the stack small.
     private static let step = 256
+    /// Most copies that are opened without being compared, for one point: they are remembered in memory.
+    private static let uncompared = 1 << 20
 
     init(vault: LocalVault, keys: VaultKeys, packs: Set<Int64>, time: Timestamp) {
         self.vault = vault
@@ -92,19 +110,31 @@ private struct DataWalk {
         BlobKeyDeriver(convergence: keys.domainSecret(domain: domain, number: number).secret, number: number)
     }
 
+    /// Opens what lies below the roots. Answers whether it came to the end.
+    ///
+    /// Without a domain nothing is compared with its content key, so nothing is noted as checked: whoever made the root may
+    /// have named rubbish of his own under a key that others are going to use, and what is checked is trusted.
     mutating func walk(
         _ roots: [ContentKey], domain: String?, _ request: VerificationRequest, _ total: UInt64
-    ) throws {
-        var derivers: [UInt16: BlobKeyDeriver] = [:]
+    ) throws -> Bool {
+        var derivers: [UInt16: [BlobKeyDeriver]] = [:]
         var stack = roots
+        var opened: Set<CopyReference> = []
         while !stack.isEmpty {
+            if opened.count > DataWalk.uncompared { return false }
             var wanted: [BlobID: ContentKey] = [:]
             for key in stack.suffix(DataWalk.step) { wanted[BlobCrypto.id(of: key)] = key }
             stack.removeLast(min(DataWalk.step, stack.count))
             // Every copy is checked, not only the one that a reader would take first.
             var bytes: UInt64 = 0
-            let copies = try vault.catalog.copies(of: Array(wanted.keys)).filter { copy in
+            let all = try vault.catalog.copies(of: Array(wanted.keys))
+            // Below a node it goes on from any of its copies.
+            var reached = Set(
+                all.filter { $0.checked == time || opened.contains($0.reference) }.map(\.id))
+            var failed: Set<BlobID> = []
+            let copies = all.filter { copy in
                 copy.checked != time && (copy.type != .data || packs.contains(copy.pack))
+                    && !opened.contains(copy.reference)
             }
             var checked: [CopyReference] = []
             for run in LocalVault.runs(copies) {
@@ -114,15 +144,24 @@ private struct DataWalk {
                     do {
                         let range = copy.range
                         let framed = try vault.store.get(StoreKey.pack(copy.packName), range)
-                        let deriver = domain.map { derivers[copy.secretNumber] ?? self.deriver($0, copy.secretNumber) }
-                        derivers[copy.secretNumber] = deriver
+                        if let domain, derivers[copy.secretNumber] == nil {
+                            // A root of one domain may name what was stored in the vault's.
+                            derivers[copy.secretNumber] = Set([domain, DomainSecret.vaultDomain])
+                                .sorted { a, _ in a == domain }.map { self.deriver($0, copy.secretNumber) }
+                        }
                         stack += try framed.withUnsafeBytes {
                             try LocalVault.check($0, is: copy)
                             isIntact = true
-                            return try children(of: copy, $0, key, deriver)
+                            return try children(of: copy, $0, key, derivers[copy.secretNumber] ?? [])
+                        }
+                        bytes += UInt64(copy.framedLength)
+                        openedPacks.insert(copy.pack)
+                        reached.insert(copy.id)
+                        guard domain != nil else {
+                            opened.insert(copy.reference)
+                            continue
                         }
                         checked.append(copy.reference)
-                        bytes += UInt64(copy.framedLength)
                         if copy.condition.isBad {
                             // What it names may still be lost: that is looked at next.
                             try vault.catalog.setCondition(
@@ -130,27 +169,33 @@ private struct DataWalk {
                         }
                     } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
                         // A sector that cannot be read is damage like any other: a dying disk is when the whole list counts.
+                        if copy.type != .data { failed.insert(copy.id) }
                         foundBlobs += try vault.catalog.setCondition(
                             isIntact ? .falseContents : .damaged, of: [copy.reference])
                     } catch let error as HoldfastError where error.code == .notFound {
                         // A collection has moved it meanwhile; the next run checks it where it is then.
+                        if copy.type != .data { failed.insert(copy.id) }
                     }
                 }
             }
+            if !failed.isSubset(of: reached) { hasUnreadNodes = true }
             try vault.catalog.setChecked(checked, at: time)
             checkedBlobs += checked.count
             checkedBytes += bytes
             try request.progress(bytes, total)
         }
+        return true
     }
 
     /// Opens a copy, compares it with its content key and its references with what it names. Answers the keys it names.
+    ///
+    /// - Parameter derivers: one of them must make the key of the contents; none: that is not compared.
     private func children(
-        of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ deriver: BlobKeyDeriver?
+        of copy: BlobCopy, _ framed: UnsafeRawBufferPointer, _ key: ContentKey, _ derivers: [BlobKeyDeriver]
     ) throws -> [ContentKey] {
         let names = try BlobFrame(framed).references(in: framed)
         return try opener.open(framed, key: key, expecting: copy.type) { plain in
-            if let deriver, deriver.contentKey(copy.type, plain) != key {
+            guard derivers.isEmpty || derivers.contains(where: { $0.contentKey(copy.type, plain) == key }) else {
                 throw HoldfastError(.damaged, "a blob is not what its content key says")
             }
             let children = try DataWalk.table(of: plain, type: copy.type)

@@ -15,14 +15,14 @@ extension LocalVault {
                 case .points: records.append((name, size))
                 }
             } catch let error as HoldfastError where isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
+                try setAside(name, size: size, error, &result)
             }
         }
         for (name, size) in meta {
             do {
                 try adoptBlobs(name, size: size, checksName: checksNames, &result)
             } catch let error as HoldfastError where isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
+                try setAside(name, size: size, error, &result)
             }
         }
         if !meta.isEmpty { try reviewIncomplete() }
@@ -39,13 +39,76 @@ extension LocalVault {
         }
     }
 
+    // MARK: Packs that cannot be read
+
+    /// Notes a pack that cannot be read. Unless it is known to hold no records, points may be hidden in it: then the catalog
+    /// gets a row of class points that says that something is missing. Collection stops at such a row, and every
+    /// comparison looks at the pack again.
+    private func setAside(
+        _ name: PackName, size: UInt64, _ error: HoldfastError, _ result: inout Comparison
+    ) throws {
+        result.unreadable.append((name, error.message))
+        // Removed meanwhile, or about to be: a collection knew what was in it.
+        if error.code == .condemned || error.code == .notFound { return }
+        let known = try catalog.pack(name)
+        if let known, known.packClass != .points { return }
+        if known == nil, holdsNoRecords(name, size: size) { return }
+        let found = try known.map { try catalog.records(inPack: $0.number).count } ?? 0
+        let entry = PackEntry(
+            name: name, packClass: .points, origin: known?.origin ?? WriterID(high: 0, low: 0),
+            bytes: min(size, UInt64(FormatLimits.packLength)), blobCount: max(found + 1, known?.blobCount ?? 0))
+        try catalog.adopt(StoredRecordPack(pack: entry, records: []), now: clock())
+    }
+
+    /// Whether two things say that a pack holds data or nodes, and nothing says otherwise: no single flipped bit makes that
+    /// of a pack of records. A pack of another vault, as its name proves, holds no records of this one.
+    private func holdsNoRecords(_ name: PackName, size: UInt64) -> Bool {
+        if let start = try? start(of: name, size: size), let header = start.header, header.packClass != .points,
+            header.vault == vault, start.first?.packClass == header.packClass
+        {
+            return true
+        }
+        guard let bytes = try? store.get(StoreKey.pack(name), atMost: FormatLimits.packLength) else { return false }
+        return bytes.withUnsafeBytes { buffer in
+            if let header = try? PackHeader(buffer), header.vault != vault, BlobCrypto.packName(of: buffer) == name {
+                return true
+            }
+            let blobs = PackReader.scan(buffer, vault: vault, believesHeader: false).blobs
+            return !blobs.isEmpty && blobs.allSatisfy { $0.type.packClass != .points }
+        }
+    }
+
+    /// The header of a pack and the type of its first blob, as far as they can be told.
+    private func start(
+        of name: PackName, size: UInt64
+    ) throws -> (header: PackHeader?, first: BlobType?, failure: HoldfastError?) {
+        let length = PackHeader.length + BlobFrame.headerLength
+        guard size >= UInt64(length) else { throw ByteReader.malformed("cut short") }
+        let bytes = try store.get(StoreKey.pack(name), 0..<UInt64(length))
+        return bytes.withUnsafeBytes { buffer in
+            let first = BlobFrame(plausible: UnsafeRawBufferPointer(rebasing: buffer[PackHeader.length...]))?.type
+            do { return (try PackHeader(buffer), first, nil) } catch { return (nil, first, error as? HoldfastError) }
+        }
+    }
+
     private func packClass(of name: PackName, size: UInt64) throws -> PackClass {
-        guard size >= UInt64(PackHeader.length) else { throw ByteReader.malformed("cut short") }
-        let bytes = try store.get(StoreKey.pack(name), 0..<UInt64(PackHeader.length))
-        let header = try bytes.withUnsafeBytes { try PackHeader($0) }
-        guard header.vault == vault else {
+        let (header, first, failure) = try start(of: name, size: size)
+        if let header, header.vault == vault, first.map({ $0.packClass == header.packClass }) ?? true {
+            return header.packClass
+        }
+        // A flipped bit in the header must not hide what the pack holds.
+        let bytes = try store.get(StoreKey.pack(name), atMost: FormatLimits.packLength)
+        let found = bytes.withUnsafeBytes { buffer -> PackClass? in
+            if BlobCrypto.packName(of: buffer) == name { return nil }
+            let classes = Set(
+                PackReader.scan(buffer, vault: vault, believesHeader: false).blobs.map(\.type.packClass))
+            return classes.count == 1 ? classes.first : nil
+        }
+        if let found { return found }
+        if let header, header.vault != vault {
             throw HoldfastError(.damaged, "it belongs to another vault", context: ["vault": header.vault.hex])
         }
+        guard let header else { throw failure ?? ByteReader.malformed("header of a pack") }
         return header.packClass
     }
 
@@ -101,7 +164,7 @@ extension LocalVault {
                 hasNewMachine = hasNewMachine || !found.isEmpty
                 readable.append((name, size))
             } catch let error as HoldfastError where isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
+                try setAside(name, size: size, error, &result)
             }
         }
         var stored: [StoredRecordPack] = []
@@ -109,7 +172,7 @@ extension LocalVault {
             do {
                 stored.append(try recordPack(name, size: size, machines, &result))
             } catch let error as HoldfastError where isAboutThePack(error) {
-                result.unreadable.append((name, error.message))
+                try setAside(name, size: size, error, &result)
             }
         }
         // Machines before points, points in the order of their numbers, redactions after the points that they change.
@@ -119,10 +182,12 @@ extension LocalVault {
             return (types.contains(.point) ? 1 : 0, pack.records.compactMap(\.point?.number).min() ?? 0)
         }
         var points: Set<PointID> = []
-        for pack in stored.sorted(by: { rank($0) < rank($1) }) {
-            if try catalog.pack(pack.pack.name)?.state != .stored { result.adopted += 1 }
-            try catalog.adopt(pack, now: clock())
-            points.formUnion(pack.records.compactMap(\.point?.id))
+        let sorted = stored.sorted { rank($0) < rank($1) }
+        for start in stride(from: 0, to: sorted.count, by: VaultLimits.collectionBatch) {
+            let batch = Array(sorted[start..<min(start + VaultLimits.collectionBatch, sorted.count)])
+            result.adopted += try catalog.packs(batch.map(\.pack.name)).count { $0?.state != .stored }
+            try catalog.adopt(batch, now: clock())
+            for pack in batch { points.formUnion(pack.records.compactMap(\.point?.id)) }
         }
         result.pointsFound += points.count
         if hasNewMachine { try reconsiderOutsiders(machines) }
@@ -146,17 +211,30 @@ extension LocalVault {
                 let record = try? MachineRecord.decode(body), (try? record.verify(with: config.signing)) != nil
             else { return nil }
             return record
-        }.found
+        }.records
     }
 
-    /// Hands the intact records of a pack to `body`, and answers what it makes of them.
+    /// The records of a pack, and how many there should be.
+    private struct FoundRecords<R> {
+        var records: [R] = []
+        var writer: WriterID
+        /// How many there were before any damage, as far as that can be told: more than were found when some may be missing.
+        var listed: Int
+        var lostBytes: Int
+        /// The bytes are those that were stored.
+        var isIntact: Bool
+    }
+
+    /// Hands the intact records of a pack to `body`, and answers what it makes of them. Each record carries a checksum and a
+    /// signature of its own, so a damaged header takes none of them away.
     private func forEachRecord<R>(
         of name: PackName, _ body: (PackedBlob, UnsafeRawBufferPointer) throws -> R?
-    ) throws -> (found: [R], header: PackHeader, listed: Int, lostBytes: Int) {
+    ) throws -> FoundRecords<R> {
         let bytes = try store.get(StoreKey.pack(name), atMost: FormatLimits.packLength)
         return try bytes.withUnsafeBytes { buffer in
-            let pack = PackReader.scan(buffer, vault: vault)
-            guard let header = pack.header else { throw ByteReader.malformed("header of a pack") }
+            let isIntact = BlobCrypto.packName(of: buffer) == name
+            let pack = PackReader.scan(buffer, vault: vault, believesHeader: isIntact)
+            if isIntact, pack.header == nil { throw ByteReader.malformed("header of a pack") }
             var found: [R] = []
             for blob in pack.blobs where blob.type.packClass == .points {
                 let framed = UnsafeRawBufferPointer(
@@ -171,7 +249,11 @@ extension LocalVault {
                     listed = max(pack.blobs.count, trailer.count)
                 }
             }
-            return (found, header, listed, pack.lostBytes)
+            // Nor does what is left say what was cut off.
+            if !isIntact { listed = max(listed, pack.blobs.count + 1) }
+            return FoundRecords(
+                records: found, writer: pack.header?.writer ?? WriterID(high: 0, low: 0), listed: listed,
+                lostBytes: pack.lostBytes, isIntact: isIntact)
         }
     }
 
@@ -203,12 +285,15 @@ extension LocalVault {
             }
         }
         if pack.lostBytes > 0 { reasons.append("\(pack.lostBytes) bytes of it, with records of points, are damaged") }
+        if !pack.isIntact, reasons.isEmpty {
+            reasons.append("its bytes are not those that were stored; records of points may be missing from it")
+        }
         result.unsigned += unsigned
         result.unreadable += reasons.map { (name, $0) }
         let entry = PackEntry(
-            name: name, packClass: .points, origin: pack.header.writer, bytes: size,
+            name: name, packClass: .points, origin: pack.writer, bytes: size,
             blobCount: max(0, pack.listed - flawed))
-        return StoredRecordPack(pack: entry, records: pack.found)
+        return StoredRecordPack(pack: entry, records: pack.records)
     }
 
     /// What is wrong with a record that the vault itself must have signed; `nil` for a sound one.

@@ -20,13 +20,16 @@ extension LocalVault {
 
     /// Compares when the catalog is not the one that worked last, or when a killed process may have left packs behind.
     func compareIfNeeded() throws {
-        let agrees = try catalog.agreesWithWitness()
+        func isCurrent() throws -> Bool {
+            try catalogAge().age == .current && catalog.agreesWithWitness()
+        }
+        let agrees = try isCurrent()
         let left = try closeDeadLeases()
         guard !agrees || left else { return }
         let role = try waitForComparison()
         defer { withExtendedLifetime(role) {} }
         // Another process may have compared while we waited.
-        if !left, try catalog.agreesWithWitness() { return }
+        if !left, try isCurrent() { return }
         let result = try compareAlone(looksForLost: !agrees, checksNames: true)
         if result.adopted > 0 {
             addNote("\(result.adopted) packs that the catalog did not know were found and registered")
@@ -51,7 +54,18 @@ extension LocalVault {
 
     /// Registers what the store has and the catalog does not know: what a power cut took from the catalog, or a process that
     /// failed between the two.
-    func adoptUnknown() throws { try compare(looksForLost: false) }
+    @discardableResult
+    func adoptUnknown() throws -> Comparison { try compare(looksForLost: false) }
+
+    /// Says when points may be missing from the list: whoever looks at it must know.
+    func noteGaps() throws {
+        let gaps = try catalog.recordPacksWithGaps().count
+        if gaps == 0 { return }
+        addNote(
+            "\(gaps) packs that hold records of points, or may hold some, cannot be read in full: points may be missing, and "
+                + "`holdfast vault reclaim` frees nothing. `holdfast vault verify` names the packs; put them back from "
+                + "lost+found or from a copy of the vault if you can")
+    }
 
     private func waitForComparison() throws -> any HeldRole {
         while true {
@@ -66,8 +80,9 @@ extension LocalVault {
         _ = try open(lease)
         defer { closeLease(lease.id) }
 
-        // What an older catalog misses was removed since, as far as anybody can tell; what this one misses is lost.
-        let isCurrent = try catalog.agreesWithWitness()
+        // What a catalog misses that is older than deletions was removed since, as far as anybody can tell; what any other
+        // misses is lost. The witness says nothing about that: a power cut, too, makes it disagree.
+        let (age, stored, own) = try catalogAge()
         var result = Comparison()
         var unknown: [PackName] = []
         var seen = 0
@@ -94,8 +109,8 @@ extension LocalVault {
         unknown += try catalog.recordPacksWithGaps().map(\.name)
         try adopt(unknown.sorted(), checksNames: checksNames, &result)
         if looksForLost {
-            if seen < before.count { try dropLostPacks(upTo: before.last, forgetting: !isCurrent, &result) }
-            try catalog.renewWitness()
+            if seen < before.count { try dropLostPacks(upTo: before.last, forgetting: age == .older, &result) }
+            try settle(stored: stored, own: own)
         }
         if try catalog.unwellCounts().incomplete > 0 || !result.lost.isEmpty { try reviewIncomplete() }
         if try catalog.unpropagatedDamage() != 0 { try propagateDamage() }
@@ -216,9 +231,18 @@ extension LocalVault {
         return try review(blobs.map { ($0.id, $0.references) }, of: pack)
     }
 
+    /// All blobs of a pack that is damaged: from its end when that is whole. The catalog is not ordered by packs, and asking it
+    /// costs a search through all of it.
+    func blobs(ofDamaged pack: PackEntry) throws -> [BlobID] {
+        if let listed = PackIndexReader.ids(of: pack.name, pack.packClass, in: store), listed.count == pack.blobCount {
+            return listed
+        }
+        return try catalog.blobs(inPack: pack.number)
+    }
+
     /// The same for a pack of which some sectors cannot be read: blob by blob.
     private func reviewUnreadablePack(_ pack: PackEntry) throws -> Int {
-        let ids = try catalog.blobs(inPack: pack.number)
+        let ids = try blobs(ofDamaged: pack)
         var lost: [CopyReference] = []
         var read: [(id: BlobID, references: [BlobID])] = []
         for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
@@ -263,7 +287,7 @@ extension LocalVault {
     func reviewDamagedPack(_ pack: PackEntry) throws -> Int {
         let bytes = try store.get(StoreKey.pack(pack.name), atMost: FormatLimits.packLength)
         let found = Set(bytes.withUnsafeBytes { PackReader.scan($0, vault: vault) }.blobs.map(\.id))
-        let lost = try catalog.blobs(inPack: pack.number).filter { !found.contains($0) }
+        let lost = try blobs(ofDamaged: pack).filter { !found.contains($0) }
         return try catalog.setCondition(.damaged, of: lost.map { CopyReference(id: $0, pack: pack.number) })
     }
 

@@ -94,7 +94,7 @@ extension LocalVault {
         defer { withExtendedLifetime(role) {} }
         try owner?.confirm()
         // What the store holds of the points and the catalog does not know would bring them back one day.
-        try withReserve { try adoptUnknown() }
+        _ = try withReserve { try adoptUnknown() }
         // In this order: a hold that is placed after its record was not seen here stops the deletion.
         let holds = Set((try catalog.records(of: .hold) + catalog.lostRecords(of: .hold)).map(\.id))
         let points = try self.points(PointQuery())
@@ -133,21 +133,5 @@ extension LocalVault {
             }
             return try body()
         }
-    }
-
-    /// Deletes the objects of condemned packs. Only packs that this vault condemned are ever deleted.
-    @discardableResult
-    func deleteCondemned() throws -> UInt64 {
-        try config.check(operation: .delete)
-        try owner?.confirm()
-        var freed: UInt64 = 0
-        let condemned = try catalog.condemnedPacks()
-        for start in stride(from: 0, to: condemned.count, by: 64) {
-            let batch = condemned[start..<min(start + 64, condemned.count)]
-            try store.delete(batch.map { StoreKey.pack($0.name) })
-            try catalog.packsDeleted(batch.map(\.number))
-            freed += batch.reduce(0) { $0 + $1.bytes }
-        }
-        return freed
     }
 }

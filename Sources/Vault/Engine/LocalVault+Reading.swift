@@ -129,6 +129,9 @@ extension LocalVault {
                     isIntact = true
                     try body(copy.id, framed)
                     wanted.remove(copy.id)
+                } catch let error as HoldfastError where error.code == .misnamed {
+                    // Says nothing about the copy, which others may need.
+                    failed.insert(copy.reference)
                 } catch let error as HoldfastError where error.code == .damaged {
                     failed.insert(copy.reference)
                     // Bytes that are what was stored and do not open were bad from the beginning.

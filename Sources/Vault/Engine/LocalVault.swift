@@ -18,6 +18,7 @@ package final class LocalVault: VaultService {
     let clock: @Sendable () -> Timestamp
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
+    private let reviewIsDue = Atomic<Bool>(false)
     /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
     let derivers = Mutex<[UInt16: [BlobKeyDeriver]]>([:])
 
@@ -56,7 +57,10 @@ package final class LocalVault: VaultService {
         self.refusal = refusal
         self.clock = clock
         try config.check(operation: .read)
-        if compares { try compareIfNeeded() }
+        if compares {
+            try compareIfNeeded()
+            try noteGaps()
+        }
     }
 
     /// Adds a sentence to the notes.
@@ -96,7 +100,14 @@ package final class LocalVault: VaultService {
         try checkMayChange()
         try owner?.confirm()
         try closeDeadLeases()
+        try reviewIfDue()
         _ = try record(of: machine)
+        // A machine that remembers more than the vault: its last points may lie in the store unknown to a catalog that was
+        // put back from before.
+        if let head {
+            let known = try catalog.heads(of: machine).first { $0.incarnation == head.incarnation }
+            if head.number > known?.number ?? 0 { try adoptUnknown() }
+        }
         let entry = LeaseEntry(id: .random(), kind: .writer, machine: machine, opened: clock())
         let generation = try open(entry, pinning: base.map { [$0] } ?? [])
         do {
@@ -142,6 +153,9 @@ package final class LocalVault: VaultService {
         }
     }
 
+    /// Whether anything in the vault may be changed.
+    var mayChange: Bool { refusal == nil }
+
     /// Throws the reason when the vault is only read.
     private func checkMayChange() throws { if let refusal { throw refusal } }
 
@@ -150,6 +164,8 @@ package final class LocalVault: VaultService {
         // not own the vault any more by the new owner.
         do {
             try owner?.confirm()
+            // Before the lease is gone: of a lease that is found dead the next process looks by itself.
+            try? reviewIfDue()
             try catalog.closeLeases([id])
         } catch {
             // The lock below ends the lease.
@@ -202,6 +218,14 @@ package final class LocalVault: VaultService {
         guard pack.packClass != .points else {
             throw HoldfastError(.denied, "packs of points are written by the vault only")
         }
+        // The header is what a rebuild goes by: nobody stores in another machine's name, which would be taken at its word.
+        if let machine = try catalog.leases().first(where: { $0.id == lease })?.machine,
+            pack.writer != WriterID(machine)
+        {
+            throw HoldfastError(
+                .denied, "a pack says that another machine wrote it than the one that sends it",
+                context: ["machine": machine.hex])
+        }
         if let known = try catalog.pack(pack.name), known.state != .stored, known.state != .lost {
             throw HoldfastError(
                 .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
@@ -215,7 +239,18 @@ package final class LocalVault: VaultService {
         let entry = PackEntry(
             name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
-        if try catalog.register(entry, blobs: pack.blobs, lease: lease) { try reviewIncomplete() }
+        let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
+        if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
+    }
+
+    /// Looks at incomplete blobs again when packs were stored since that may have completed them: once for many packs,
+    /// because it reads the references of every incomplete blob in the vault.
+    func reviewIfDue() throws {
+        guard reviewIsDue.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        do { try reviewIncomplete() } catch {
+            reviewIsDue.store(true, ordering: .releasing)
+            throw error
+        }
     }
 
     private func checkReferences(of pack: SealedPack) throws {
@@ -363,6 +398,7 @@ package final class LocalVault: VaultService {
     // MARK: Points
 
     package func points(_ query: PointQuery) throws -> [PointSummary] {
+        try reviewIfDue()
         var points = try catalog.points(query, now: clock())
         let holds: [HoldRecord.Content]
         do { holds = try self.holds().filter(\.isPlaced) } catch let error as HoldfastError where error.code == .damaged
@@ -408,8 +444,27 @@ package final class LocalVault: VaultService {
             context: ["point": id.hex], cause: reason)
     }
 
-    /// Lends the body of a record of class 3.
+    /// Lends the body of a record of class 3. When the pack is gone, a collection may have merged it with others since its
+    /// place was asked for: then the record is read where it is now.
     func withRecord<R>(_ location: RecordLocation, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        var tried: Set<Int64> = []
+        var place = location
+        while true {
+            do { return try withRecord(at: place, body) } catch let error as HoldfastError where error.code == .notFound
+            {
+                tried.insert(place.pack)
+                guard let next = try catalog.records(named: location.id).first(where: { !tried.contains($0.pack) })
+                else {
+                    throw error
+                }
+                place = next
+            }
+        }
+    }
+
+    private func withRecord<R>(
+        at location: RecordLocation, _ body: (UnsafeRawBufferPointer) throws -> R
+    ) throws -> R {
         let end = location.offset + UInt64(location.length)
         let framed = try store.get(StoreKey.pack(location.packName), location.offset..<end)
         return try framed.withUnsafeBytes { try body(try BlobOpener.record($0, expecting: location.type)) }

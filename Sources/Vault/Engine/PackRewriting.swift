@@ -102,6 +102,8 @@ struct PackRewriting {
     private func contents(
         of pack: PackEntry, _ report: inout CollectionReport
     ) throws -> (ids: [BlobID], live: [BlobCopy])? {
+        // The same packs are rewritten again where the first try ended for want of room: some of them are gone by now.
+        guard try vault.catalog.pack(pack.name)?.state == .stored else { return nil }
         let listed: [BlobID]
         do {
             listed = try PackIndexReader.read(pack.name, from: vault.store, vault: vault.vault).blobs.map(\.id)
@@ -127,6 +129,9 @@ struct PackRewriting {
         var pack = try builder.finish()
         // The same blobs in the same order may have made a pack before: that one may be condemned by now, and is not to be
         // taken for this one.
+        for _ in pack.blobs where try vault.catalog.pack(pack.name) != nil {
+            pack = try pack.reordered(in: vault.vault)
+        }
         if try vault.catalog.pack(pack.name) != nil { pack = PackRewriting.renamed(pack) }
         try vault.put(pack)
         let entry = PackEntry(
@@ -143,7 +148,8 @@ struct PackRewriting {
         report.freedBytes = report.freedBytes + freed > added ? report.freedBytes + freed - added : 0
     }
 
-    /// The same pack under another name: with a writer of its own in the header, which nothing else in the pack depends on.
+    /// The same pack under another name: with a writer of its own in the header. For a single blob, which has no other order;
+    /// after a rebuild of the catalog it is nobody's, and its machine sends it again once.
     private static func renamed(_ pack: SealedPack) -> SealedPack {
         let writer = WriterID.random()
         var bytes = pack.bytes

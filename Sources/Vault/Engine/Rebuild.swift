@@ -19,9 +19,17 @@ package struct RebuildReport: Sendable {
 extension LocalVault {
     /// Fills an empty catalog from the store: lists of packs, references of what has any, points and machines. Needs no key,
     /// in every kind of vault. The stored bytes are not read as a whole; verification does that.
-    package func rebuild() throws -> RebuildReport {
+    ///
+    /// - Parameter old: the catalog that was there before, when it can be read. What it knows of damage is taken over, or the
+    ///   next backup would rely on what verification had found to be bad, and so is when packs were checked.
+    package func rebuild(takingOverFrom old: (any VaultCatalog)? = nil) throws -> RebuildReport {
         let start = SystemClock.monotonic
         let found = try compare(looksForLost: true, checksNames: false)
+        if let old {
+            do { try takeOver(from: old) } catch let error as HoldfastError where error.code == .damaged {
+                // What can be read of it was taken over.
+            }
+        }
         var report = RebuildReport()
         report.packs = found.adopted
         report.points = found.pointsFound
@@ -31,6 +39,40 @@ extension LocalVault {
         report.chain = try chainFindings()
         report.seconds = Double(SystemClock.monotonic - start) / 1e9
         return report
+    }
+
+    private func takeOver(from old: any VaultCatalog) throws {
+        var cursor: CopyReference?
+        while true {
+            let batch = try old.unwellCopies(after: cursor, limit: 1_024)
+            guard let last = batch.last else { break }
+            cursor = last.reference
+            let bad = batch.filter(\.condition.isBad)
+            let packs = try catalog.packs(bad.map(\.packName))
+            for condition in [BlobCondition.damaged, .falseContents] {
+                let copies = zip(bad, packs).compactMap { copy, pack -> CopyReference? in
+                    guard let pack, copy.condition == condition else { return nil }
+                    return CopyReference(id: copy.id, pack: pack.number)
+                }
+                try catalog.setCondition(condition, of: copies)
+            }
+        }
+        var number: Int64 = 0
+        while true {
+            let batch = try old.packs(after: number, limit: 1_024)
+            guard let last = batch.last else { break }
+            number = last.number
+            for (pack, new) in zip(batch, try catalog.packs(batch.map(\.name))) {
+                guard let new else { continue }
+                for (level, date) in [
+                    (VerificationLevel.structure, pack.checkedStructure), (.packs, pack.checkedPack),
+                    (.data, pack.checkedData),
+                ] where date.nanoseconds > 0 {
+                    try catalog.setChecked(new.number, level: level, at: date)
+                }
+            }
+        }
+        if try catalog.unpropagatedDamage() != 0 { try propagateDamage() }
     }
 
     /// Faults in the machines' histories, in words.

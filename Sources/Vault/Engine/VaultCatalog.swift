@@ -23,9 +23,14 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Whether this is the catalog that worked last on this store, and not one put back from an earlier day or rolled
     /// back by a power cut. The witness stands beside the catalog and changes with everything that counts.
     func agreesWithWitness() throws -> Bool
-    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness. While it does not,
-    /// no other transaction makes it agree.
-    func renewWitness() throws
+    /// Says that catalog and store have been compared: from now on the catalog agrees with its witness, and knows of the
+    /// removals up to the given number. While it does not agree, no other transaction makes it agree.
+    func renewWitness(removals: UInt64) throws
+    /// The number of the last removal that the catalog knows of; see `announceRemoval`.
+    func removals() throws -> UInt64
+    /// Raises the number of removals above the given one and its own, and answers it with all packs that are condemned now:
+    /// whatever is deleted under that number is condemned in every state of the catalog that has it. Durable.
+    func announceRemoval(above number: UInt64) throws -> (number: UInt64, packs: [PackEntry])
 
     // MARK: Leases
 
@@ -45,7 +50,7 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Without (a pack found in the store): blobs that name something that is not present become `incomplete`.
     /// Registering a pack again is fine; `condemned` when the name is.
     ///
-    /// Answers whether it brought back a blob that was damaged or incomplete until now.
+    /// Answers whether there are blobs that were not whole and that it may have completed.
     @discardableResult
     func register(_ pack: PackEntry, blobs: [PackedBlob], lease: LeaseID?) throws -> Bool
     /// All copies of the blobs, in the order of packs and offsets; nothing for unknown blobs.
@@ -74,8 +79,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// nothing needs it or the packs come back. Points without a record in another pack become damaged, and what they name
     /// stays needed until they are deleted. Durable.
     ///
-    /// - Parameter forgetting: for a catalog of an earlier day: it was the collector that removed the packs since, as far as
-    ///   anybody can tell. Their blobs are forgotten, and points without another record. Holds are not: nothing deletes them.
+    /// - Parameter forgetting: for a catalog from before a removal: it was the collector that removed the packs since, as far
+    ///   as anybody can tell. Their blobs are forgotten, and points without another record. Holds are not: nothing deletes them.
     func dropPacks(_ numbers: [Int64], forgetting: Bool) throws
     /// Records that a pack was checked at a level.
     func setChecked(_ number: Int64, level: VerificationLevel, at: Timestamp) throws
@@ -95,11 +100,12 @@ package protocol VaultCatalog: AnyObject, Sendable {
     ) throws -> CommitReceipt
     /// Adds machines, holds and redactions. Durable.
     func add(_ pack: StoredRecordPack, now: Timestamp) throws
-    /// Adds the records of a class 3 pack found in the store: one row for every copy of a record. Points that are known
+    /// Adds the records of class 3 packs found in the store, in their order: one row for every copy of a record. Points that are known
     /// stay as they are, but for one outside its chain that is found to be signed after all. A point that is not signed,
     /// or whose number another has, is `outOfChain`. Of several redactions of a point the newest counts; those of unknown
-    /// points change nothing.
-    func adopt(_ pack: StoredRecordPack, now: Timestamp) throws
+    /// points change nothing. More blobs in the pack's entry than records have rows means that some could not be read.
+    /// The cost is that of ordering each machine's points once, so many packs are better adopted at once.
+    func adopt(_ packs: [StoredRecordPack], now: Timestamp) throws
     /// Points by effective time, oldest first. `now` is the vault's clock.
     func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary]
     /// Records what was found out about points.
@@ -108,6 +114,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func records(of point: PointID) throws -> [RecordLocation]
     /// All copies of the records of a type that lie in stored packs, oldest records first.
     func records(of type: BlobType) throws -> [RecordLocation]
+    /// The copies of a record that lie in stored packs.
+    func records(named id: BlobID) throws -> [RecordLocation]
     /// Records of a type of which no copy is left in a stored pack.
     func lostRecords(of type: BlobType) throws -> [RecordLocation]
     /// The stored packs that hold anything about the points: every copy of their records, and their redactions.
@@ -131,8 +139,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     /// Raises the generation and puts the roots that points and pins name on the frontier; when a collection is in its
     /// marking phase already, answers that one.
     func beginMarking() throws -> CatalogPosition
-    /// Goes on over the blobs with references that were marked since the oldest live lease and puts them on the frontier;
-    /// `false` when there are no more.
+    /// Goes on over the blobs with references that were marked since the oldest live lease and puts them on the frontier, but
+    /// for incomplete ones, which nobody was promised; `false` when there are no more.
     func seedRecentlyMarked(limit: Int) throws -> Bool
     /// Blobs whose references are to be followed next, one whole copy each when there is one, by pack and offset.
     func frontier(limit: Int) throws -> [FrontierBlob]
@@ -163,6 +171,13 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func packsDeleted(_ numbers: [Int64]) throws
     /// The collection is finished; names that no lease can still send are forgotten.
     func finishCollection() throws
+}
+
+extension VaultCatalog {
+    /// The same when no removal is known.
+    package func renewWitness() throws { try renewWitness(removals: 0) }
+    /// Adopts one pack of class 3.
+    package func adopt(_ pack: StoredRecordPack, now: Timestamp) throws { try adopt([pack], now: now) }
 }
 
 /// Where a catalog stands.
@@ -553,7 +568,8 @@ package struct CatalogStatistics: Hashable, Sendable {
 /// A small value that stands beside the catalog and is changed before each transaction that counts.
 ///
 /// A catalog that was put back from an earlier day, or lost its last transactions in a power cut, disagrees with it; then
-/// store and catalog are compared before anything relies on the catalog.
+/// store and catalog are compared before anything relies on the catalog. What is put back together with its witness is found
+/// out by the removals in the store.
 package protocol CatalogWitness: AnyObject, Sendable {
     /// The value written last; `nil` when there is none.
     func read() throws -> UInt64?

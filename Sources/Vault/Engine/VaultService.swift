@@ -35,7 +35,8 @@ package protocol VaultService: AnyObject, Sendable {
     /// pack is registered. A blob may name blobs that stand before it in the same pack.
     ///
     /// - Throws: `missingBlobs` with the list in `blobs`; `condemned` when the collector is removing a pack of this name
-    ///   (pack the blobs anew); `leaseLost`; `noSpace`; `damaged` for a pack that breaks the format's rules.
+    ///   (pack the blobs anew); `leaseLost`; `noSpace`; `damaged` for a pack that breaks the format's rules; `denied` for one
+    ///   whose writer is not the machine of the lease.
     func store(_ pack: SealedPack, lease: LeaseID) throws
 
     /// Makes a point visible. On return it is on stable storage. Committing the same point again answers the same.
@@ -65,7 +66,8 @@ package protocol VaultService: AnyObject, Sendable {
     /// Hands the framed bytes of each of `ids` to `body`, once each, in the order in which they lie in the packs.
     ///
     /// A copy that is not what it should be is recorded as damaged and the next copy is tried; `body` says the same of a
-    /// copy that does not open by throwing `damaged`. The bytes are valid during the call only.
+    /// copy that does not open by throwing `damaged`. When it throws `misnamed` the next copy is tried, and nothing is
+    /// recorded. The bytes are valid during the call only.
     ///
     /// - Throws: `damaged` with the list in `blobs` after everything that could be read was handed over; other errors
     ///   of `body` at once.

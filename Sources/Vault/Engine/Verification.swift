@@ -160,7 +160,8 @@ extension LocalVault {
     ) throws {
         let suspects = try damagedCopies()
         for pack in chosen {
-            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? [], &report) {
+            let isKnown = report.damagedPacks.contains { $0.pack == pack.name }
+            if let reason = try checkPack(pack, suspects: suspects[pack.number] ?? [], &report), !isKnown {
                 report.damagedPacks.append((pack.name, reason))
             }
             try catalog.setChecked(pack.number, level: .packs, at: now)
@@ -212,7 +213,7 @@ extension LocalVault {
             return "its bytes changed; \(scanned.lostBytes) bytes with records of points are damaged"
         }
         let intact = Set(scanned.blobs.map(\.id))
-        let damaged = try catalog.blobs(inPack: pack.number).filter { !intact.contains($0) }
+        let damaged = try blobs(ofDamaged: pack).filter { !intact.contains($0) }
         report.foundBlobs += try catalog.setCondition(
             .damaged, of: damaged.map { CopyReference(id: $0, pack: pack.number) })
         return "its bytes changed; \(damaged.count) of its \(pack.blobCount) blobs are damaged"
@@ -220,7 +221,7 @@ extension LocalVault {
 
     /// Tries the blobs of a pack that cannot be read as a whole, one by one, and records those that cannot be read.
     private func unreadableCopies(of pack: PackEntry, _ report: inout VerificationReport) throws -> Int {
-        let ids = try catalog.blobs(inPack: pack.number)
+        let ids = try blobs(ofDamaged: pack)
         var lost: [CopyReference] = []
         for start in stride(from: 0, to: ids.count, by: VaultLimits.missingBatch) {
             let batch = Array(ids[start..<min(start + VaultLimits.missingBatch, ids.count)])

@@ -27,6 +27,15 @@ package struct SealedPack: Sendable {
     }
 }
 
+extension SealedPack {
+    /// The same blobs under another name: the first one last. A pack of one blob comes out as it is.
+    func reordered(in vault: VaultID) throws -> SealedPack {
+        var builder = PackBuilder(vault: vault, writer: writer, packClass: packClass)
+        for blob in blobs.dropFirst() + blobs.prefix(1) { try builder.append(from: bytes, blob) }
+        return try builder.finish()
+    }
+}
+
 /// Collects framed blobs of one class into one pack, then into the next.
 package struct PackBuilder: Sendable {
     private let header: PackHeader

@@ -25,6 +25,19 @@ package enum PackIndexReader {
         }
     }
 
+    /// The ids of a pack's blobs from its end alone, for one whose blobs or header are damaged; `nil` when the end is too.
+    static func ids(of name: PackName, _ packClass: PackClass, in store: any BlobStore) -> [BlobID]? {
+        let key = StoreKey.pack(name)
+        guard let size = try? store.head(key), size <= UInt64(FormatLimits.packLength),
+            size >= UInt64(PackHeader.length + PackTrailer.length),
+            let end = try? store.get(key, (size - UInt64(PackTrailer.length))..<size),
+            let trailer = try? end.withUnsafeBytes({ try PackTrailer($0, packLength: Int(size)) }),
+            let footer = try? store.get(key, UInt64(trailer.footer.lowerBound)..<UInt64(trailer.footer.upperBound)),
+            let entries = try? footer.withUnsafeBytes({ try trailer.entries($0, packClass: packClass) })
+        else { return nil }
+        return entries.map(\.id)
+    }
+
     private static func read(_ key: String, size: UInt64, from store: any BlobStore, vault: VaultID) throws
         -> ParsedPack
     {

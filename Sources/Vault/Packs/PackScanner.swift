@@ -19,9 +19,16 @@ extension PackReader {
     ///
     /// Blobs of any class are answered when the header is damaged, else those of its class. A blob found twice is
     /// answered once.
-    package static func scan(_ bytes: UnsafeRawBufferPointer, vault: VaultID) -> ScannedPack {
+    ///
+    /// - Parameter believesHeader: `false` for bytes that are known to be damaged: a flipped bit in the header must hide
+    ///   nothing, so blobs of any class are answered, whichever vault and class it names.
+    package static func scan(
+        _ bytes: UnsafeRawBufferPointer, vault: VaultID, believesHeader: Bool = true
+    ) -> ScannedPack {
         let header = bytes.count <= FormatLimits.packLength ? (try? PackHeader(bytes)) : nil
-        let isOurs = header.map { $0.vault == vault } ?? true
+        let isNamed = header.map { $0.vault == vault } ?? true
+        let isOurs = isNamed || !believesHeader
+        let packClass = believesHeader ? header?.packClass : nil
         var blobs: [PackedBlob] = []
         var ids: Set<BlobID> = []
         var position = min(PackHeader.length, bytes.count)
@@ -31,7 +38,7 @@ extension PackReader {
         while isOurs, let found = nextMagic(in: bytes, from: position), patience > 0 {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[found...])
             guard let frame = BlobFrame(plausible: rest), frame.framedLength <= rest.count,
-                header.map({ $0.packClass == frame.type.packClass }) ?? true
+                packClass.map({ $0 == frame.type.packClass }) ?? true
             else {
                 lost += found + 1 - position
                 position = found + 1
@@ -59,7 +66,7 @@ extension PackReader {
             lost += tail - blobs.count * FooterEntry.length - PackTrailer.length
         }
         return ScannedPack(
-            header: isOurs ? header : nil, blobs: blobs, lostBytes: lost, gaveUp: patience <= 0)
+            header: isNamed ? header : nil, blobs: blobs, lostBytes: lost, gaveUp: patience <= 0)
     }
 
     /// The offset of the next "BLOB" at or after `position`.

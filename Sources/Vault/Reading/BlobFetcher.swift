@@ -4,15 +4,23 @@ import Synchronization
 /// The convergence secrets that a reader can check contents with, derived as they are met. Safe for several threads.
 package final class ContentChecker: Sendable {
     private let secret: @Sendable (UInt16) -> DomainSecret?
+    /// Of the vault's own domain, when the checker's is another one: a machine may have been in it before, and what it names
+    /// of that time is right.
+    private let vaultSecret: (@Sendable (UInt16) -> DomainSecret)?
     private let derivers = Mutex<[UInt16: BlobKeyDeriver]>([:])
+    private let vaults = Mutex<[UInt16: BlobKeyDeriver]>([:])
 
     package init(keys: VaultKeys, domain: String) {
         secret = { keys.domainSecret(domain: domain, number: $0) }
+        vaultSecret =
+            domain == DomainSecret.vaultDomain
+            ? nil : { keys.domainSecret(domain: DomainSecret.vaultDomain, number: $0) }
     }
 
     /// Checks with the secrets that a writer has: what was made with older ones is believed the seal alone.
     package init(secrets: [DomainSecret]) {
         secret = { number in secrets.first { $0.number == number } }
+        vaultSecret = nil
     }
 
     /// The deriver of the domain's secret `number`; `nil` for a secret that is not at hand.
@@ -24,6 +32,20 @@ package final class ContentChecker: Sendable {
             derivers[number] = deriver
             return deriver
         }
+    }
+
+    /// Whether the contents are what their content key says, as far as can be told with the secrets at hand.
+    func accepts(_ plain: UnsafeRawBufferPointer, type: BlobType, key: ContentKey, secret number: UInt16) -> Bool {
+        guard let deriver = deriver(number) else { return true }
+        if deriver.contentKey(type, plain) == key { return true }
+        guard let vaultSecret else { return false }
+        let vaults = vaults.withLock { vaults in
+            if let known = vaults[number] { return known }
+            let made = BlobKeyDeriver(convergence: vaultSecret(number).secret, number: number)
+            vaults[number] = made
+            return made
+        }
+        return vaults.contentKey(type, plain) == key
     }
 
     /// Numbers of secrets met so far, the ones that blobs of this point were made with.
@@ -101,14 +123,20 @@ package final class BlobFetcher {
         _ framed: UnsafeRawBufferPointer, key: ContentKey, type: BlobType,
         _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
-        guard let checker, let deriver = checker.deriver(try BlobFrame(framed).secretNumber) else {
-            return try opener.open(framed, key: key, expecting: type, body)
+        guard let checker else { return try opener.open(framed, key: key, expecting: type, body) }
+        let number = try BlobFrame(framed).secretNumber
+        try opener.open(framed, key: key, expecting: type) { plain in
+            guard checker.accepts(plain, type: type, key: key, secret: number) else {
+                throw HoldfastError(
+                    .damaged, "a blob is damaged: its plaintext is not what its key says",
+                    context: ["blob": BlobCrypto.id(of: key).hex])
+            }
+            try body(plain)
         }
-        try opener.openVerified(framed, key: key, expecting: type, derivers: [deriver], body)
     }
 
     /// Whether an error of the service says that some blobs cannot be had while the others were handed over.
     private static func isLoss(_ error: HoldfastError) -> Bool {
-        error.code == .damaged || error.code == .missingBlobs || error.code == .notFound
+        error.code == .damaged || error.code == .missingBlobs || error.code == .notFound || error.code == .misnamed
     }
 }

@@ -20,7 +20,8 @@ package final class BlobOpener {
     ///   - framed: header, references and what is sealed, exactly.
     ///   - key: the blob's content key.
     ///   - type: the type that whoever named the blob expects.
-    /// - Throws: `damaged` when bounds, id, type, tag or compression do not fit; whatever `body` throws.
+    /// - Throws: `damaged` when bounds, id, tag or compression do not fit; `misnamed` when the blob is of another type, which
+    ///   is the fault of whoever named it; whatever `body` throws.
     package func open<R>(
         _ framed: UnsafeRawBufferPointer,
         key: ContentKey,
@@ -30,7 +31,8 @@ package final class BlobOpener {
         let frame = try BlobFrame(framed)
         guard framed.count == frame.framedLength else { throw BlobOpener.damaged("its length is wrong", frame) }
         guard frame.type == type, type.packClass != .points else {
-            throw BlobOpener.damaged("its type is wrong", frame)
+            throw HoldfastError(
+                .misnamed, "a blob is named as something that it is not", context: ["blob": frame.id.hex])
         }
         guard frame.id == BlobCrypto.id(of: key) else { throw BlobOpener.damaged("it is another blob", frame) }
 
@@ -120,6 +122,11 @@ package final class BlobOpener {
             return body(UnsafeRawBufferPointer(copy))
         }
     }
+}
+
+extension HoldfastError.Code {
+    /// A blob is not of the type that it is named as. It says nothing about the blob: anybody can name what is others'.
+    package static let misnamed = HoldfastError.Code("misnamed")
 }
 
 /// Memory that grows to the longest use and is never cleared.

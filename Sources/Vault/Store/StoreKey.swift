@@ -7,6 +7,9 @@ package enum StoreKey {
     package static let reserve = "reserve"
     package static let keysPrefix = "keys/"
     package static let packsPrefix = "packs/"
+    /// Says how far deletion has gone; see `removal`. Its name comes after that of the packs: a copy that is made in the order
+    /// of names while packs are deleted takes it last, and errs on the safe side.
+    package static let removalsPrefix = "removals/"
 
     /// Longest key in bytes.
     package static let maximumLength = 200
@@ -23,6 +26,20 @@ package enum StoreKey {
             let name = PackName(hex: last), pack(name) == key
         else { return nil }
         return name
+    }
+
+    /// The key of the empty object that announces deletions; see `LocalVault.deleteCondemned`.
+    package static func removal(_ number: UInt64) -> String {
+        let digits = String(number, radix: 16)
+        return removalsPrefix + String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
+    /// The number of the removal with this key; `nil` when it is not the key of one.
+    package static func removalNumber(of key: String) -> UInt64? {
+        guard key.hasPrefix(removalsPrefix), let number = UInt64(key.dropFirst(removalsPrefix.count), radix: 16),
+            number > 0, number < 1 << 62, removal(number) == key
+        else { return nil }
+        return number
     }
 
     /// Whether `key` is well-formed: components of letters, digits, `.`, `_` and `-` that do not begin with a dot,

@@ -84,6 +84,8 @@ package final class SealingPipeline: @unchecked Sendable {
         var isClosed = false
         /// Blobs sealed in this run whose pack is not registered yet.
         var inFlight: Set<BlobID> = []
+        /// Those of them that a worker has claimed and not yet added to a pack.
+        var unappended: Set<BlobID> = []
         var error: (any Error)?
     }
 
@@ -236,6 +238,7 @@ package final class SealingPipeline: @unchecked Sendable {
                     counters.newBlobs.wrappingAdd(1, ordering: .relaxed)
                     try append(framed, packed)
                 }
+                try waitForTwins(ids)
                 for index in jobs.indices { jobs[index].ticket.resolve(keys[index]) }
                 progress.update { $0 += 1 }
             }
@@ -289,7 +292,10 @@ package final class SealingPipeline: @unchecked Sendable {
     private func claim(_ ids: [BlobID], _ keys: [ContentKey]) throws -> [Bool] {
         var needed = [Bool](repeating: false, count: ids.count)
         packing.withLock { packing in
-            for index in ids.indices { needed[index] = packing.inFlight.insert(ids[index]).inserted }
+            for index in ids.indices {
+                needed[index] = packing.inFlight.insert(ids[index]).inserted
+                if needed[index] { packing.unappended.insert(ids[index]) }
+            }
         }
         let asked = ids.indices.filter { needed[$0] }
         if asked.isEmpty { return needed }
@@ -300,18 +306,31 @@ package final class SealingPipeline: @unchecked Sendable {
             present.append(ids[index])
         }
         if !present.isEmpty {
-            packing.withLock { packing in
-                for id in present { packing.inFlight.remove(id) }
+            packing.update { packing in
+                for id in present {
+                    packing.inFlight.remove(id)
+                    packing.unappended.remove(id)
+                }
             }
         }
         return needed
     }
 
+    /// Waits until blobs that another worker has claimed lie in a pack: only then may anything name them, because only what
+    /// lies in a pack is stored by `flushData`. Nobody waits for anybody with claims of his own left, so all come through.
+    private func waitForTwins(_ ids: [BlobID]) throws {
+        try packing.wait { packing -> Void? in
+            if let error = packing.error { throw error }
+            return packing.unappended.isDisjoint(with: ids) ? () : nil
+        }
+    }
+
     // MARK: Packs
 
     private func append(_ framed: [UInt8], _ packed: PackedBlob) throws {
-        let isFull = try packing.withLock { packing in
+        let isFull = try packing.update { packing in
             try packing.open.append(from: framed, packed)
+            packing.unappended.remove(packed.id)
             return packing.open.isFull
         }
         guard isFull else { return }
@@ -361,14 +380,34 @@ package final class SealingPipeline: @unchecked Sendable {
         do {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {
-            let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
-            for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
-            pack = try again.finish()
-            try service.store(pack, lease: lease)
+            // In the same order they would make the same name again.
+            if pack.blobs.count > 1 {
+                pack = try pack.reordered(in: vault)
+                try service.store(pack, lease: lease)
+            } else {
+                pack = try padded(pack)
+                try service.store(pack, lease: lease)
+            }
         }
         counters.storedBytes.wrappingAdd(UInt64(pack.bytes.count), ordering: .relaxed)
         counters.storedPacks.wrappingAdd(1, ordering: .relaxed)
         return pack.blobs.map { $0.id }
+    }
+
+    /// A single blob has no other order: a blob that nothing names stands beside it, until the next collection.
+    private func padded(_ pack: SealedPack) throws -> SealedPack {
+        let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
+        for blob in pack.blobs { try again.append(from: pack.bytes, blob) }
+        var framed: [UInt8] = []
+        let type: BlobType = pack.packClass == .data ? .data : .node
+        let filler = try withUnsafeBytes(of: UInt64.random(in: 0 ... .max)) { plain in
+            let key = deriver.contentKey(type, plain)
+            return try BlobSealer(compression: options.compression).seal(
+                type: type, key: key, id: BlobCrypto.id(of: key), secretNumber: secretNumber, references: [],
+                plain: plain, into: &framed)
+        }
+        try again.append(from: framed, filler)
+        return try again.finish()
     }
 
     /// Stores the open data pack and waits until every data pack is registered.

@@ -1,0 +1,87 @@
+import Catalog
+import Model
+import TestSupport
+import Testing
+import Vault
+
+/// A machine that has joined and wants to harm the others.
+@Suite("A hostile writer")
+struct HostileWriterTests {
+    /// A node as readers see it: its plaintext begins with the table of the content keys that it names.
+    private func node(key: ContentKey, naming child: TestBlob) -> TestBlob {
+        TestBlob(
+            type: .node, plain: [1, 0, 1] + child.key.bytes.array, key: key, id: BlobCrypto.id(of: key),
+            references: [child.id])
+    }
+
+    @Test("does not get rubbish trusted by naming it below a root that verification cannot compare")
+    func poisonBelowForeignRoot() throws {
+        let fixture = try VaultFixture()
+        // Without a secret: nothing is trusted but one's own and what was checked.
+        let vault = try VaultDirectory.open(path: Array(fixture.path.utf8))
+        let hostile = try TestWriter(vault, fixture.join(vault, name: "hostile"))
+        let victim = try TestWriter(vault, fixture.join(vault, name: "victim"))
+        let good = victim.make.data("the payroll")
+        let bad = TestBlob(type: .data, plain: Array("rubbish".utf8), key: good.key, id: good.id, references: [])
+        try hostile.store([bad])
+        let root = node(key: hostile.make.data("any key").key, naming: good)
+        try hostile.store([root])
+        try hostile.commit(hostile.point(root: root))
+        var request = VerificationRequest(level: .data)
+        request.keys = fixture.keys
+        #expect(try vault.verify(request).findings.contains { $0.contains("other secrets") })
+        #expect(try victim.missing([good]) == [true])
+        try victim.store([good])
+        let honest = victim.make.blob(.node, [1, 0, 1] + good.key.bytes.array, [good.id])
+        try victim.store([honest])
+        try victim.commit(victim.point(root: honest))
+        _ = try vault.verify(request)
+        #expect(try vault.catalog.copies(of: [good.id]).map(\.condition) == [.falseContents, .whole])
+    }
+
+    @Test("does not make a good copy false by naming it as something that it is not")
+    func wrongType() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let writer = try TestWriter(vault, fixture.join(vault))
+        let blob = writer.make.data("widely shared")
+        try writer.backup(["widely shared"])
+        let checker = ContentChecker(keys: fixture.keys, domain: DomainSecret.vaultDomain)
+        for checker in [checker, nil] {
+            let fetcher = BlobFetcher(service: vault, checker: checker)
+            for type in [BlobType.node, .extents, .delta] {
+                let error = #expect(throws: HoldfastError.self) { try fetcher.fetch(blob.key, type: type) { _ in } }
+                #expect(error?.code == .damaged)
+            }
+            #expect(try vault.catalog.copies(of: [blob.id]).map(\.condition) == [.whole])
+        }
+        #expect(try vault.points(PointQuery()).allSatisfy { $0.condition == .whole })
+    }
+
+    @Test("does not make a good copy false by naming it below a root of another domain")
+    func otherDomain() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let machine = try fixture.join(vault)
+        let writer = try TestWriter(vault, machine)
+        let blob = writer.make.data("of the vault's domain")
+        try writer.store([blob])
+        let fetcher = BlobFetcher(
+            service: vault, checker: ContentChecker(keys: fixture.keys, domain: DomainSecret.domain(of: machine.id)))
+        #expect(try fetcher.fetch(blob.key, type: .data) { Array($0) } == blob.plain)
+        #expect(try vault.catalog.copies(of: [blob.id]).map(\.condition) == [.whole])
+    }
+
+    @Test("stores no pack in the name of another machine")
+    func foreignName() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let hostile = try TestWriter(vault, fixture.join(vault, name: "hostile"))
+        let victim = try fixture.join(vault, name: "victim")
+        let writer = WriterID(high: victim.id.high, low: victim.id.low)
+        let pack = try hostile.make.pack([hostile.make.data("rubbish")], writer: writer)
+        let error = #expect(throws: HoldfastError.self) { try vault.store(pack, lease: hostile.lease.id) }
+        #expect(error?.code == .denied)
+        #expect(try !fixture.packs().contains(pack.name))
+    }
+}
