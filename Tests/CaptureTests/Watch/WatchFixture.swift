@@ -36,11 +36,11 @@ final class Recorder: ChangeConsumer {
     }
 
     /// Waits until a fact comes; it stays recorded.
-    func waits(seconds: Double = 20, for wanted: (DirtyFact) -> Bool) -> Bool {
+    func waits(seconds: Double = 120, for wanted: (DirtyFact) -> Bool) -> Bool {
         state.waitUntil({ $0.facts.contains(where: wanted) }, nanoseconds: Int64(seconds * 1e9))
     }
 
-    func waitsForStatus(seconds: Double = 20, _ wanted: ([WatchStatus]) -> Bool) -> Bool {
+    func waitsForStatus(seconds: Double = 120, _ wanted: ([WatchStatus]) -> Bool) -> Bool {
         state.waitUntil({ wanted($0.status) }, nanoseconds: Int64(seconds * 1e9))
     }
 }
