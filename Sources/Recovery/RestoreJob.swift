@@ -34,6 +34,7 @@ package final class RestoreJob {
         if let planned { return planned.plan }
         try request.check(reader)
         if let undo, lock == nil { lock = try undo.lock() }
+        if undo != nil { request.moment = .now() }
         try compareContents()
         let recorder = try undo?.record()
         do {
@@ -81,6 +82,13 @@ package final class RestoreJob {
         var record = UndoRecord(
             vault: reader.service.vault, restored: reader.point, before: before, root: request.destination.root,
             time: Timestamp(nanoseconds: SystemClock.wall), list: recorder.name)
+        record.asked = UndoRecord.text(for: request.paths)
+        if let last = try undo.last(), !last.isComplete, last.taking.isEmpty, last.vault == record.vault,
+            last.restored == record.restored, last.root == record.root, last.asked == record.asked
+        {
+            // The same restore goes on: it is one for who takes it back.
+            record.earlier = last.steps
+        }
         try undo.save(record)
         planned = nil
         let report = try Restorer(reader: reader, request: request, progress: progress).run()

@@ -71,7 +71,7 @@ struct Restore: Command {
     var dryRun = false
     @Flag(help: "Take the last restore in place back.")
     var undo = false
-    @Flag(help: "Do not ask before an old restore is taken back, or one whose files were changed since.")
+    @Flag(help: "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since.")
     var yes = false
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
@@ -216,7 +216,14 @@ enum UndoView {
         for path in (job.returning + job.removing).prefix(5) { console.note("  \(path.displayText)") }
         if job.returning.count + job.removing.count > 5 { console.note("  ...") }
         var mustAsk = session.now.nanoseconds - record.time.nanoseconds > soon * 1_000_000_000
-        if !record.isComplete { console.note("It was interrupted; what it did until then is taken back.") }
+        if !record.isComplete {
+            // Nobody knows what of it was done, and what is newer than it.
+            mustAsk = true
+            console.note(
+                record.isUnfinishedUndo
+                    ? "To take it back was begun and did not come to its end; this goes on with it."
+                    : "It was interrupted; what it did until then is taken back.")
+        }
         if job.hasAbandoned {
             mustAsk = true
             console.note("A later restore was interrupted before it changed anything; this one is older than that.")
@@ -225,8 +232,10 @@ enum UndoView {
         if changed.count > 0 {
             mustAsk = true
             console.note(
-                "\(Units.count(changed.count, "path was", "paths were")) changed since then, for example "
-                    + "\(changed.samples.first?.displayText ?? ""): kept in a point first, then taken back as well.")
+                "\(Units.count(changed.count, "path was", "paths were")) changed since "
+                    + (record.isComplete ? "then" : "it began, by it or by somebody else")
+                    + ", for example \(changed.samples.first?.displayText ?? ""): kept in a point first, then taken back "
+                    + "as well.")
         }
         return mustAsk
     }
@@ -242,7 +251,7 @@ enum UndoView {
             answer = Array(room[..<(try terminal.read(into: room))])
         } catch {
             throw HoldfastError(
-                .usage, "This restore is old, or its files were changed since. Nothing was changed.",
+                .usage, "This restore is old, was interrupted, or its files were changed since. Nothing was changed.",
                 context: ["hint": "Add --yes to take it back all the same, --dry-run to see every path."])
         }
         if answer.first == UInt8(ascii: "y") || answer.first == UInt8(ascii: "Y") { return }
