@@ -47,8 +47,14 @@ final class Examiner {
         let inode: UInt64
     }
 
+    /// Nothing is to happen: what has the content is answered with `same` or `metadata`, whatever the rule.
+    private let onlyCompares: Bool
+
     /// - Parameter place: the destination, if it is there already.
-    init(reader: PointReader, request: RestoreRequest, setsOwners: Bool, place: RestorePlace?) {
+    init(
+        reader: PointReader, request: RestoreRequest, setsOwners: Bool, place: RestorePlace?, onlyCompares: Bool = false
+    ) {
+        self.onlyCompares = onlyCompares
         self.reader = reader
         conflict = request.effectiveConflict
         deleteExtra = request.deleteExtra
@@ -115,6 +121,7 @@ final class Examiner {
             // What the point has as two files must not stay one: the metadata of one would be the other's.
             if status.links < 2 || ((isSame || entry.linkGroup != nil) && !isShared(status, with: entry)) {
                 if isSame { return .same }
+                if onlyCompares { return .metadata(status) }
                 return setsMetadata ? .metadata(status) : .keep(warning: nil)
             }
             return setsMetadata ? .replace(status) : .keep(warning: nil)

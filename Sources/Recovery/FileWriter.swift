@@ -193,7 +193,8 @@ final class FileWriter {
                 descriptor: descriptor,
                 MetadataWriter.Target(
                     entry: job.entry, owner: job.owner, hasOwner: hasOwner, hasMode: hasOwner && job.temporary != nil,
-                    mayHaveMore: job.directory.inherits, defersFlags: job.cell != nil || job.temporary != nil, path: { job.sourcePath }))
+                    mayHaveMore: job.directory.inherits, defersFlags: job.cell != nil || job.temporary != nil,
+                    path: { job.sourcePath }))
             let status = job.cell == nil ? nil : try FileSystem.status(at: descriptor, "")
             let forbidding = flags.intersection(.afterEverything)
             if job.cell == nil, job.temporary != nil, !forbidding.isEmpty {
@@ -470,7 +471,8 @@ final class FileWriter {
             metadata.finish(
                 at: place.raw, target,
                 MetadataWriter.Target(
-                    entry: entry, owner: owner, hasOwner: false, hasMode: false, mayHaveMore: directory.inherits, defersFlags: false,
+                    entry: entry, owner: owner, hasOwner: false, hasMode: false, mayHaveMore: directory.inherits,
+                    defersFlags: false,
                     path: { source }))
             if !isDirect { try rename(target, to: name, in: place, replaces: replaces) }
             if let cell {
@@ -579,7 +581,7 @@ final class FileWriter {
     }
 
     private func finish(_ directory: RestoreDirectory) {
-        guard let entry = directory.entry else { return }
+        guard let entry = directory.entry else { return keepTime(directory) }
         do throws(Errno) {
             let handle = try directory.handle()
             let status = try handle.descriptor.status()
@@ -588,15 +590,26 @@ final class FileWriter {
                 && (directory.owner.map { $0.uid == status.uid && $0.gid == status.gid } ?? true)
                 && entry.attributes.isEmpty && entry.flags == 0
             if isSame, directory.isNew, !directory.inherits { return }
-            metadata.finish(
-                descriptor: handle.raw,
-                MetadataWriter.Target(
-                    entry: entry, owner: directory.owner, hasOwner: false, hasMode: false,
-                    mayHaveMore: !directory.isNew || directory.inherits, defersFlags: false,
-                    path: { directory.source }))
+            let target = MetadataWriter.Target(
+                entry: entry, owner: directory.owner, hasOwner: false, hasMode: false,
+                mayHaveMore: !directory.isNew || directory.inherits, defersFlags: false,
+                path: { directory.source })
+            // A mode cannot be set through a reference.
+            if handle.isReference, let parent = directory.parent {
+                return metadata.finish(at: try parent.handle().raw, directory.name, target)
+            }
+            metadata.finish(descriptor: handle.raw, target)
         } catch {
             log.add(.failed, directory.source, "its metadata cannot be set: \(error)")
         }
+    }
+
+    private func keepTime(_ directory: RestoreDirectory) {
+        guard let time = directory.keptTime, let handle = try? directory.handle(),
+            let status = try? handle.descriptor.status(), status.modified != time
+        else { return }
+        // Whoever may not set it did not ask for it either.
+        _ = try? FileSystem.setTimes(at: handle.raw, "", modified: time)
     }
 
     /// Sets the flags that had to wait for all names of their files.

@@ -57,7 +57,8 @@ final class RestoreDecider: RestoreWalkHandler {
         self.submit = submit
         self.drain = drain
         writer = FileWriter(context)
-        examiner = Examiner(reader: reader, request: request, setsOwners: context.rights.isRoot, place: place)
+        examiner = Examiner(
+            reader: reader, request: request, setsOwners: context.rights.isRoot, place: place, onlyCompares: verifying)
         conflict = request.effectiveConflict
         ownsPlace = place.isFresh && request.conflict == nil
         boundaries = RemovalBounds(reader: reader, request: request)
@@ -166,6 +167,9 @@ final class RestoreDecider: RestoreWalkHandler {
                 directory.owner = owners.owner(of: entry)
                 directory.entry = entry
             }
+            if !verifying, role == .chosen, !directory.isNew, !examiner.setsMetadata {
+                directory.keptTime = status.modified
+            }
             directory.removesExtra =
                 !verifying && role == .chosen && !directory.isNew
                 && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
@@ -227,11 +231,9 @@ final class RestoreDecider: RestoreWalkHandler {
             }
             isNew = try make(name, handle)
         }
-        let opened = try name.withPointer { (pointer) throws(Errno) in
-            try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
-        }
-        let status = try opened.status()
-        let directory = RestoreDirectory(parent: parent, name: name, source: source, handle: OpenHandle(opened))
+        let opened = try OpenHandle.passage(at: handle.raw, name)
+        let status = try opened.descriptor.status()
+        let directory = RestoreDirectory(parent: parent, name: name, source: source, handle: opened)
         directory.isNew = isNew
         return (directory, status)
     }
@@ -385,7 +387,7 @@ final class RestoreDecider: RestoreWalkHandler {
     private func note(_ directory: RestoreDirectory) {
         if directory.device == notedDevice || verifying { return }
         context.written.note(directory)
-        notedDevice = directory.device
+        if (try? directory.handle())?.isReference == false { notedDevice = directory.device }
     }
 
     /// The first name of a hard-linked file was there already: the others are linked to it.
@@ -611,7 +613,15 @@ final class RestoreDecider: RestoreWalkHandler {
         // Metadata that the target cannot hold are no reason not to look at the content.
         switch decision {
         case .same, .metadata: break
-        default: return
+        case .keep:
+            // That it stays was asked for; that everything is as in the point must not be said then.
+            if conflict == .never || conflict == .newer {
+                log.add(
+                    .conflict, directory.sourcePath(name.name),
+                    "something else stands there and stays: it was not compared")
+            }
+            return
+        case .create, .replace, .rename: return
         }
         let handle = try directory.handle()
         let job = FileJob(

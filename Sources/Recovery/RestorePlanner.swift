@@ -107,10 +107,8 @@ package final class RestorePlanner: RestoreWalkHandler {
                 if examiner.hasContents(source) { log.add(.conflict, source, OwnPlaces.words) }
                 return nil
             }
-            let opened = try wanted.withPointer { (pointer) throws(Errno) in
-                try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
-            }
-            let directory = RestoreDirectory(parent: parent, name: wanted, source: source, handle: OpenHandle(opened))
+            let opened = try OpenHandle.passage(at: handle.raw, wanted)
+            let directory = RestoreDirectory(parent: parent, name: wanted, source: source, handle: opened)
             directory.device = status.device
             directory.inode = status.inode
             directory.removesExtra =

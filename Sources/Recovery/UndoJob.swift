@@ -256,8 +256,11 @@ package final class UndoJob {
             return OpenHandle(try DirectoryPath.open(path, from: place.raw, links: .refused))
         } catch {
             if error == .noEntry { return nil }
-            throw error
+            guard error == .accessDenied else { throw error }
         }
+        return OpenHandle(
+            try DirectoryPath.openFile(path, from: place.raw, links: .refused, [.pathOnly, .directory]),
+            isReference: true)
     }
 
     /// Takes flags away that forbid changes in directories; they get theirs at the end.
@@ -267,7 +270,9 @@ package final class UndoJob {
                 guard let opened = try openIfAny(directory.path) else { continue }
                 let status = try opened.descriptor.status()
                 written.note(device: status.device, opened)
-                guard status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly) else {
+                guard !opened.isReference,
+                    status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly)
+                else {
                     continue
                 }
                 if !moment.isBefore(status) { moment.note(status) }
@@ -282,7 +287,8 @@ package final class UndoJob {
     private func remove(_ path: TreePath, _ log: RestoreLog, _ moment: PlanMoment) {
         guard exists(path), let parent = path.parent else { return }
         do throws(Errno) {
-            let directory = try DirectoryPath.open(parent.bytes, from: place.raw, links: .refused)
+            let directory = try DirectoryPath.openFile(
+                parent.bytes, from: place.raw, links: .refused, [.pathOnly, .directory])
             // Its change time will be of this removal.
             let above = try directory.status()
             if !moment.isBefore(above) { moment.note(above) }
@@ -302,6 +308,8 @@ package final class UndoJob {
             do throws(Errno) {
                 guard let opened = try openIfAny(directory.path) else { continue }
                 let was = directory.was
+                // Somebody else's, as far as that can be told: nothing of it was changed.
+                if opened.isReference { continue }
                 writer.finish(
                     descriptor: opened.raw,
                     MetadataWriter.Target(

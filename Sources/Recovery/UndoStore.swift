@@ -123,7 +123,8 @@ package struct UndoRecord: Hashable, Sendable {
     static func text(for paths: [TreePath]) -> String {
         let keys = PathSelection(paths).paths.map { $0.bytes + [0] }.joined()
         let hash = Array(keys).withUnsafeBytes { XXH3.hash128($0, seed: 0) }
-        return Hex.encode([hash.high, hash.low].flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } })
+        return Hex.encode(
+            [hash.high, hash.low].flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } })
     }
 
     /// It came to its end, and all of it is on the disk.

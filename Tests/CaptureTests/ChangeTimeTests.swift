@@ -73,7 +73,8 @@ struct ChangeTimeTests {
         #expect(ChangeTimeTrust.Clock(type: type, isNetwork: isNetwork) == clock)
     }
 
-    @Test("of an ext4 with small inodes are of whole seconds: what is written in the second it was read in is not missed")
+    @Test(
+        "of an ext4 with small inodes are of whole seconds: what is written in the second it was read in is not missed")
     func smallInodes() throws {
         let fixture = try BackupFixture()
         let image = (fixture.root as NSString).deletingLastPathComponent + "/image"

@@ -151,6 +151,7 @@ import Vault
         #expect(try owner("g", .map(table)) == "7:8\n")
         #expect(try owner("f", .map(table)) == "9:0\n")
         #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a\n".utf8)) }
+        #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a 4294967295\n".utf8)) }
         #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a no-such-user-here\n".utf8)) }
     }
 

@@ -67,7 +67,8 @@ import Vault
     @Test("a file, a link or a directory comes back where a restore put another of them, and goes again")
     func kinds() throws {
         let kinds = [
-            "file": "printf FILE > x", "link": "ln -s target x", "directory": "mkdir -p x/y; printf 1 > x/f; printf 2 > x/y/g",
+            "file": "printf FILE > x", "link": "ln -s target x",
+            "directory": "mkdir -p x/y; printf 1 > x/f; printf 2 > x/y/g",
         ]
         for (old, make) in kinds {
             for (new, makeNew) in kinds {
@@ -227,8 +228,9 @@ import Vault
             $0.paths = ["a", "b", "in"].map { fixture.path.appending($0.utf8) }
         }
         #expect(report.issues == [])
-        #expect(try fixture.make("cmp a b; stat -c '%h %a' a b in/f out/g in/l in/m")
-            == "1 644\n1 644\n1 644\n1 600\n2 644\n2 644\n")
+        #expect(
+            try fixture.make("cmp a b; stat -c '%h %a' a b in/f out/g in/l in/m")
+                == "1 644\n1 644\n1 644\n1 600\n2 644\n2 644\n")
         #expect(try fixture.restoreInPlace(reader).filesWritten == 0)
     }
 

@@ -71,7 +71,10 @@ struct Restore: Command {
     var dryRun = false
     @Flag(help: "Take the last restore in place back.")
     var undo = false
-    @Flag(help: "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since.")
+    @Flag(
+        help:
+            "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since."
+    )
     var yes = false
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
@@ -86,8 +89,13 @@ struct Restore: Command {
                 throw ValidationError(
                     "--undo takes no point, no paths and no destination: it takes the last restore back.")
             }
+            guard !deleteExcluded, owner.isDefault, !noSync, machine.machine == nil else {
+                throw ValidationError(
+                    "--undo goes with --yes and --dry-run only: it brings back what was, as it was.")
+            }
             return
         }
+        if yes { throw ValidationError("--yes goes with --undo.") }
         if point == nil {
             throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --to DIR")
         }
@@ -133,6 +141,7 @@ struct Restore: Command {
                 try RestoreView.show(plan, console)
                 return ExitStatus(plan.exitStatus)
             }
+            RestoreView.showOwners(plan.unknownUsers, plan.unknownGroups, "are", console)
         }
         let checkpoint = Checkpoint(session: session, global: global, keys: keys)
         let progress = job.progress
@@ -179,6 +188,12 @@ struct Restore: Command {
                     try console.line("\(action) \(path.displayText)")
                 }
             }
+            var fields: [String: JSON] = [
+                "point": .id(job.record.before ?? job.record.restored), "complete": .bool(job.record.isComplete),
+                "return": .count(job.returning.count), "remove": .count(job.removing.count),
+            ]
+            fields.setBytes("destination", job.record.root)
+            try console.emit("undo_plan", fields)
             return .done
         }
         if mustAsk, !yes { try UndoView.ask(console) }
@@ -280,6 +295,7 @@ enum RestoreView {
             "peak_memory": .count(ProcessLimits.peakMemory),
         ]
         fields.setBytes("destination", destination)
+        setOwners(report.unknownUsers, report.unknownGroups, &fields)
         try console.emit("restore", fields)
         if console.isJSON { return }
 
@@ -301,7 +317,7 @@ enum RestoreView {
         if report.renamed > 0 { others.append("\(Units.count(report.renamed)) put beside what is there") }
         if report.verified > 0 { others.append("\(Units.count(report.verified, "file")) read back and compared") }
         if !others.isEmpty { try console.line("\(others.joined(separator: "; ")).") }
-        showOwners(report, console)
+        if !isInPlace { showOwners(report.unknownUsers, report.unknownGroups, "were", console) }
         let count = report.issueCounts.values.reduce(0, +)
         guard count > 0 else { return }
         // Not a note: with --quiet somebody still has to know what is missing.
@@ -310,6 +326,19 @@ enum RestoreView {
                 ? "Not everything was restored: \(Units.count(count, "path has", "paths have")) trouble."
                 : "\(Units.count(count, "warning")).")
         list(report.issues, count, console)
+    }
+
+    private static func setOwners(
+        _ users: [UnknownOwner], _ groups: [UnknownOwner], _ fields: inout [String: JSON]
+    ) {
+        for (key, owners) in [("unknown_users", users), ("unknown_groups", groups)] {
+            fields[key] = .array(
+                owners.prefix(1000).map { owner in
+                    var fields: [String: JSON] = ["number": .count(UInt64(owner.number)), "paths": .count(owner.count)]
+                    fields.setBytes("name", owner.name)
+                    return .object(fields)
+                })
+        }
     }
 
     private static func emit(_ issues: [RestoreIssue], _ console: Console) throws {
@@ -351,6 +380,7 @@ enum RestoreView {
         ]
         if let free = plan.freeBytes { fields["free_bytes"] = .count(free) }
         fields.setBytes("destination", plan.destination)
+        setOwners(plan.unknownUsers, plan.unknownGroups, &fields)
         for action in actions {
             fields[action.name] = .object(["count": .count(action.tally.count), "bytes": .count(action.tally.bytes)])
             for path in action.tally.samples {
@@ -371,6 +401,7 @@ enum RestoreView {
             if action.tally.count > 20 { try console.line("  ... and \(Units.count(action.tally.count - 20)) more") }
         }
         try console.line("\(Units.count(plan.unchanged.count)) are there already. Nothing was changed.")
+        showOwners(plan.unknownUsers, plan.unknownGroups, "are", console)
         if plan.lacksRoom {
             console.warn(
                 "\(Units.size(plan.bytesToWrite)) would be written, and \(Units.size(plan.freeBytes ?? 0)) are free there."
@@ -382,12 +413,15 @@ enum RestoreView {
         list(plan.issues, count, console)
     }
 
-    private static func showOwners(_ report: RestoreReport, _ console: Console) {
-        for (kind, owners) in [("user", report.unknownUsers), ("group", report.unknownGroups)] where !owners.isEmpty {
+    /// Who the point means and this machine does not know. - Parameter tense: "are" before the restore, "were" after it.
+    static func showOwners(
+        _ users: [UnknownOwner], _ groups: [UnknownOwner], _ tense: String, _ console: Console
+    ) {
+        for (kind, owners) in [("user", users), ("group", groups)] where !owners.isEmpty {
             let list = owners.prefix(8).map { "\(TreePath.display($0.name)) (\($0.number))" }.joined(separator: ", ")
             console.note(
                 "This machine does not know the \(kind)\(owners.count == 1 ? "" : "s") \(list)"
-                    + (owners.count > 8 ? " and \(owners.count - 8) more" : "") + "; their numbers were used.")
+                    + (owners.count > 8 ? " and \(owners.count - 8) more" : "") + "; their numbers \(tense) used.")
         }
     }
 }
@@ -409,6 +443,9 @@ enum OwnerArgument: ExpressibleByArgument, CustomStringConvertible {
             self = .map(path)
         }
     }
+
+    /// As when nothing was said.
+    var isDefault: Bool { if case .names = self { true } else { false } }
 
     var description: String {
         switch self {
