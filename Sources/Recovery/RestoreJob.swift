@@ -98,6 +98,17 @@ package final class RestoreJob {
         return report
     }
 
+    /// What is replaced and removed, as paths of this machine, while `protect` runs: directories that it was given may hold
+    /// more.
+    package func plannedPaths() throws -> PlannedPaths {
+        guard let undo, let recorder = planned?.recorder else { return PlannedPaths([TreePath.root]) }
+        var paths: [TreePath] = []
+        try undo.read(recorder.name) { line in
+            if case .changed(let path) = line { paths.append(TreePath(unchecked: path)) }
+        }
+        return PlannedPaths(RestoreJob.below(request.destination.root, paths))
+    }
+
     /// Paths of the destination as paths of this machine.
     static func below(_ root: [UInt8], _ paths: [TreePath]) -> [TreePath] {
         guard let top = TreePath(normalizing: root), !top.isRoot else { return paths }

@@ -125,6 +125,9 @@ package final class UndoJob {
         return found
     }
 
+    /// What is replaced and removed, as paths of this machine.
+    package var plannedPaths: PlannedPaths { PlannedPaths(RestoreJob.below(record.root, returning + removing)) }
+
     // MARK: Doing it
 
     /// Takes it back.

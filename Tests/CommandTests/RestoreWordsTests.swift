@@ -140,6 +140,39 @@ struct RestoreWordsTests {
         #expect(closed.0 == 1 && closed.1.lowercased().contains("permission denied"), "\(closed.1)")
     }
 
+    @Test("what cannot be read beside a thousand files that are replaced refuses nothing")
+    func crowded() throws {
+        guard getuid() == 0, FileManager.default.isExecutableFile(atPath: "/usr/bin/setpriv") else { return }
+        var place = try KillPlace("crowded")
+        defer { place.close() }
+        let home = place.directory.appendingPathComponent("home").path
+        let (made, text) = try RestoreWordsTests.shell(
+            """
+            cd '\(place.directory.path)'; mkdir -p home/.local/state home/many; mv state home/.local/state/holdfast
+            cd home/many; for n in $(seq 1100); do mkdir d$n; echo old > d$n/f; done; mkdir secret; echo x > secret/x
+            cd ../..; chown -R 65534:65534 home vault; chown -R 0:0 home/many/secret; chmod 700 home/many/secret
+            chmod a+r passphrase sheet
+            """)
+        try #require(made == 0, "\(text)")
+        place.fixture.environment["HOLDFAST_STATE"] = home + "/.local/state/holdfast"
+        func run(_ arguments: String) throws -> (Int32, String) {
+            try RestoreWordsTests.shell(
+                "cd /; exec setpriv --reuid 65534 --regid 65534 --clear-groups '\(ProgramFixture.program.path)' "
+                    + arguments, place.fixture.environment)
+        }
+        #expect(try run("backup '\(home)/many'").0 == 3)
+        _ = try RestoreWordsTests.shell("cd '\(home)/many'; for n in $(seq 1100); do echo changed > d$n/f; done")
+        let sheet = "--key-sheet '\(place.directory.path)/sheet'"
+        let back = try run("restore latest '\(home)/many' --in-place \(sheet)")
+        #expect(back.0 == 3, "\(back.1)")
+        #expect(try String(contentsOfFile: home + "/many/d1100/f", encoding: .utf8) == "old\n")
+        // What is itself replaced and cannot be kept first still refuses all.
+        _ = try RestoreWordsTests.shell(
+            "cd '\(home)/many'; echo changed > d7/f; chown 0:0 d7/f; chmod 600 d7/f")
+        let refused = try run("restore latest '\(home)/many' --in-place \(sheet)")
+        #expect(refused.0 == 1 && refused.1.contains("cannot all be kept first"), "\(refused.1)")
+    }
+
     @Test("find --all-points lists an unchanged file once, whatever other paths were protected in between")
     func find() throws {
         let place = try KillPlace("find")

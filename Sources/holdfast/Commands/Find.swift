@@ -79,6 +79,16 @@ struct Find: Command {
         var until: PointSummary
     }
 
+    /// Points that are compared with each other. A checkpoint holds what a restore replaced, and is of no series.
+    private enum Group: Hashable {
+        case series(UInt64)
+        case checkpoint(PointID)
+
+        init(_ point: PointSummary) {
+            self = point.kind == .checkpoint ? .checkpoint(point.id) : .series(point.series)
+        }
+    }
+
     /// What makes a version the same in points of other paths. Where its content lies in the vault does not: small files
     /// lie in bundles with whatever was protected with them.
     private struct Look: Hashable {
@@ -101,20 +111,20 @@ struct Find: Command {
         // A point of other paths between two of a series says nothing about what is in those: each series is looked at on
         // its own, and what looks the same in several is one version.
         var found: [Version] = []
-        var places: [Look: (index: Int, series: UInt64)] = [:]
+        var places: [Look: (index: Int, group: Group)] = [:]
         var isAnyOpen = false
-        for series in Dictionary(grouping: points, by: \.series).values.sorted(by: { $0[0].effective < $1[0].effective }
-        ) {
-            let versions = try versions(in: series, matcher, session, keys, console)
+        let groups = Dictionary(grouping: points) { Group($0) }.values.sorted { $0[0].effective < $1[0].effective }
+        for group in groups {
+            let versions = try versions(in: group, matcher, session, keys, console)
             isAnyOpen = isAnyOpen || versions != nil
             for version in versions ?? [] {
                 let look = Look(version)
-                if let known = places[look], known.series != series[0].series {
+                if let known = places[look], known.group != Group(group[0]) {
                     let index = known.index
                     if version.since.effective < found[index].since.effective { found[index].since = version.since }
                     if found[index].until.effective < version.until.effective { found[index].until = version.until }
                 } else {
-                    places[look] = (found.count, series[0].series)
+                    places[look] = (found.count, Group(group[0]))
                     found.append(version)
                 }
             }

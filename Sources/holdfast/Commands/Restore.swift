@@ -151,7 +151,9 @@ struct Restore: Command {
                 console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
                 {
                     try job.run { paths in
-                        try checkpoint.make(of: paths, label: "before restoring \(chosen.shortID)", console)
+                        try checkpoint.make(
+                            of: paths, label: "before restoring \(chosen.shortID)", planned: { try job.plannedPaths() },
+                            console)
                     }
                 })
         } catch var error as HoldfastError where error.code == .cancelled {
@@ -205,7 +207,10 @@ struct Restore: Command {
             {
                 try job.run(
                     open: { try PointReader(service: session.vault, keys: keys, point: $0) },
-                    protect: { try checkpoint.make(of: $0, label: "before taking a restore back", console) })
+                    protect: {
+                        try checkpoint.make(
+                            of: $0, label: "before taking a restore back", planned: { job.plannedPaths }, console)
+                    })
             })
         try RestoreView.show(
             report, point: job.record.before ?? job.record.restored, destination: job.record.root, true, console)
