@@ -562,7 +562,14 @@ final class FileWriter {
     /// The name of a thing until it is complete: the same in each run of a point, so that the next run finds and replaces
     /// what a killed one left behind.
     func temporaryName(for name: TerminatedName) -> TerminatedName {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325 ^ context.mark
+        FileWriter.temporaryName(for: name, mark: context.mark)
+    }
+
+    /// What distinguishes the unfinished names of a point.
+    static func mark(of point: PointID) -> UInt64 { point.high ^ point.low }
+
+    static func temporaryName(for name: TerminatedName, mark: UInt64) -> TerminatedName {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325 ^ mark
         for byte in name.bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
         let digits = String(hash, radix: 16)
         return TerminatedName(Array(".holdfast-unfinished-\(digits)".utf8))

@@ -163,6 +163,7 @@ package final class UndoJob {
         let log = RestoreLog()
         written.note(device: try deviceOfRoot(), place)
         unseal(log, moment)
+        if !record.isComplete { removeUnfinished(log) }
         for path in removing { remove(path, log, moment) }
         // What one point brought back another may replace: that is no change of somebody else.
         let restored = try readers.enumerated().map { index, source in
@@ -283,6 +284,28 @@ package final class UndoJob {
                 try FileSystem.setFlags(descriptor: opened.raw, flags.subtracting(.afterEverything))
             } catch {
                 log.add(.failed, directory.path, "its flags cannot be changed: \(error)")
+            }
+        }
+    }
+
+    /// What a run that was killed had not completed lies beside its place, under a name that only a run of that point makes.
+    private func removeUnfinished(_ log: RestoreLog) {
+        let points = Set([record.restored] + steps.compactMap(\.before))
+        for path in returning + removing {
+            guard let parent = path.parent,
+                let directory = try? DirectoryPath.openFile(
+                    parent.bytes, from: place.raw, links: .refused, [.pathOnly, .directory])
+            else { continue }
+            for point in points {
+                let name = FileWriter.temporaryName(for: TerminatedName(path.name), mark: FileWriter.mark(of: point))
+                do throws(Errno) {
+                    try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory.raw, pointer)
+                    }
+                } catch {
+                    if error != .noEntry {
+                        log.add(.failed, path.bytes, "what was not completed of it cannot be removed: \(error)")
+                    }
+                }
             }
         }
     }
