@@ -828,7 +828,8 @@ class Restore:
         self.finish(name, entry)
 
     def write(self, place, entry):
-        with open(place, "xb") as file:
+        # Nobody else reads it before it has its owner and mode.
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for key, offset, length in self.state.extents(entry):
                 if key is None:
                     file.seek(length, os.SEEK_CUR)

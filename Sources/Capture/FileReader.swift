@@ -19,6 +19,8 @@ final class FileReader {
     private let chunker: Chunker
     private let progress: CaptureProgress
     private let changeTimes: ChangeTimeTrust
+    /// The file system of the last file, and how it keeps change times.
+    private var clock: (device: UInt64, clock: ChangeTimeTrust.Clock)?
     private var attributes = AttributeReader()
     private var openSlab = OpenSlab()
 
@@ -67,7 +69,8 @@ final class FileReader {
             }
             guard !item.isGone, item.status.kind == .regular, let opened = openedFile else { return }
             openedFile = nil
-            item.isFresh = !changeTimes.vouches(for: FileTime(item.status.changed), readAt: SystemClock.wall)
+            item.isFresh = !changeTimes.vouches(
+                for: FileTime(item.status.changed), readAt: SystemClock.wall, on: clock(of: opened, item.status.device))
             switch item.work {
             case .small: try readSmall(&item, opened, batch, &slabUsed)
             case .large: try readLarge(&item, opened, batch)
@@ -79,6 +82,14 @@ final class FileReader {
 
     /// The regular file that `readRegular` opened, for reading its content.
     private var openedFile: DirectoryHandle?
+
+    private func clock(of file: DirectoryHandle, _ device: UInt64) -> ChangeTimeTrust.Clock {
+        if let clock, clock.device == device { return clock.clock }
+        let space = try? FileSystem.space(descriptor: file.raw)
+        let found = ChangeTimeTrust.Clock(type: space?.typeName, isNetwork: space?.isNetwork == true)
+        clock = (device, found)
+        return found
+    }
 
     private func skip(_ item: inout CaptureItem, _ error: Errno, _ batch: CaptureBatch) {
         if error == .noEntry || error == .stale || error == .symbolicLink {

@@ -44,6 +44,8 @@ final class TreeWalker {
     private var reached: Set<[UInt8]> = []
     /// Those that were warned of.
     private var complained: Set<[UInt8]> = []
+    /// What first stood in the way to a protected path.
+    private var obstacle: (path: [UInt8], error: Errno)?
     /// The file systems of the run before, by what they are now: their numbers change between two starts of a machine.
     private var devicesBefore: [UInt64: UInt64] = [:]
 
@@ -114,6 +116,12 @@ final class TreeWalker {
         let missed = source.roots.filter { !reached.contains($0.bytes) }
         if missed.count == source.roots.count, let first = missed.first {
             let others = missed.count > 1 ? " and the other paths" : ""
+            if let obstacle {
+                throw HoldfastError(
+                    obstacle.error.isDenied ? .denied : .io,
+                    "\(first.displayText)\(others) could not be reached; nothing was stored: "
+                        + "\(TreePath(unchecked: obstacle.path).displayText): \(obstacle.error)", cause: obstacle.error)
+            }
             throw HoldfastError(
                 .notFound, "\(first.displayText)\(others) could not be reached; nothing was stored",
                 context: ["hint": "Is something not mounted, or was a directory on the way replaced?"])
@@ -153,18 +161,23 @@ final class TreeWalker {
             return nil
         }
         do throws(Errno) {
+            let isAncestor = parent.only != nil && !source.roots.contains { $0.bytes == path }
             let child = DirectoryHandle(
                 try withCName(name) { pointer throws(Errno) in
-                    try FileDescriptor.openDirectory(at: handle.raw, pointer)
+                    // Nothing but one name of it is looked at: it need not be readable.
+                    var isReference = false
+                    return isAncestor
+                        ? try FileDescriptor.openPassage(at: handle.raw, pointer, isReference: &isReference)
+                        : try FileDescriptor.openDirectory(at: handle.raw, pointer)
                 })
             let status = try child.descriptor.status()
-            let isAncestor = parent.only != nil && !source.roots.contains { $0.bytes == path }
             return frame(path: path, handle: child, status: status, only: isAncestor ? ancestorNames(of: path) : nil)
         } catch {
             if error == .noEntry {
                 warn(.vanished, path, "the directory was removed while the backup ran")
             } else {
                 warn(error.isDenied ? .denied : .io, path, "the directory cannot be opened: \(error)")
+                if parent.only != nil, obstacle == nil { obstacle = (path, error) }
             }
             return nil
         }
@@ -173,7 +186,9 @@ final class TreeWalker {
     /// Opens a directory again from one of its children, or from the top when the child was moved meanwhile.
     private func reopen(_ frame: Frame, from child: Frame) -> DirectoryHandle? {
         if let handle = child.handle,
-            let up = try? FileDescriptor.open(at: handle.raw, Array("..".utf8), [.readOnly, .directory])
+            let up = try? FileDescriptor.open(
+                at: handle.raw, Array("..".utf8),
+                frame.only == nil ? [.readOnly, .directory] : [.pathOnly, .directory])
         {
             let opened = DirectoryHandle(up)
             if let status = try? opened.descriptor.status(), status.device == frame.device, status.inode == frame.inode
@@ -182,8 +197,11 @@ final class TreeWalker {
             }
         }
         guard var current = try? FileDescriptor.open([UInt8(ascii: "/")], [.readOnly, .directory]) else { return nil }
-        for component in TreePath(unchecked: frame.path).components {
-            guard let next = try? FileDescriptor.open(at: current.raw, Array(component), [.readOnly, .directory]) else {
+        let components = TreePath(unchecked: frame.path).components
+        for (index, component) in components.enumerated() {
+            let isLast = index == components.count - 1 && frame.only == nil
+            let flags: OpenFlags = isLast ? [.readOnly, .directory] : [.pathOnly, .directory]
+            guard let next = try? FileDescriptor.open(at: current.raw, Array(component), flags) else {
                 return nil
             }
             current = next
@@ -237,10 +255,11 @@ final class TreeWalker {
             status = try FileSystem.status(at: handle.raw, pointer)
         } catch {
             let path = childPath(frame, Array(name))
-            if frame.only != nil {
+            if frame.only != nil, error == .noEntry {
                 warn(.vanished, path, "it does not exist")
             } else if error != .noEntry {
                 warn(error.isDenied ? .denied : .io, path, "its status cannot be read: \(error)")
+                if frame.only != nil, obstacle == nil { obstacle = (path, error) }
             }
             return
         }

@@ -70,7 +70,8 @@ package enum DirectoryPath {
     ) throws(Errno) -> R {
         let (parent, name) = split(path)
         if name.isEmpty || name == [0x2E] || name == [0x2E, 0x2E] { throw .invalidArgument }
-        let place = try open(parent, from: directory, links: links)
+        // It need not be readable for this.
+        let place = try openFile(parent, from: directory, links: links, [.pathOnly, .directory])
         let number = place.raw
         return try withCName(name) { (pointer) throws(Errno) in try body(number, pointer) }
     }

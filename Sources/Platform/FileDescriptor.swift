@@ -122,6 +122,22 @@ extension FileDescriptor {
         }
     }
 
+    /// Opens a directory on the way to something else. One that may be entered and not read, as others' homes often are,
+    /// is opened as a reference (`pathOnly`): names in it can be used, it cannot be listed or waited for.
+    ///
+    /// - Parameter isReference: whether it was.
+    package static func openPassage(
+        at directory: Int32, _ name: UnsafePointer<CChar>, isReference: inout Bool
+    ) throws(Errno) -> FileDescriptor {
+        isReference = false
+        do throws(Errno) { return try open(at: directory, name, [.readOnly, .directory]) } catch {
+            guard error == .accessDenied else { throw error }
+        }
+        let opened = try open(at: directory, name, [.pathOnly, .directory])
+        isReference = true
+        return opened
+    }
+
     /// A pipe: what is written to the second can be read from the first. Both are closed on exec.
     package static func pipe() throws(Errno) -> (reading: Int32, writing: Int32) {
         var ends: (Int32, Int32) = (-1, -1)

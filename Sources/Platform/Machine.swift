@@ -11,6 +11,8 @@ package enum SystemClock {
     package static var sinceBoot: Int64 { hf_clock(2) }
     /// CPU time of this process.
     package static var processCPU: Int64 { hf_clock(3) }
+    /// The wall clock as local file systems see it: it goes in steps of 1 to 10 ms.
+    package static var ofFiles: Int64 { hf_clock(4) }
 
     /// Waits. Blocks the thread: for dedicated ones.
     package static func pause(milliseconds: Int) {

@@ -9,13 +9,13 @@ enum Decision {
     /// It is there as the point has it.
     case same
     /// The content is there, metadata differ.
-    case metadata
+    case metadata(FileStatus)
     /// Something else stands there and is replaced.
     case replace(FileStatus)
     /// Something else stands there and stays; the reason, when that is worth a warning.
     case keep(warning: String?)
-    /// Something else stands there and stays; the point's goes under this name.
-    case rename(TerminatedName, Bool)
+    /// Something else stands there and stays; the point's goes under this name, in place of what an earlier run put there.
+    case rename(TerminatedName, FileStatus?)
 }
 
 /// Compares the destination with entries and applies the conflict rule. For one thread.
@@ -34,14 +34,27 @@ final class Examiner {
     /// The files with several names that entries were compared with.
     private var shared: [SharedFile: LinkGroup?] = [:]
     private let keepsBeside: Bool
+    /// Everything in the destination was made by this restore, or by an earlier run of it that was interrupted.
+    private let isFresh: Bool
+    /// An earlier run was.
+    private let isResumed: Bool
+    private let moment: PlanMoment?
+    /// A directory that a restore put where something else was makes room for it again, with everything in it.
+    private let takesBack: Bool
 
     private struct SharedFile: Hashable {
         let device: UInt64
         let inode: UInt64
     }
 
-    /// - Parameter isUnfinished: the destination holds what an interrupted run left, whole or in part.
-    init(reader: PointReader, request: RestoreRequest, setsOwners: Bool, isUnfinished: Bool) {
+    /// Nothing is to happen: what has the content is answered with `same` or `metadata`, whatever the rule.
+    private let onlyCompares: Bool
+
+    /// - Parameter place: the destination, if it is there already.
+    init(
+        reader: PointReader, request: RestoreRequest, setsOwners: Bool, place: RestorePlace?, onlyCompares: Bool = false
+    ) {
+        self.onlyCompares = onlyCompares
         self.reader = reader
         conflict = request.effectiveConflict
         deleteExtra = request.deleteExtra
@@ -49,7 +62,11 @@ final class Examiner {
         suffix = Array(".restored-\(reader.point.hex.prefix(8))".utf8)
         own = request.own
         differing = request.differing ?? []
-        keepsBeside = isUnfinished
+        isFresh = place?.isFresh != false
+        isResumed = place?.isUnfinished == true && isFresh
+        keepsBeside = isResumed && request.conflict != nil
+        moment = request.moment
+        takesBack = request.takesBack
     }
 
     /// The name that the point's version of `name` gets under the rule `rename`; cut where it would be too long.
@@ -57,8 +74,32 @@ final class Examiner {
         TerminatedName(Array(name.prefix(255 - suffix.count)) + suffix)
     }
 
+    /// Whether what is there with the same content gets the point's metadata. Under the rules that leave what is there
+    /// nobody could take that back: a mode that was made stricter would be lost.
+    var setsMetadata: Bool {
+        switch conflict {
+        case .always: true
+        case .never: false
+        case .newer, .rename: isFresh
+        }
+    }
+
     /// What is to happen to a name that is not a directory in the point.
     func decide(
+        _ name: TerminatedName, _ entry: Entry, owner: Ownership?, in directory: RestoreDirectory,
+        linkedTo cell: LinkCell?
+    ) throws(Errno) -> Decision {
+        let decision = try judge(name, entry, owner: owner, in: directory, linkedTo: cell)
+        guard let moment else { return decision }
+        switch decision {
+        case .replace(let status), .metadata(let status), .rename(_, .some(let status)):
+            if moment.isBefore(status) { return .keep(warning: PlanMoment.words) }
+        case .create, .same, .keep, .rename(_, nil): break
+        }
+        return decision
+    }
+
+    private func judge(
         _ name: TerminatedName, _ entry: Entry, owner: Ownership?, in directory: RestoreDirectory,
         linkedTo cell: LinkCell?
     ) throws(Errno) -> Decision {
@@ -69,21 +110,24 @@ final class Examiner {
         }
         guard let status else { return .create }
         if let cell, cell.isSame(status) { return .same }
-        if cell == nil, status.kind.rawValue == entry.kind.rawValue,
-            try hasSameContent(name, entry, status, handle), !differs(name, in: directory)
-        {
+        var looksSame = status.kind.rawValue == entry.kind.rawValue
+        if looksSame { looksSame = try hasSameContent(name, entry, status, handle) }
+        // Nobody but the run that was interrupted leaves files like these.
+        if isResumed, FileWriter.isUnfinished(status, entry) || (looksSame && differs(name, in: directory)) {
+            return .replace(status)
+        }
+        if cell == nil, looksSame, !differs(name, in: directory) {
             let isSame = try hasSameMetadata(name, entry, owner, status, handle)
             // What the point has as two files must not stay one: the metadata of one would be the other's.
             if status.links < 2 || ((isSame || entry.linkGroup != nil) && !isShared(status, with: entry)) {
                 if isSame { return .same }
-                switch conflict {
-                case .never: return .keep(warning: nil)
-                // Nothing that a person has is lost when only metadata are set right.
-                case .newer, .rename, .always: return .metadata
-                }
+                if onlyCompares { return .metadata(status) }
+                return setsMetadata ? .metadata(status) : .keep(warning: nil)
             }
-            return conflict == .never ? .keep(warning: nil) : .replace(status)
+            return setsMetadata ? .replace(status) : .keep(warning: nil)
         }
+        // A link to be that is an equal file of its own, as where the file system has no links, is what was asked for.
+        if cell != nil, looksSame, conflict != .always, !differs(name, in: directory) { return .keep(warning: nil) }
         switch conflict {
         case .always: break
         case .never: return try keeping(name, entry, owner, status, handle)
@@ -99,7 +143,7 @@ final class Examiner {
                 return .keep(warning: "a file system is mounted where this was")
             }
             let isEmpty = try isEmptyDirectory(name, handle)
-            if !isEmpty, !(deleteExtra && directory.removesExtra) {
+            if !isEmpty, !takesBack, !(deleteExtra && directory.removesExtra) {
                 return .keep(
                     warning: "a directory with contents stands where this was; with --delete it would be replaced")
             }
@@ -112,8 +156,9 @@ final class Examiner {
         !differing.isEmpty && differing.contains(directory.sourcePath(name.name))
     }
 
-    /// Whether a file with several names was found already under a name that the point has as another file.
-    private func isShared(_ status: FileStatus, with entry: Entry) -> Bool {
+    /// Whether a file with several names was found already under a name that the point has as another file. Remembers it
+    /// as the entry's when it was not.
+    func isShared(_ status: FileStatus, with entry: Entry) -> Bool {
         let file = SharedFile(device: status.device, inode: status.inode)
         guard let known = shared[file] else {
             shared[file] = .some(entry.linkGroup)
@@ -139,14 +184,14 @@ final class Examiner {
         let status = try other.withPointer { (pointer) throws(Errno) in
             try FileSystem.statusIfAny(at: handle.raw, pointer)
         }
-        guard let status else { return .rename(other, false) }
+        guard let status else { return .rename(other, nil) }
         if status.kind.rawValue == entry.kind.rawValue, try hasSameContent(other, entry, status, handle) {
             return .keep(warning: nil)
         }
         // Its suffix is that of this very point: an earlier run was interrupted, or somebody worked on it since.
         return status.kind == .directory
             ? .keep(warning: "its name and the one beside it, \(TreePath.display(other.name)), are both taken")
-            : .rename(other, true)
+            : .rename(other, status)
     }
 
     /// Whether the point has anything below a directory. What cannot be read counts.

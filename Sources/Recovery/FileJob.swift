@@ -25,7 +25,8 @@ final class FileJob: @unchecked Sendable {
         var hasFailed = false
         /// It has its name and its metadata, or what was written of it was taken away.
         var isSettled = false
-        var isDirect = false
+        /// It was made with its owner.
+        var hasOwner = false
 
         deinit {
             if descriptor >= 0 {

@@ -22,6 +22,8 @@ final class FileWriter {
         let unlinked = Mutex<[PendingLink]>([])
         /// What the end waits for.
         let written = WrittenFileSystems()
+        /// What was changed since then is not replaced.
+        let moment: PlanMoment?
         /// The destination, for messages.
         let destination: [UInt8]
         /// Where contents are only compared: what differs, by path in the point. Otherwise it is in the log.
@@ -29,8 +31,9 @@ final class FileWriter {
 
         init(
             root: OpenHandle, log: RestoreLog, progress: RestoreProgress, rights: MetadataWriter.Rights, openLimit: Int,
-            mark: UInt64, destination: [UInt8], differing: DifferingFiles?
+            mark: UInt64, destination: [UInt8], differing: DifferingFiles?, moment: PlanMoment?
         ) {
+            self.moment = moment
             self.destination = destination
             self.differing = differing
             self.root = root
@@ -127,15 +130,29 @@ final class FileWriter {
             return
         }
         let mode = metadata.directMode(job.entry, job.owner, in: job.directory)
-        let descriptor = try create(target, mode: mode ?? 0o600, isTemporary: job.temporary != nil, job.place)
+        let isTemporary = job.temporary != nil
+        let descriptor = try create(
+            target, mode: isTemporary ? mode ?? 0o600 : FileWriter.unfinishedMode, isTemporary: isTemporary, job.place)
         state.descriptor = descriptor
         state.isCreated = true
-        state.isDirect = mode != nil
+        state.hasOwner = mode != nil
         if job.needsSize { state.inode = try FileSystem.status(at: descriptor, "").inode }
         let early = InodeFlags(rawValue: job.entry.flags).intersection(.beforeContent)
         // What cannot be set is reported at the end, with the other flags.
         if !early.isEmpty { _ = try? FileSystem.setFlags(descriptor: descriptor, early) }
         if job.needsSize { try FileWriter.truncate(descriptor, to: job.entry.size) }
+    }
+
+    /// What a file has that is written under its own name, from its first byte to its last: with a bit that means nothing
+    /// for files, so that nobody's own looks like it, and readable by nobody else. A restore that was killed leaves it
+    /// behind, and the next one knows it by that.
+    static let unfinishedMode: UInt16 = 0o1600
+
+    /// Whether a run that was interrupted left a file before it was complete.
+    static func isUnfinished(_ status: FileStatus, _ entry: Entry) -> Bool {
+        // The bits for the owner may be those that the process takes from new files.
+        status.kind == .regular && entry.kind == .regular && status.mode & ~0o600 == 0o1000 && status.links == 1
+            && status.size <= entry.size && entry.mode & ~0o600 != 0o1000
     }
 
     private func create(
@@ -171,12 +188,13 @@ final class FileWriter {
             // The disk begins while the processor goes on: at the end everything is waited for.
             if job.entry.size >= FileWriter.earlyWriting { FileWriter.startWriting(descriptor) }
             let flags = InodeFlags(rawValue: job.entry.flags)
-            let isDirect = job.state.withLock { $0.isDirect }
+            let hasOwner = job.state.withLock { $0.hasOwner }
             metadata.finish(
                 descriptor: descriptor,
                 MetadataWriter.Target(
-                    entry: job.entry, owner: job.owner, isDirect: isDirect, mayHaveMore: job.directory.inherits,
-                    defersFlags: job.cell != nil || job.temporary != nil, path: { job.sourcePath }))
+                    entry: job.entry, owner: job.owner, hasOwner: hasOwner, hasMode: hasOwner && job.temporary != nil,
+                    mayHaveMore: job.directory.inherits, defersFlags: job.cell != nil || job.temporary != nil,
+                    path: { job.sourcePath }))
             let status = job.cell == nil ? nil : try FileSystem.status(at: descriptor, "")
             let forbidding = flags.intersection(.afterEverything)
             if job.cell == nil, job.temporary != nil, !forbidding.isEmpty {
@@ -206,7 +224,7 @@ final class FileWriter {
 
     private func target(of job: FileJob) -> MetadataWriter.Target {
         MetadataWriter.Target(
-            entry: job.entry, owner: job.owner, isDirect: false, mayHaveMore: false, defersFlags: false,
+            entry: job.entry, owner: job.owner, hasOwner: false, hasMode: false, mayHaveMore: false, defersFlags: false,
             path: { job.sourcePath })
     }
 
@@ -228,6 +246,11 @@ final class FileWriter {
                     } catch {
                         guard error == .invalidArgument || error.isUnsupported else { throw error }
                     }
+                }
+                if let moment = context.moment, let status = try FileSystem.statusIfAny(at: place.raw, to),
+                    moment.isBefore(status)
+                {
+                    throw Errno.stale
                 }
                 do throws(Errno) {
                     try FileSystem.rename(at: place.raw, from, to: place.raw, to)
@@ -300,7 +323,7 @@ final class FileWriter {
     static func words(_ error: Errno) -> String {
         switch error {
         case .exists: "something has appeared under its name while the restore ran"
-        case .stale: "it was replaced by something else while the restore ran"
+        case .stale: "it was changed or replaced by somebody else while the restore ran; that stays"
         case .symbolicLink: "a symbolic link stands on the way to it; it is not followed"
         default: "it cannot be written: \(error)"
         }
@@ -351,8 +374,9 @@ final class FileWriter {
         }
     }
 
-    private func compare(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, of job: FileJob) throws(Errno) {
-        let descriptor = try job.state.withLock { (state) throws(Errno) -> Int32? in
+    /// The open file for comparing; `nil` after it failed.
+    private func openForComparing(_ job: FileJob) throws(Errno) -> Int32? {
+        try job.state.withLock { (state) throws(Errno) -> Int32? in
             if state.hasFailed { return nil }
             if state.descriptor < 0 {
                 state.descriptor = try job.name.withPointer { (pointer) throws(Errno) in
@@ -362,7 +386,60 @@ final class FileWriter {
             }
             return state.descriptor
         }
-        guard let descriptor else { return }
+    }
+
+    /// What is there differs from the vault's.
+    private func noteDifference(at offset: UInt64, of job: FileJob) {
+        if let differing = context.differing {
+            job.state.withLock { $0.hasFailed = true }
+            differing.add(job.sourcePath)
+        } else {
+            try? fail(job, .differs, "what was read back at byte \(offset) is not what the vault has")
+        }
+    }
+
+    /// Looks whether a file reads as zeros where the point has a hole. What is a hole there too is not read.
+    func compareHole(_ start: UInt64, _ length: UInt64, of job: FileJob) throws {
+        do throws(Errno) {
+            guard let descriptor = try openForComparing(job) else { return }
+            let file = FileDescriptor(owning: descriptor)
+            var failure: Errno?
+            var found: UInt64?
+            do throws(Errno) { found = try firstByte(of: file, start, length) } catch { failure = error }
+            _ = file.release()
+            if let failure { throw failure }
+            if let found { noteDifference(at: found, of: job) }
+        } catch {
+            try fail(job, error)
+        }
+    }
+
+    /// Where the first byte that is not zero is, or the end of a file that is too short.
+    private func firstByte(
+        of file: borrowing FileDescriptor, _ start: UInt64, _ length: UInt64
+    ) throws(Errno) -> UInt64? {
+        let end = start + length
+        let size = try file.status().size
+        var position = start
+        while position < min(end, size) {
+            guard let data = try file.nextData(from: position, size: size), data.offset < end else { break }
+            position = data.offset
+            let stop = min(data.offset + data.length, end)
+            while position < stop {
+                if progress.isStopping { return nil }
+                let piece = UnsafeMutableRawBufferPointer(
+                    rebasing: comparison[..<Int(min(stop - position, UInt64(comparison.count)))])
+                let count = try file.readFully(into: piece, at: position)
+                if let index = piece[..<count].firstIndex(where: { $0 != 0 }) { return position + UInt64(index) }
+                if count < piece.count { return position + UInt64(count) }
+                position += UInt64(count)
+            }
+        }
+        return size < end ? size : nil
+    }
+
+    private func compare(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, of job: FileJob) throws(Errno) {
+        guard let descriptor = try openForComparing(job) else { return }
         let file = FileDescriptor(owning: descriptor)
         let there = UnsafeMutableRawBufferPointer(rebasing: comparison[..<bytes.count])
         var failure: Errno?
@@ -370,14 +447,7 @@ final class FileWriter {
         do throws(Errno) { count = try file.readFully(into: there, at: offset) } catch { failure = error }
         _ = file.release()
         if let failure { throw failure }
-        if count != bytes.count || !there.elementsEqual(bytes) {
-            if let differing = context.differing {
-                job.state.withLock { $0.hasFailed = true }
-                differing.add(job.sourcePath)
-            } else {
-                try? fail(job, .differs, "what was read back at byte \(offset) is not what the vault has")
-            }
-        }
+        if count != bytes.count || !there.elementsEqual(bytes) { noteDifference(at: offset, of: job) }
     }
 
     // MARK: Other names
@@ -401,7 +471,8 @@ final class FileWriter {
             metadata.finish(
                 at: place.raw, target,
                 MetadataWriter.Target(
-                    entry: entry, owner: owner, isDirect: false, mayHaveMore: directory.inherits, defersFlags: false,
+                    entry: entry, owner: owner, hasOwner: false, hasMode: false, mayHaveMore: directory.inherits,
+                    defersFlags: false,
                     path: { source }))
             if !isDirect { try rename(target, to: name, in: place, replaces: replaces) }
             if let cell {
@@ -491,7 +562,14 @@ final class FileWriter {
     /// The name of a thing until it is complete: the same in each run of a point, so that the next run finds and replaces
     /// what a killed one left behind.
     func temporaryName(for name: TerminatedName) -> TerminatedName {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325 ^ context.mark
+        FileWriter.temporaryName(for: name, mark: context.mark)
+    }
+
+    /// What distinguishes the unfinished names of a point.
+    static func mark(of point: PointID) -> UInt64 { point.high ^ point.low }
+
+    static func temporaryName(for name: TerminatedName, mark: UInt64) -> TerminatedName {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325 ^ mark
         for byte in name.bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
         let digits = String(hash, radix: 16)
         return TerminatedName(Array(".holdfast-unfinished-\(digits)".utf8))
@@ -510,7 +588,7 @@ final class FileWriter {
     }
 
     private func finish(_ directory: RestoreDirectory) {
-        guard let entry = directory.entry else { return }
+        guard let entry = directory.entry else { return keepTime(directory) }
         do throws(Errno) {
             let handle = try directory.handle()
             let status = try handle.descriptor.status()
@@ -519,15 +597,26 @@ final class FileWriter {
                 && (directory.owner.map { $0.uid == status.uid && $0.gid == status.gid } ?? true)
                 && entry.attributes.isEmpty && entry.flags == 0
             if isSame, directory.isNew, !directory.inherits { return }
-            metadata.finish(
-                descriptor: handle.raw,
-                MetadataWriter.Target(
-                    entry: entry, owner: directory.owner, isDirect: false,
-                    mayHaveMore: !directory.isNew || directory.inherits, defersFlags: false,
-                    path: { directory.source }))
+            let target = MetadataWriter.Target(
+                entry: entry, owner: directory.owner, hasOwner: false, hasMode: false,
+                mayHaveMore: !directory.isNew || directory.inherits, defersFlags: false,
+                path: { directory.source })
+            // A mode cannot be set through a reference.
+            if handle.isReference, let parent = directory.parent {
+                return metadata.finish(at: try parent.handle().raw, directory.name, target)
+            }
+            metadata.finish(descriptor: handle.raw, target)
         } catch {
             log.add(.failed, directory.source, "its metadata cannot be set: \(error)")
         }
+    }
+
+    private func keepTime(_ directory: RestoreDirectory) {
+        guard let time = directory.keptTime, let handle = try? directory.handle(),
+            let status = try? handle.descriptor.status(), status.modified != time
+        else { return }
+        // Whoever may not set it did not ask for it either.
+        _ = try? FileSystem.setTimes(at: handle.raw, "", modified: time)
     }
 
     /// Sets the flags that had to wait for all names of their files.

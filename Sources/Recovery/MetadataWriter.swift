@@ -4,9 +4,10 @@ import Platform
 
 /// Gives files, links and directories the metadata of their entries; one for each thread.
 ///
-/// The order matters: the owner first (it takes set-user-id bits and capabilities away), then attributes, the
-/// mode, access control lists (their mask is a part of the mode), times, and flags that forbid changes last. What the target or our rights do not allow is
-/// counted in the log and never fails a file.
+/// The order matters: the time first (a file that has it is complete, whatever else is to come), the owner (it takes
+/// set-user-id bits and capabilities away), then attributes, the mode, access control lists (their mask is a part of the
+/// mode), and flags that forbid changes last. What the target or our rights do not allow is counted in the log and never
+/// fails a file.
 final class MetadataWriter {
     /// Facts about whoever runs the restore, found out once.
     struct Rights: Sendable {
@@ -54,8 +55,10 @@ final class MetadataWriter {
     struct Target {
         var entry: Entry
         var owner: Ownership?
-        /// The file was made with owner and mode as they are to be.
-        var isDirect: Bool
+        /// The file was made with its owner.
+        var hasOwner: Bool
+        /// The file was made with its mode.
+        var hasMode: Bool
         /// Attributes and flags that the entry does not have may be there.
         var mayHaveMore: Bool
         /// Flags that forbid changes are set by somebody else, later.
@@ -94,13 +97,20 @@ final class MetadataWriter {
         var target = given
         do throws(Errno) {
             try name.withPointer { (pointer) throws(Errno) in
-                if !target.isDirect, let owner = target.owner { setOwner(owner, at: directory, pointer, target) }
+                try FileSystem.setTimes(at: directory, pointer, modified: FileInstant(given.entry.mtime))
+            }
+        } catch {
+            log.cannotKeep("modification time", error, given.path())
+        }
+        do throws(Errno) {
+            try name.withPointer { (pointer) throws(Errno) in
+                if !target.hasOwner, let owner = target.owner { setOwner(owner, at: directory, pointer, target) }
                 if Privileges.areGranted(by: target.entry) { limitPrivileges(of: &target, at: directory, pointer) }
                 let entry = target.entry
                 if target.mayHaveMore { removeAttributes(at: directory, pointer, target) }
                 // A user may set attributes only while the mode lets them write.
                 if !entry.attributes.isEmpty { setAttributes(at: directory, pointer, target, lists: false) }
-                if !target.isDirect, !isLink {
+                if !target.hasMode, !isLink {
                     do throws(Errno) {
                         try setMode(entry.mode, at: directory, pointer, isOpen: name.bytes.count == 1)
                     } catch {
@@ -108,10 +118,9 @@ final class MetadataWriter {
                     }
                 }
                 if !entry.attributes.isEmpty { setAttributes(at: directory, pointer, target, lists: true) }
-                try FileSystem.setTimes(at: directory, pointer, modified: FileInstant(entry.mtime))
             }
         } catch {
-            log.cannotKeep("modification time", error, given.path())
+            log.cannotKeep("metadata", error, given.path())
         }
     }
 

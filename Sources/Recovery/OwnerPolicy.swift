@@ -42,6 +42,11 @@ package struct OwnerMap: Hashable, Sendable {
                     "Line \(index + 1) of the table of owners: this machine has no \(isUser ? "user" : "group") "
                         + "\(TreePath.display(words[2])).")
             }
+            // chown takes it for "leave the owner as it is".
+            if number == .max {
+                throw HoldfastError(
+                    .usage, "Line \(index + 1) of the table of owners: \(UInt32.max) is no number of an owner.")
+            }
             if isUser { users[words[1]] = number } else { groups[words[1]] = number }
         }
     }

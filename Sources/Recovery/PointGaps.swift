@@ -9,6 +9,11 @@ enum PointGaps {
     /// - Returns: the directories among them, in the point.
     static func report(_ reader: PointReader, _ paths: [TreePath], _ log: RestoreLog) -> Set<[UInt8]> {
         var directories: Set<[UInt8]> = []
+        if reader.locator.isPartial {
+            log.add(
+                .incomplete, [],
+                "the backup was not finished when this point was made: what it had not come to yet is missing")
+        }
         for warning in reader.record.warnings {
             guard let path = TreePath(normalizing: warning.path), paths.contains(where: { $0.contains(path) }) else {
                 continue

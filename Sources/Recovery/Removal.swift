@@ -16,13 +16,21 @@ enum Removal {
     /// - Parameters:
     ///   - path: of the name, for messages.
     ///   - own: what is left alone, as is every other vault.
+    ///   - moment: what was changed since then is left alone, a directory with everything in it.
     /// - Returns: how many names were removed.
     static func remove(
         at directory: Int32, _ name: TerminatedName, path: [UInt8], own: OwnPlaces,
-        _ failed: (Failure) -> Void
+        moment: PlanMoment?, _ failed: (Failure) -> Void
     ) -> UInt64 {
         do throws(Errno) {
             let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: directory, pointer)
+            }
+            if let moment {
+                if moment.isBefore(status) {
+                    failed(Failure(path: path, text: PlanMoment.words, kind: .conflict))
+                    return 0
+                }
+                moment.noteNames(status)
             }
             if status.kind != .directory {
                 try makeChangeable(at: directory, name, status)
@@ -34,7 +42,8 @@ enum Removal {
                 failed(Failure(path: path, text: mounted, kind: .conflict))
                 return 0
             }
-            return try removeDirectory(at: directory, name, status, path: path, own: own, failed)
+            return try removeDirectory(
+                at: directory, name, status, path: path, own: own, moment: moment, failed)
         } catch {
             if error != .noEntry { failed(Failure(path: path, text: "it cannot be removed: \(error)")) }
             return 0
@@ -59,7 +68,7 @@ enum Removal {
 
     private static func removeDirectory(
         at directory: Int32, _ name: TerminatedName, _ status: FileStatus, path: [UInt8], own: OwnPlaces,
-        _ failed: (Failure) -> Void
+        moment: PlanMoment?, _ failed: (Failure) -> Void
     ) throws(Errno) -> UInt64 {
         var removed: UInt64 = 0
         var listing = DirectoryReader()
@@ -98,6 +107,13 @@ enum Removal {
             do throws(Errno) {
                 let found = try child.withPointer { (pointer) throws(Errno) in
                     try FileSystem.status(at: level.descriptor.raw, pointer)
+                }
+                if let moment {
+                    if moment.isBefore(found) {
+                        failed(Failure(path: childPath, text: PlanMoment.words, kind: .conflict))
+                        continue
+                    }
+                    moment.noteNames(found)
                 }
                 if found.kind != .directory {
                     try makeChangeable(at: level.descriptor.raw, child, found)

@@ -19,6 +19,8 @@ final class RestoreDecider: RestoreWalkHandler {
     private let writer: FileWriter
     private let examiner: Examiner
     private let conflict: RestoreRequest.Conflict
+    /// What is in the destination is this restore's own unless somebody put it there meanwhile.
+    private let ownsPlace: Bool
     private let openLimit: Int
     private let verifying: Bool
     private let submit: (RestoreWindow, FileWriter) throws -> Void
@@ -44,9 +46,8 @@ final class RestoreDecider: RestoreWalkHandler {
         drain: @escaping (Int) throws -> Void
     ) {
         var request = request
-        // What is in a fresh directory is this restore's own, finished or not, unless somebody says otherwise.
-        let isRuled = request.conflict != nil
-        if place.isFresh, !isRuled { request.conflict = .always }
+        // What was restored is newer than the moment, and is read all the same.
+        if verifying { request.moment = nil }
         self.reader = reader
         self.request = request
         self.place = place
@@ -57,9 +58,9 @@ final class RestoreDecider: RestoreWalkHandler {
         self.drain = drain
         writer = FileWriter(context)
         examiner = Examiner(
-            reader: reader, request: request, setsOwners: context.rights.isRoot,
-            isUnfinished: place.isUnfinished && place.isFresh && isRuled)
+            reader: reader, request: request, setsOwners: context.rights.isRoot, place: place, onlyCompares: verifying)
         conflict = request.effectiveConflict
+        ownsPlace = place.isFresh && request.conflict == nil
         boundaries = RemovalBounds(reader: reader, request: request)
         owners = OwnerResolver(request.owners)
     }
@@ -109,10 +110,10 @@ final class RestoreDecider: RestoreWalkHandler {
         let directory = RestoreDirectory(parent: nil, name: TerminatedName([]), source: [], handle: place.handle)
         directory.device = place.status.device
         directory.inode = place.status.inode
-        directory.allowsDirect = place.isFresh && conflict == .always
+        directory.allowsDirect = place.isFresh && (ownsPlace || conflict == .always)
         try inherit(directory, from: place.status)
         if let entry, role == .chosen, !entry.remarks.contains(.ancestor), place.isFresh || request.isInPlace,
-            conflict != .never, !verifying
+            examiner.setsMetadata, !verifying, !isLate(place.status)
         {
             directory.entry = try complete(entry, [])
             directory.owner = owners.owner(of: entry)
@@ -154,24 +155,27 @@ final class RestoreDecider: RestoreWalkHandler {
             } else {
                 try inherit(directory, from: status)
             }
-            if !verifying, role == .chosen, conflict != .never,
-                status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly)
-            {
-                // It gets its flags back when everything in it is done.
-                let handle = try directory.handle()
-                let flags = try FileSystem.flags(descriptor: handle.raw)
-                try FileSystem.setFlags(descriptor: handle.raw, flags.subtracting(.afterEverything))
+            let isLate = !directory.isNew && isLate(status)
+            var setsMetadata =
+                role == .chosen && !entry.remarks.contains(.ancestor) && examiner.setsMetadata && !verifying
+            if isLate, setsMetadata {
+                setsMetadata = false
+                log.add(.conflict, source, "its own owner, mode and attributes: \(PlanMoment.words)")
             }
-            directory.allowsDirect = (place.isFresh || directory.isNew) && conflict == .always
-            let setsMetadata =
-                directory.isNew || (role == .chosen && !entry.remarks.contains(.ancestor) && conflict != .never)
-            if setsMetadata, !verifying {
+            directory.allowsDirect = ownsPlace || ((place.isFresh || directory.isNew) && conflict == .always)
+            if (directory.isNew && !verifying) || setsMetadata {
                 directory.owner = owners.owner(of: entry)
                 directory.entry = entry
+            }
+            if !verifying, role == .chosen, !directory.isNew, !examiner.setsMetadata {
+                directory.keptTime = status.modified
             }
             directory.removesExtra =
                 !verifying && role == .chosen && !directory.isNew
                 && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
+            if !verifying, boundaries.sparesMount(in: source, role, status, parentDevice: parent.device) {
+                log.add(.conflict, source, RemovalBounds.mountWords)
+            }
             if directory.removesExtra, request.own.holds(status, try directory.handle().raw) {
                 directory.removesExtra = false
                 log.add(.conflict, source, "it is a vault: nothing in it was removed")
@@ -180,6 +184,15 @@ final class RestoreDecider: RestoreWalkHandler {
                 do { directory.entry = try complete(entry, source) } catch {
                     log.add(.damaged, source, "its attributes are damaged or missing in the vault")
                 }
+            }
+            // The last thing that can fail: it gets its flags back when everything in it is done. One whose metadata are not
+            // set would never get them back.
+            if setsMetadata,
+                status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly)
+            {
+                let handle = try directory.handle()
+                let flags = try FileSystem.flags(descriptor: handle.raw)
+                try FileSystem.setFlags(descriptor: handle.raw, flags.subtracting(.afterEverything))
             }
             return directory
         } catch {
@@ -218,11 +231,9 @@ final class RestoreDecider: RestoreWalkHandler {
             }
             isNew = try make(name, handle)
         }
-        let opened = try name.withPointer { (pointer) throws(Errno) in
-            try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
-        }
-        let status = try opened.status()
-        let directory = RestoreDirectory(parent: parent, name: name, source: source, handle: OpenHandle(opened))
+        let opened = try OpenHandle.passage(at: handle.raw, name)
+        let status = try opened.descriptor.status()
+        let directory = RestoreDirectory(parent: parent, name: name, source: source, handle: opened)
         directory.isNew = isNew
         return (directory, status)
     }
@@ -263,10 +274,18 @@ final class RestoreDecider: RestoreWalkHandler {
             )
             return nil
         }
+        if isLate(status) {
+            log.add(.conflict, source, PlanMoment.words)
+            return nil
+        }
+        request.moment?.noteNames(status)
         try Removal.makeChangeable(at: handle.raw, name, status)
         try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: handle.raw, pointer) }
         return name
     }
+
+    /// Whether somebody may have changed what stands there since the plan.
+    private func isLate(_ status: FileStatus) -> Bool { request.moment?.isBefore(status) == true }
 
     /// What names made in an existing directory get from it.
     private func inherit(_ directory: RestoreDirectory, from status: FileStatus) throws(Errno) {
@@ -323,18 +342,22 @@ final class RestoreDecider: RestoreWalkHandler {
         case .create:
             try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil)
         case .replace(let status):
+            request.moment?.noteNames(status)
             if status.kind == .directory { try remove(name, in: directory) }
             try restore(name, entry, owner, in: directory, replaces: true, cell, reusing: status)
         case .rename(let other, let replaces):
             progress.renamed.wrappingAdd(1, ordering: .relaxed)
-            try restore(other, entry, owner, in: directory, replaces: replaces, cell, reusing: nil, sourceName: name)
+            if let replaces { request.moment?.noteNames(replaces) }
+            try restore(
+                other, entry, owner, in: directory, replaces: replaces != nil, cell, reusing: nil, sourceName: name)
         case .same:
             if entry.kind == .regular {
                 progress.filesUnchanged.wrappingAdd(1, ordering: .relaxed)
                 progress.bytesUnchanged.wrappingAdd(entry.size, ordering: .relaxed)
             }
             try noteExisting(name, entry, in: directory, cell)
-        case .metadata:
+        case .metadata(let status):
+            request.moment?.noteNames(status)
             progress.metadataOnly.wrappingAdd(1, ordering: .relaxed)
             try setMetadata(name, entry, owner, in: directory)
             try noteExisting(name, entry, in: directory, cell)
@@ -364,7 +387,7 @@ final class RestoreDecider: RestoreWalkHandler {
     private func note(_ directory: RestoreDirectory) {
         if directory.device == notedDevice || verifying { return }
         context.written.note(directory)
-        notedDevice = directory.device
+        if (try? directory.handle())?.isReference == false { notedDevice = directory.device }
     }
 
     /// The first name of a hard-linked file was there already: the others are linked to it.
@@ -374,6 +397,8 @@ final class RestoreDecider: RestoreWalkHandler {
         guard let group = entry.linkGroup, cell == nil else { return }
         let handle = try directory.handle()
         let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: handle.raw, pointer) }
+        // Further names change it.
+        request.moment?.note(status)
         links.insert(
             group,
             LinkCell(
@@ -386,7 +411,7 @@ final class RestoreDecider: RestoreWalkHandler {
     ) throws(Errno) {
         let handle = try directory.handle()
         let target = MetadataWriter.Target(
-            entry: entry, owner: owner, isDirect: false, mayHaveMore: true, defersFlags: false,
+            entry: entry, owner: owner, hasOwner: false, hasMode: false, mayHaveMore: true, defersFlags: false,
             path: { directory.sourcePath(name.name) })
         let status = try name.withPointer { (pointer) throws(Errno) in try FileSystem.status(at: handle.raw, pointer) }
         try Removal.makeChangeable(at: handle.raw, name, status)
@@ -468,13 +493,18 @@ final class RestoreDecider: RestoreWalkHandler {
         } else {
             job.needsSize = job.entry.size > 0
             var index = 0
+            var end: UInt64 = 0
             do {
                 try reader.tree.extents(of: job.entry) { extent, position in
                     defer { index += 1 }
                     guard position.addingReportingOverflow(extent.length).partialValue <= job.entry.size else {
                         throw HoldfastError(.damaged, "extents beyond the end of a file")
                     }
-                    guard let key = extent.key else { return true }
+                    end = position + extent.length
+                    guard let key = extent.key else {
+                        if job.purpose == .compare { try writer.compareHole(position, extent.length, of: job) }
+                        return true
+                    }
                     if let old, old.has[index] {
                         try writer.reuse(from: old.file, offset: position, length: extent.length, of: job)
                         return true
@@ -486,6 +516,9 @@ final class RestoreDecider: RestoreWalkHandler {
                         window.add(job)
                     }
                     return true
+                }
+                if job.purpose == .compare, end < job.entry.size {
+                    try writer.compareHole(end, job.entry.size - end, of: job)
                 }
             } catch let error as HoldfastError where error.code == .damaged {
                 try writer.abandon(job, .damaged, "the list of its parts is damaged or missing in the vault")
@@ -559,14 +592,16 @@ final class RestoreDecider: RestoreWalkHandler {
             old.has.append(isThere)
             return true
         }
-        if equal {
+        // What has further names, outside of what is restored or of another file of the point, would share its metadata.
+        let isOwn = status.links < 2 || (entry.linkGroup != nil && !examiner.isShared(status, with: entry))
+        if equal, isOwn {
             progress.metadataOnly.wrappingAdd(1, ordering: .relaxed)
             progress.bytesUnchanged.wrappingAdd(entry.size, ordering: .relaxed)
             try setMetadata(name, entry, owner, in: directory)
             cell?.complete(status)
             return true
         }
-        if found == 0 { return false }
+        if found == 0, entry.size > 0 { return false }
         try write(name, entry, owner, in: directory, replaces: true, cell: cell, reusing: old)
         return true
     }
@@ -578,7 +613,15 @@ final class RestoreDecider: RestoreWalkHandler {
         // Metadata that the target cannot hold are no reason not to look at the content.
         switch decision {
         case .same, .metadata: break
-        default: return
+        case .keep:
+            // That it stays was asked for; that everything is as in the point must not be said then.
+            if conflict == .never || conflict == .newer {
+                log.add(
+                    .conflict, directory.sourcePath(name.name),
+                    "something else stands there and stays: it was not compared")
+            }
+            return
+        case .create, .replace, .rename: return
         }
         let handle = try directory.handle()
         let job = FileJob(
@@ -610,7 +653,7 @@ final class RestoreDecider: RestoreWalkHandler {
         let handle = try directory.handle()
         note(directory)
         let count = Removal.remove(
-            at: handle.raw, name, path: directory.destinationPath(name.name), own: request.own,
+            at: handle.raw, name, path: directory.destinationPath(name.name), own: request.own, moment: request.moment,
             { [log] in log.add($0.kind, $0.path, $0.text) })
         progress.removed.wrappingAdd(count, ordering: .relaxed)
     }
@@ -630,7 +673,8 @@ struct RemovalBounds {
 
     init(reader: PointReader, request: RestoreRequest) {
         // With more warnings than the record holds nobody knows what could not be read.
-        isWanted = request.deleteExtra && reader.record.furtherWarnings == 0
+        isWanted =
+            request.deleteExtra && reader.record.furtherWarnings == 0 && !reader.locator.isPartial
         refusal =
             request.deleteExtra && !isWanted
             ? "nothing is removed: the point does not list everything that could not be read, so what it does not have may "
@@ -647,9 +691,23 @@ struct RemovalBounds {
         let path = TreePath(unchecked: source)
         guard roots.contains(where: { $0.contains(path) }) else { return false }
         // Another file system may have been left out of the point: only a root that was named is sure to be in it.
-        if let parentDevice, parentDevice != status.device { return roots.contains(path) }
+        // A directory can be mounted a second time; then only the mount itself tells.
+        if let parentDevice, parentDevice != status.device || status.attributes.contains(.mountRoot) {
+            return roots.contains(path)
+        }
         return true
     }
+
+    /// Whether something is mounted on a directory, of the same file system even, that the point had without it: then
+    /// nothing in it is removed, which has to be said.
+    func sparesMount(
+        in source: [UInt8], _ role: PathSelection.Role, _ status: FileStatus, parentDevice: UInt64
+    ) -> Bool {
+        isWanted && role == .chosen && status.attributes.contains(.mountRoot) && status.device == parentDevice
+            && !roots.contains(TreePath(unchecked: source))
+    }
+
+    static let mountWords = "another directory is mounted there: nothing in it is removed"
 
     /// Whether the backup had trouble with a path.
     func isDoubtful(_ source: [UInt8]) -> Bool { doubtful.contains(source) }

@@ -37,14 +37,27 @@ final class OpenHandle: Sendable {
 
     let descriptor: FileDescriptor
 
-    init(_ descriptor: consuming FileDescriptor) {
+    /// It stands for a directory that can be entered and not read.
+    let isReference: Bool
+
+    init(_ descriptor: consuming FileDescriptor, isReference: Bool = false) {
         self.descriptor = descriptor
+        self.isReference = isReference
         OpenHandle.openCount.wrappingAdd(1, ordering: .relaxed)
     }
 
     deinit { OpenHandle.openCount.wrappingSubtract(1, ordering: .relaxed) }
 
     var raw: Int32 { descriptor.raw }
+
+    /// Opens a directory in which names are used, without following a link; as a reference when it cannot be read.
+    static func passage(at directory: Int32, _ name: TerminatedName) throws(Errno) -> OpenHandle {
+        var isReference = false
+        let opened = try name.withPointer { (pointer) throws(Errno) in
+            try FileDescriptor.openPassage(at: directory, pointer, isReference: &isReference)
+        }
+        return OpenHandle(opened, isReference: isReference)
+    }
 }
 
 /// A directory of the destination while names in it are restored.
@@ -64,6 +77,8 @@ final class RestoreDirectory: @unchecked Sendable {
     /// What the point has for it, when its metadata are to be set.
     var entry: Entry?
     var owner: Ownership?
+    /// The modification time that it had and keeps although names are made in it, where its metadata stay as they are.
+    var keptTime: FileInstant?
     /// Made by this restore: nothing stands in it that it did not make.
     var isNew = false
     /// Files may appear under their final names before they are complete.
@@ -130,10 +145,7 @@ final class RestoreDirectory: @unchecked Sendable {
         guard var here = start else { throw .badDescriptor }
         for directory in missing.reversed() {
             let raw = here.raw
-            let opened = try directory.name.withPointer { (pointer) throws(Errno) in
-                try FileDescriptor.open(at: raw, pointer, [.readOnly, .directory])
-            }
-            here = OpenHandle(opened)
+            here = try OpenHandle.passage(at: raw, directory.name)
         }
         let status = try here.descriptor.status()
         guard status.inode == inode, status.device == device else { throw .stale }

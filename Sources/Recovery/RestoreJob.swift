@@ -34,6 +34,7 @@ package final class RestoreJob {
         if let planned { return planned.plan }
         try request.check(reader)
         if let undo, lock == nil { lock = try undo.lock() }
+        if undo != nil { request.moment = .now() }
         try compareContents()
         let recorder = try undo?.record()
         do {
@@ -81,6 +82,13 @@ package final class RestoreJob {
         var record = UndoRecord(
             vault: reader.service.vault, restored: reader.point, before: before, root: request.destination.root,
             time: Timestamp(nanoseconds: SystemClock.wall), list: recorder.name)
+        record.asked = UndoRecord.text(for: request.paths)
+        if let last = try undo.last(), !last.isComplete, last.taking.isEmpty, last.vault == record.vault,
+            last.restored == record.restored, last.root == record.root, last.asked == record.asked
+        {
+            // The same restore goes on: it is one for who takes it back.
+            record.earlier = last.steps
+        }
         try undo.save(record)
         planned = nil
         let report = try Restorer(reader: reader, request: request, progress: progress).run()
@@ -88,6 +96,17 @@ package final class RestoreJob {
         try undo.save(record)
         lock?.release()
         return report
+    }
+
+    /// What is replaced and removed, as paths of this machine, while `protect` runs: directories that it was given may hold
+    /// more.
+    package func plannedPaths() throws -> PlannedPaths {
+        guard let undo, let recorder = planned?.recorder else { return PlannedPaths([TreePath.root]) }
+        var paths: [TreePath] = []
+        try undo.read(recorder.name) { line in
+            if case .changed(let path) = line { paths.append(TreePath(unchecked: path)) }
+        }
+        return PlannedPaths(RestoreJob.below(request.destination.root, paths))
     }
 
     /// Paths of the destination as paths of this machine.

@@ -134,7 +134,7 @@ package final class RestoreProgress: Sendable {
 
     init(partOf whole: RestoreProgress) { self.whole = whole }
 
-    private var isStopping: Bool { stopRequested.load(ordering: .relaxed) || whole?.isStopping == true }
+    var isStopping: Bool { stopRequested.load(ordering: .relaxed) || whole?.isStopping == true }
 
     func checkStop() throws {
         if isStopping {

@@ -11,6 +11,13 @@ struct RestorePlace {
     var isUnfinished = false
     /// That run ended with the system: what it wrote may never have reached the disk, whatever size and time say.
     var mayBeTorn = false
+    /// Held while the restore runs: two of one point would write under the same unfinished names.
+    private var lock: DirectoryLock?
+
+    private final class DirectoryLock {
+        private let lock: FileLock
+        init(_ lock: consuming FileLock) { self.lock = lock }
+    }
 
     /// Stands in a directory while it is being restored to. Says which point's files come into it and since which start
     /// of the system, and whether everything in it is of this restore: then an interrupted one goes on without taking its
@@ -20,23 +27,48 @@ struct RestorePlace {
     /// Opens the destination, making the directory when it does not exist.
     static func open(_ request: RestoreRequest, point: PointID) throws -> RestorePlace {
         let path = request.destination.root
-        do throws(Errno) {
+        do {
             var isNew = false
             if !request.isInPlace { isNew = try makeDirectories(path) }
             let handle = OpenHandle(try DirectoryPath.open(path))
             let status = try handle.descriptor.status()
             if request.isInPlace { return RestorePlace(handle: handle, status: status, isFresh: false) }
-            if !isNew, let place = try unfinished(handle, status, point) { return place }
+            if !isNew, var place = try unfinished(handle, status, point) {
+                place.lock = try lockMark(handle, path)
+                return place
+            }
             var isFresh = isNew
             if !isFresh { isFresh = try isEmpty(handle) }
             do throws(Errno) { try mark(handle, point, isFresh: isFresh) } catch {
                 // Among other files it is only there for the day when the power fails.
                 if isFresh, error != .exists { throw error }
             }
-            return RestorePlace(handle: handle, status: status, isFresh: isFresh)
-        } catch {
+            var place = RestorePlace(handle: handle, status: status, isFresh: isFresh)
+            if ownMark(handle, point) != nil { place.lock = try lockMark(handle, path) }
+            return place
+        } catch let error as HoldfastError {
+            throw error
+        } catch let error as Errno {
             throw failure(path, error)
         }
+    }
+
+    /// Locks the mark. Where files cannot be locked nothing keeps two apart.
+    private static func lockMark(_ handle: OpenHandle, _ path: [UInt8]) throws -> DirectoryLock? {
+        let mark: FileDescriptor
+        do throws(Errno) {
+            mark = try markName.withPointer { (name) throws(Errno) in
+                try FileDescriptor.open(at: handle.raw, name, [.readWrite, .nonBlocking])
+            }
+        } catch { return nil }
+        do throws(Errno) {
+            if let lock = try FileLock.acquire(mark) { return DirectoryLock(lock) }
+        } catch { return nil }
+        let shown = TreePath.display(path)
+        throw HoldfastError(
+            .busy, "Another restore of this point to \(shown) is running. Nothing was changed.",
+            context: ["path": shown, "hint": "Wait for it to end, or find it with `pgrep -af 'holdfast restore'`."],
+            isTemporary: true)
     }
 
     /// As `open`, without changing anything: `nil` when the directory does not exist.

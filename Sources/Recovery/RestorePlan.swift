@@ -88,6 +88,30 @@ package struct RestorePlan: Sendable {
     }
 }
 
+/// The names that something in place replaces or removes, each with everything below it.
+package struct PlannedPaths {
+    private var paths: Set<TreePath> = []
+    private var above: Set<TreePath> = []
+
+    init(_ paths: some Sequence<TreePath>) {
+        for path in paths where self.paths.insert(path).inserted {
+            var directory = path.parent
+            while let here = directory, above.insert(here).inserted { directory = here.parent }
+        }
+    }
+
+    /// Whether one of them is at a path, below it or above it.
+    package func touches(_ path: TreePath) -> Bool {
+        if above.contains(path) { return true }
+        var here: TreePath? = path
+        while let directory = here {
+            if paths.contains(directory) { return true }
+            here = directory.parent
+        }
+        return false
+    }
+}
+
 /// Collects paths of which a point is to be made; keeps their number small enough for any backup.
 struct ProtectionList {
     /// More than this, and directories stand for what is in them.

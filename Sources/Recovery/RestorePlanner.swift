@@ -34,19 +34,14 @@ package final class RestorePlanner: RestoreWalkHandler {
         reader: PointReader, request: RestoreRequest, progress: RestoreProgress, recorder: UndoRecorder?
     ) throws {
         try request.check(reader)
-        var request = request
         let place = try RestorePlace.look(request, point: reader.point)
-        let isRuled = request.conflict != nil
-        if place?.isFresh != false, !isRuled { request.conflict = .always }
         self.reader = reader
         self.request = request
         self.progress = progress
         self.place = place
         self.recorder = recorder
         conflict = request.effectiveConflict
-        examiner = Examiner(
-            reader: reader, request: request, setsOwners: rights.isRoot,
-            isUnfinished: place?.isUnfinished == true && place?.isFresh == true && isRuled)
+        examiner = Examiner(reader: reader, request: request, setsOwners: rights.isRoot, place: place)
         boundaries = RemovalBounds(reader: reader, request: request)
         owners = OwnerResolver(request.owners)
         plan = RestorePlan(point: reader.point, request: request, conflict: conflict)
@@ -112,20 +107,21 @@ package final class RestorePlanner: RestoreWalkHandler {
                 if examiner.hasContents(source) { log.add(.conflict, source, OwnPlaces.words) }
                 return nil
             }
-            let opened = try wanted.withPointer { (pointer) throws(Errno) in
-                try FileDescriptor.open(at: handle.raw, pointer, [.readOnly, .directory])
-            }
-            let directory = RestoreDirectory(parent: parent, name: wanted, source: source, handle: OpenHandle(opened))
+            let opened = try OpenHandle.passage(at: handle.raw, wanted)
+            let directory = RestoreDirectory(parent: parent, name: wanted, source: source, handle: opened)
             directory.device = status.device
             directory.inode = status.inode
             directory.removesExtra =
                 role == .chosen
                 && boundaries.allowsRemoval(in: source, entry, status: status, parentDevice: parent.device)
+            if boundaries.sparesMount(in: source, role, status, parentDevice: parent.device) {
+                log.add(.conflict, source, RemovalBounds.mountWords)
+            }
             if directory.removesExtra, request.own.holds(status, try directory.handle().raw) {
                 directory.removesExtra = false
                 log.add(.conflict, source, "it is a vault: nothing in it is removed")
             }
-            if role == .chosen, !entry.remarks.contains(.ancestor), conflict != .never,
+            if role == .chosen, !entry.remarks.contains(.ancestor), examiner.setsMetadata,
                 try !examiner.hasSameMetadata(wanted, entry, owner, status, handle)
             {
                 plan.metadata.add(0, directory.path)
@@ -238,7 +234,7 @@ package final class RestorePlanner: RestoreWalkHandler {
                 if let warning { log.add(.conflict, directory.sourcePath(name.name), warning) }
             case .rename(let other, let replaces):
                 plan.renames.add(size, directory.destinationPath(other.name))
-                if replaces { try replace(other, in: directory) } else { try create(other, in: directory) }
+                if replaces != nil { try replace(other, in: directory) } else { try create(other, in: directory) }
             }
             var status: FileStatus?
             if case .same = decision, entry.linkGroup != nil {

@@ -37,7 +37,8 @@ package struct RestoreRequest: Sendable {
     /// The paths to restore, in normal form; the root stands for all.
     package var paths: [TreePath]
     package var destination: Destination
-    /// `nil`: `always` in place (what is replaced is in the point that is made before), `rename` below a directory.
+    /// `nil`: `always` in place (what is replaced is in the point that is made before), `rename` below a directory, be it
+    /// one that an interrupted run began: who knows who has worked there since.
     package var conflict: Conflict?
     /// Remove what the point does not have, below the asked paths and only inside of what was protected.
     package var deleteExtra = false
@@ -65,6 +66,8 @@ package struct RestoreRequest: Sendable {
     var differing: Set<[UInt8]>?
     /// A restore is taken back: nobody typed the paths, and what was restored may well look like what was there before.
     var takesBack = false
+    /// In place with a point before: what was changed since then is neither replaced nor removed.
+    var moment: PlanMoment?
 
     package init(paths: [TreePath] = [.root], destination: Destination) {
         self.paths = paths
@@ -89,6 +92,13 @@ package struct RestoreRequest: Sendable {
                 .usage,
                 "--delete makes a directory exactly what it was; it does not go with --conflict rename. Choose --conflict "
                     + "always (or never, or newer).")
+        }
+        if deleteExtra, reader.locator.isPartial, !takesBack {
+            throw HoldfastError(
+                .usage,
+                "This point was made before its backup had come to the end: --delete would remove what the backup had not "
+                    + "read yet. Nothing was changed.",
+                context: ["hint": "Restore without --delete, or from a point that is complete: `holdfast points`."])
         }
         if destination.root.isEmpty { throw HoldfastError(.usage, "The directory to restore to has no name.") }
         let rules = reader.record.exclusions

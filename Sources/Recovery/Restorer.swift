@@ -108,7 +108,8 @@ private final class RestoreCrew {
         self.openLimit = max(openLimit / 4, 8)
         context = FileWriter.Context(
             root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 8),
-            mark: reader.point.high ^ reader.point.low, destination: request.destination.root, differing: differing)
+            mark: FileWriter.mark(of: reader.point), destination: request.destination.root, differing: differing,
+            moment: request.moment)
     }
 
     /// The file systems that were written to.

@@ -5,15 +5,22 @@ package import Vault
 
 /// Takes the last restore in place back: what it replaced or removed returns from the point that was made before it, and
 /// what it made is removed. This is a restore in place itself, with a point before it: it can be taken back in turn.
+///
+/// A restore that was interrupted and run again is taken back as one: where its runs disagree about a path, the first one
+/// saw what had been there. An undo that was interrupted, or that could not do all of it, is gone on with by the next one.
 package final class UndoJob {
     package let record: UndoRecord
     /// What comes back, in the destination.
-    package private(set) var returning: [TreePath] = []
+    package var returning: [TreePath] { sources.flatMap(\.paths) }
     /// What is removed.
     package private(set) var removing: [TreePath] = []
     /// A restore in place was killed after the one that is taken back, before it changed anything.
     package let hasAbandoned: Bool
 
+    /// What comes back from which point, those of the newest run first: what older ones say of the same place comes last.
+    private var sources: [(before: PointID?, paths: [TreePath])] = []
+    /// What is taken back, newest first.
+    private let steps: [UndoRecord.Step]
     private let store: UndoStore
     private let own: OwnPlaces
     private let lock: UndoLock
@@ -38,23 +45,52 @@ package final class UndoJob {
         do throws(Errno) { place = OpenHandle(try DirectoryPath.open(record.root)) } catch {
             throw HoldfastError(.io, "\(TreePath.display(record.root)) cannot be opened: \(error).", cause: error)
         }
-        try store.read(record) { line in
-            switch line {
-            case .created(let path): removing.append(TreePath(unchecked: path))
-            case .changed(let path): returning.append(TreePath(unchecked: path))
-            case .directory(let path, let was): directories.append((path, was))
+        steps = record.isUnfinishedUndo ? record.taking : record.steps
+        try read()
+    }
+
+    /// Reads the lists, the oldest first.
+    private func read() throws {
+        var known: Set<TreePath> = []
+        var knownDirectories: Set<[UInt8]> = []
+        for step in steps.reversed() {
+            var found: Set<TreePath> = []
+            var paths: [TreePath] = []
+            try store.read(step.list) { line in
+                switch line {
+                case .created(let bytes), .changed(let bytes):
+                    let path = TreePath(unchecked: bytes)
+                    if UndoJob.isCovered(path, by: known) { return }
+                    found.insert(path)
+                    if case .created = line { removing.append(path) } else { paths.append(path) }
+                case .directory(let path, let was):
+                    if knownDirectories.insert(path).inserted { directories.append((path, was)) }
+                }
             }
+            sources.insert((step.before, paths), at: 0)
+            if steps.count > 1 { known.formUnion(found) }
         }
+    }
+
+    /// Whether a path is among others, or below one of them.
+    private static func isCovered(_ path: TreePath, by known: Set<TreePath>) -> Bool {
+        if known.isEmpty { return false }
+        var above: TreePath? = path
+        while let here = above {
+            if known.contains(here) { return true }
+            above = here.parent
+        }
+        return false
     }
 
     // MARK: What would be lost
 
-    /// What was changed since the restore ended, where it would be replaced or removed now. Nothing when the restore was
-    /// interrupted: then nobody knows.
+    /// What was changed since the restore ended, where it would be replaced or removed now. Of one that was interrupted
+    /// nobody knows when that was: then what was changed since it began, by itself too.
     ///
     /// - Returns: how many names, and the first of them.
     package func changedSince() -> (count: Int, samples: [TreePath]) {
-        guard let ended = record.ended else { return (0, []) }
+        let ended = record.ended ?? record.time
         let (seconds, rest) = ended.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
         let end = FileInstant(seconds: seconds, nanoseconds: UInt32(max(rest, 0)))
         var found: (count: Int, samples: [TreePath]) = (0, [])
@@ -89,6 +125,9 @@ package final class UndoJob {
         return found
     }
 
+    /// What is replaced and removed, as paths of this machine.
+    package var plannedPaths: PlannedPaths { PlannedPaths(RestoreJob.below(record.root, returning + removing)) }
+
     // MARK: Doing it
 
     /// Takes it back.
@@ -100,11 +139,15 @@ package final class UndoJob {
         open: (PointID) throws -> PointReader, protect: ([TreePath]) throws -> PointID
     ) throws -> RestoreReport {
         let start = SystemClock.monotonic
+        let moment = PlanMoment.now()
         let (recorder, protection) = try writeDown()
         let before: PointID?
-        let reader: PointReader?
+        let readers: [(reader: PointReader, paths: [TreePath])]
         do {
-            reader = returning.isEmpty ? nil : try record.before.map { try open($0) }
+            readers = try sources.compactMap { source in
+                guard !source.paths.isEmpty, let before = source.before else { return nil }
+                return (try open(before), source.paths)
+            }
             before = protection.isEmpty ? nil : try protect(RestoreJob.below(record.root, protection))
         } catch {
             store.discard(recorder.name)
@@ -113,25 +156,35 @@ package final class UndoJob {
         var next = UndoRecord(
             vault: record.vault, restored: record.before ?? record.restored, before: before, root: record.root,
             time: Timestamp(nanoseconds: SystemClock.wall), list: recorder.name)
+        next.taking = steps
+        if record.isUnfinishedUndo { next.earlier = record.steps }
         try store.save(next)
 
         let log = RestoreLog()
         written.note(device: try deviceOfRoot(), place)
-        unseal(log)
-        for path in removing { remove(path, log) }
-        let restored = try reader.map { try bringBack(from: $0) }
+        unseal(log, moment)
+        if !record.isComplete { removeUnfinished(log) }
+        for path in removing { remove(path, log, moment) }
+        // What one point brought back another may replace: that is no change of somebody else.
+        let restored = try readers.enumerated().map { index, source in
+            try bringBack(source.paths, from: source.reader, index == 0 ? moment : .now())
+        }
         restoreDirectories(log)
         try written.sync()
-        next.complete()
-        try store.save(next)
-        lock.release()
 
         var report = RestoreReport(progress, log)
-        if let restored {
+        for restored in restored {
             report.issues += restored.issues
             report.issueCounts.merge(restored.issueCounts) { $0 + $1 }
-            (report.unknownUsers, report.unknownGroups) = (restored.unknownUsers, restored.unknownGroups)
+            report.unknownUsers += restored.unknownUsers
+            report.unknownGroups += restored.unknownGroups
         }
+        // What could not be taken back is not forgotten: the next one tries again.
+        if !report.issueCounts.contains(where: { ($0.key.isFailure || $0.key == .conflict) && $0.value > 0 }) {
+            next.complete()
+            try store.save(next)
+        }
+        lock.release()
         report.milliseconds = UInt64(max(SystemClock.monotonic - start, 0)) / 1_000_000
         return report
     }
@@ -168,15 +221,18 @@ package final class UndoJob {
         return (recorder, protection.all)
     }
 
-    private func bringBack(from reader: PointReader) throws -> RestoreReport {
+    private func bringBack(
+        _ paths: [TreePath], from reader: PointReader, _ moment: PlanMoment
+    ) throws -> RestoreReport {
         // The point was made of this machine as it is, so its paths begin at the very root.
-        var request = RestoreRequest(paths: RestoreJob.below(record.root, returning), destination: .inPlace)
+        var request = RestoreRequest(paths: RestoreJob.below(record.root, paths), destination: .inPlace)
         request.conflict = .always
         // A directory that was removed or replaced returns as it was.
         request.deleteExtra = true
         request.owners = .numbers
         request.own = own
         request.takesBack = true
+        request.moment = moment
         // What replaced something may have its size and time, when its content was the reason.
         request.checksContents = true
         return try Restorer(reader: reader, request: request, progress: progress).run()
@@ -204,20 +260,26 @@ package final class UndoJob {
             return OpenHandle(try DirectoryPath.open(path, from: place.raw, links: .refused))
         } catch {
             if error == .noEntry { return nil }
-            throw error
+            guard error == .accessDenied else { throw error }
         }
+        return OpenHandle(
+            try DirectoryPath.openFile(path, from: place.raw, links: .refused, [.pathOnly, .directory]),
+            isReference: true)
     }
 
     /// Takes flags away that forbid changes in directories; they get theirs at the end.
-    private func unseal(_ log: RestoreLog) {
+    private func unseal(_ log: RestoreLog, _ moment: PlanMoment) {
         for directory in directories {
             do throws(Errno) {
                 guard let opened = try openIfAny(directory.path) else { continue }
                 let status = try opened.descriptor.status()
                 written.note(device: status.device, opened)
-                guard status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly) else {
+                guard !opened.isReference,
+                    status.attributes.contains(.immutable) || status.attributes.contains(.appendOnly)
+                else {
                     continue
                 }
+                if !moment.isBefore(status) { moment.note(status) }
                 let flags = try FileSystem.flags(descriptor: opened.raw)
                 try FileSystem.setFlags(descriptor: opened.raw, flags.subtracting(.afterEverything))
             } catch {
@@ -226,12 +288,38 @@ package final class UndoJob {
         }
     }
 
-    private func remove(_ path: TreePath, _ log: RestoreLog) {
+    /// What a run that was killed had not completed lies beside its place, under a name that only a run of that point makes.
+    private func removeUnfinished(_ log: RestoreLog) {
+        let points = Set([record.restored] + steps.compactMap(\.before))
+        for path in returning + removing {
+            guard let parent = path.parent,
+                let directory = try? DirectoryPath.openFile(
+                    parent.bytes, from: place.raw, links: .refused, [.pathOnly, .directory])
+            else { continue }
+            for point in points {
+                let name = FileWriter.temporaryName(for: TerminatedName(path.name), mark: FileWriter.mark(of: point))
+                do throws(Errno) {
+                    try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory.raw, pointer)
+                    }
+                } catch {
+                    if error != .noEntry {
+                        log.add(.failed, path.bytes, "what was not completed of it cannot be removed: \(error)")
+                    }
+                }
+            }
+        }
+    }
+
+    private func remove(_ path: TreePath, _ log: RestoreLog, _ moment: PlanMoment) {
         guard exists(path), let parent = path.parent else { return }
         do throws(Errno) {
-            let directory = try DirectoryPath.open(parent.bytes, from: place.raw, links: .refused)
+            let directory = try DirectoryPath.openFile(
+                parent.bytes, from: place.raw, links: .refused, [.pathOnly, .directory])
+            // Its change time will be of this removal.
+            let above = try directory.status()
+            if !moment.isBefore(above) { moment.note(above) }
             let count = Removal.remove(
-                at: directory.raw, TerminatedName(path.name), path: path.bytes, own: own,
+                at: directory.raw, TerminatedName(path.name), path: path.bytes, own: own, moment: moment,
                 { log.add($0.kind, $0.path, $0.text) })
             progress.removed.wrappingAdd(count, ordering: .relaxed)
         } catch {
@@ -246,10 +334,12 @@ package final class UndoJob {
             do throws(Errno) {
                 guard let opened = try openIfAny(directory.path) else { continue }
                 let was = directory.was
+                // Somebody else's, as far as that can be told: nothing of it was changed.
+                if opened.isReference { continue }
                 writer.finish(
                     descriptor: opened.raw,
                     MetadataWriter.Target(
-                        entry: was.entry, owner: Ownership(uid: was.uid, gid: was.gid), isDirect: false,
+                        entry: was.entry, owner: Ownership(uid: was.uid, gid: was.gid), hasOwner: false, hasMode: false,
                         mayHaveMore: true, defersFlags: false, path: { directory.path }))
             } catch {
                 log.add(.failed, directory.path, "its metadata cannot be set back: \(error)")

@@ -21,16 +21,60 @@ package struct UndoRecord: Hashable, Sendable {
     var boot: String
     /// The file with the paths, beside this record.
     var list: String
+    /// Stands for the paths that were asked for: an interrupted restore that is run again is known by it.
+    var asked = ""
+    /// Runs of the same restore before this one that were interrupted, newest first: they are taken back with it.
+    var earlier: [Step] = []
+    /// What this run takes back, newest first; empty when it is no `--undo`, or when it came to its end. As long as it has
+    /// not, the next `--undo` goes on with these.
+    var taking: [Step] = []
+
+    /// A run of a restore: where it wrote down what it would do, and the point that was made before.
+    struct Step: Hashable, Sendable {
+        var list: String
+        var before: PointID?
+
+        var json: JSONValue {
+            .object(["before": before.map { .string($0.hex) } ?? .null, "list": .string(list)])
+        }
+
+        init(list: String, before: PointID?) {
+            self.list = list
+            self.before = before
+        }
+
+        init?(_ json: JSONValue) {
+            guard case .object(let fields) = json, case .string(let list)? = fields["list"], Step.isName(list) else {
+                return nil
+            }
+            self.list = list
+            if case .string(let text)? = fields["before"] { before = PointID(hex: text) }
+        }
+
+        static func isName(_ list: String) -> Bool { list.hasPrefix(UndoStore.prefix) && !list.contains("/") }
+    }
+
+    /// This run and those before it that are taken back with it, newest first.
+    var steps: [Step] { [Step(list: list, before: before)] + earlier }
+
+    /// The files that are still needed.
+    var lists: Set<String> { Set((steps + taking).map(\.list)) }
+
+    /// It was to take something back, and did not come to its end.
+    package var isUnfinishedUndo: Bool { !isComplete && !taking.isEmpty }
 
     func encoded() -> [UInt8] {
         JSONValue.object([
+            "asked": .string(asked),
             "before": before.map { .string($0.hex) } ?? .null,
             "boot": .string(boot),
             "complete": .bool(isComplete),
+            "earlier": .array(earlier.map(\.json)),
             "ended": ended.map { .integer($0.nanoseconds) } ?? .null,
             "list": .string(list),
             "restored": .string(restored.hex),
             "root": .string(Hex.encode(root)),
+            "taking": .array(taking.map(\.json)),
             "time": .integer(time.nanoseconds),
             "vault": .string(vault.hex),
             "version": .integer(1),
@@ -56,7 +100,7 @@ package struct UndoRecord: Hashable, Sendable {
             case .string(let restoredText)? = fields["restored"], let restored = PointID(hex: restoredText),
             case .string(let rootText)? = fields["root"], let root = Hex.decode(rootText),
             case .integer(let time)? = fields["time"], case .bool(let isComplete)? = fields["complete"],
-            case .string(let list)? = fields["list"], list.hasPrefix(UndoStore.prefix), !list.contains("/")
+            case .string(let list)? = fields["list"], Step.isName(list)
         else {
             throw HoldfastError(
                 .damaged, "The record of the last restore in place cannot be read; it cannot be undone.")
@@ -70,16 +114,29 @@ package struct UndoRecord: Hashable, Sendable {
         if case .integer(let ended)? = fields["ended"] { self.ended = Timestamp(nanoseconds: ended) }
         boot = ""
         if case .string(let text)? = fields["boot"] { boot = text }
+        if case .string(let text)? = fields["asked"] { asked = text }
+        if case .array(let items)? = fields["earlier"] { earlier = items.compactMap { Step($0) } }
+        if case .array(let items)? = fields["taking"] { taking = items.compactMap { Step($0) } }
+    }
+
+    /// A short text for a list of paths, in whatever order; other paths have another one.
+    static func text(for paths: [TreePath]) -> String {
+        let keys = PathSelection(paths).paths.map { $0.bytes + [0] }.joined()
+        let hash = Array(keys).withUnsafeBytes { XXH3.hash128($0, seed: 0) }
+        return Hex.encode(
+            [hash.high, hash.low].flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } })
     }
 
     /// It came to its end, and all of it is on the disk.
     mutating func complete() {
         isComplete = true
+        taking = []
         ended = Timestamp(nanoseconds: SystemClock.wall)
     }
 }
 
-/// Where the machine remembers its last restore in place: two files in its state directory.
+/// Where the machine remembers its last restore in place: a record in its state directory, and beside it a list of paths for
+/// each run of it.
 package struct UndoStore: Sendable {
     static let prefix = "last-restore-"
     private static let recordName = "last-restore.json"
@@ -126,7 +183,10 @@ package struct UndoStore: Sendable {
 
     /// Whether a restore in place was killed after the last one that changed something, before it changed anything.
     /// To be asked while the lock is held.
-    package func hasAbandoned(besides record: UndoRecord) -> Bool { lists().contains { $0 != record.list } }
+    package func hasAbandoned(besides record: UndoRecord) -> Bool {
+        let known = record.lists
+        return lists().contains { !known.contains($0) }
+    }
 
     /// Replaces the record in one step. It and its list are on the disk before anything is changed.
     func save(_ record: UndoRecord) throws {
@@ -147,7 +207,8 @@ package struct UndoStore: Sendable {
             throw failure(error)
         }
         // The lock is held: lists of others are those of restores that were killed, or of the one before.
-        for list in lists() where list != record.list { removeFile(list) }
+        let known = record.lists
+        for list in lists() where !known.contains(list) { removeFile(list) }
     }
 
     /// Begins a new list of paths.
@@ -164,10 +225,10 @@ package struct UndoStore: Sendable {
     func discard(_ list: String) { removeFile(list) }
 
     /// The lines of a list, one after the other.
-    func read(_ record: UndoRecord, _ body: (UndoRecorder.Line) throws -> Void) throws {
+    func read(_ list: String, _ body: (UndoRecorder.Line) throws -> Void) throws {
         let bytes: [UInt8]
         do throws(Errno) {
-            bytes = try FileDescriptor.open(path(record.list), .readOnly).readAll(limit: 1 << 30)
+            bytes = try FileDescriptor.open(path(list), .readOnly).readAll(limit: 1 << 30)
         } catch {
             throw failure(error)
         }

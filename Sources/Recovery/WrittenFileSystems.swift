@@ -1,3 +1,4 @@
+import Glibc
 import Model
 import Platform
 import Synchronization
@@ -9,13 +10,16 @@ final class WrittenFileSystems: Sendable {
 
     /// Notes the file system of a directory. Any open directory on it serves to wait for it later.
     func note(_ directory: RestoreDirectory) {
-        if handles.withLock({ $0[directory.device] != nil }) { return }
+        if handles.withLock({ $0[directory.device]?.isReference == false }) { return }
         guard let handle = try? directory.handle() else { return }
         note(device: directory.device, handle)
     }
 
     func note(device: UInt64, _ handle: OpenHandle) {
-        handles.withLock { if $0[device] == nil { $0[device] = handle } }
+        handles.withLock { handles in
+            // One that can be waited for is better than a reference.
+            if handles[device]?.isReference != false { handles[device] = handle }
+        }
     }
 
     /// Waits until everything is on the disk.
@@ -23,6 +27,11 @@ final class WrittenFileSystems: Sendable {
     /// - Throws: `io` when a disk says that something could not be written.
     func sync() throws {
         for handle in handles.withLock({ Array($0.values) }) {
+            if handle.isReference {
+                // Nothing on it could be read: all disks are waited for.
+                Glibc.sync()
+                continue
+            }
             do throws(Errno) { try FileSystem.syncFileSystem(descriptor: handle.raw) } catch {
                 throw HoldfastError(
                     .io, "The disk reports that not everything could be written: \(error). Run the restore again.",

@@ -240,7 +240,7 @@ struct KillTests {
             process.kill(after: instant)
             process.wait()
             if index % 2 == 0 {
-                let undone = try place.attempt("restore", "--undo")
+                let undone = try place.attempt("restore", "--undo", "--yes")
                 if undone.status != 0 {
                     // Killed before it had touched anything.
                     #expect(undone.status == 1 && undone.error.contains("no restore in place"), "\(undone.error)")

@@ -93,7 +93,7 @@ import Vault
         let target = fixture.place("out")
         let directory = target + fixture.source
         // As after a kill: the mark stands, one file is half written.
-        try RestoreFixture.shell("mkdir -p '\(directory)'; printf comp > '\(directory)/a'")
+        try RestoreFixture.shell("mkdir -p '\(directory)'; printf comp > '\(directory)/a'; chmod 1600 '\(directory)/a'")
         try RestoreFixture.write(target + "/.holdfast-restore-unfinished", Array((reader.point.hex + "\n").utf8))
         #expect(try fixture.restore(reader, to: target).issues == [])
         #expect(try RestoreFixture.read(directory + "/a") == Array("complete".utf8))
@@ -151,6 +151,7 @@ import Vault
         #expect(try owner("g", .map(table)) == "7:8\n")
         #expect(try owner("f", .map(table)) == "9:0\n")
         #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a\n".utf8)) }
+        #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a 4294967295\n".utf8)) }
         #expect(throws: HoldfastError.self) { try OwnerMap(parsing: Array("user a no-such-user-here\n".utf8)) }
     }
 

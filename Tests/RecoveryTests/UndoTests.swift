@@ -191,6 +191,10 @@ import Vault
         var list = ProtectionList()
         for index in 0..<20_000 { list.add(Array("top/d\(index % 50)/e\(index % 200)/f\(index)".utf8)) }
         list.add(Array("top/d1".utf8))
+        let planned = PlannedPaths((0..<20).map { TreePath("top/d\($0)/f")! })
+        #expect(planned.touches(TreePath("top")!) && planned.touches(TreePath("top/d3")!))
+        #expect(planned.touches(TreePath("top/d3/f")!) && planned.touches(TreePath("top/d3/f/below")!))
+        #expect(!planned.touches(TreePath("top/d3/g")!) && !planned.touches(TreePath("top/d30")!))
         let all = list.all
         #expect(all.count <= ProtectionList.limit)
         for index in 0..<20_000 {

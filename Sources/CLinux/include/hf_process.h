@@ -16,7 +16,8 @@ void hf_signals_reset(void);
 long hf_raise_open_files(void);
 /// Peak resident memory of this process in bytes.
 long hf_peak_memory(void);
-/// Nanoseconds of a clock: 0 wall, 1 monotonic, 2 monotonic with time asleep, 3 CPU time of this process.
+/// Nanoseconds of a clock: 0 wall, 1 monotonic, 2 monotonic with time asleep, 3 CPU time of this process,
+/// 4 the wall clock in the steps in which times of files go.
 int64_t hf_clock(int which);
 /// CPUs this process may run on.
 long hf_cpu_count(void);

@@ -71,10 +71,35 @@ struct Find: Command {
 
     // MARK: All points
 
-    /// A version of a path that is in the point looked at last.
+    /// A version of a path, and the points that have it.
     private struct Version {
+        var path: TreePath
         var entry: Entry
         var since: PointSummary
+        var until: PointSummary
+    }
+
+    /// Points that are compared with each other. A checkpoint holds what a restore replaced, and is of no series.
+    private enum Group: Hashable {
+        case series(UInt64)
+        case checkpoint(PointID)
+
+        init(_ point: PointSummary) {
+            self = point.kind == .checkpoint ? .checkpoint(point.id) : .series(point.series)
+        }
+    }
+
+    /// What makes a version the same in points of other paths. Where its content lies in the vault does not: small files
+    /// lie in bundles with whatever was protected with them.
+    private struct Look: Hashable {
+        var path: TreePath
+        var entry: Entry
+
+        init(_ version: Version) {
+            path = version.path
+            entry = version.entry
+            entry.content = .none
+        }
     }
 
     private func findVersions(_ matcher: PathMatcher, _ session: VaultSession, _ console: Console) throws -> ExitStatus
@@ -82,8 +107,54 @@ struct Find: Command {
         let points = try session.vault.points(PointQuery(machine: try session.machine(machine.machine, global)))
             .filter { !$0.isPartial }
         let keys = try session.opener(passphrase)
+        guard !points.isEmpty else { throw HoldfastError(.notFound, "There is no point yet.") }
+        // A point of other paths between two of a series says nothing about what is in those: each series is looked at on
+        // its own, and what looks the same in several is one version.
+        var found: [Version] = []
+        var places: [Look: (index: Int, group: Group)] = [:]
+        var isAnyOpen = false
+        let groups = Dictionary(grouping: points) { Group($0) }.values.sorted { $0[0].effective < $1[0].effective }
+        for group in groups {
+            let versions = try versions(in: group, matcher, session, keys, console)
+            isAnyOpen = isAnyOpen || versions != nil
+            for version in versions ?? [] {
+                let look = Look(version)
+                if let known = places[look], known.group != Group(group[0]) {
+                    let index = known.index
+                    if version.since.effective < found[index].since.effective { found[index].since = version.since }
+                    if found[index].until.effective < version.until.effective { found[index].until = version.until }
+                } else {
+                    places[look] = (found.count, Group(group[0]))
+                    found.append(version)
+                }
+            }
+        }
+        guard isAnyOpen else { throw HoldfastError(.notFound, "No point can be opened.") }
+        found.sort { a, b in
+            a.until.effective != b.until.effective
+                ? a.until.effective < b.until.effective : a.path.key.lexicographicallyPrecedes(b.path.key)
+        }
+        for version in found { try show(version, console) }
+        return .done
+    }
+
+    /// The versions in points of the same paths, in the order of time; `nil` when none of them can be opened.
+    private func versions(
+        in points: [PointSummary], _ matcher: PathMatcher, _ session: VaultSession, _ keys: any PointOpener,
+        _ console: Console
+    ) throws -> [Version]? {
+        var ended: [Version] = []
         var current: [TreePath: Version] = [:]
         var previous: (reader: PointReader, point: PointSummary)?
+        func begin(_ path: TreePath, _ item: TreeItem, _ point: PointSummary) throws {
+            guard matcher.matches(path, try item.head().kind) else { return }
+            current[path] = Version(path: path, entry: try item.entry(), since: point, until: point)
+        }
+        func end(_ version: Version, _ point: PointSummary) {
+            var version = version
+            version.until = point
+            ended.append(version)
+        }
         for point in points {
             try Stop.check()
             let reader: PointReader
@@ -96,40 +167,28 @@ struct Find: Command {
             if let last = previous {
                 try TreeDiff.diff(last.reader.tree, reader.tree) { change in
                     let path = try change.path()
-                    if let version = current.removeValue(forKey: path) {
-                        try show(path, version, until: last.point, console)
-                    }
-                    if let item = change.after, matcher.matches(path, try item.head().kind) {
-                        current[path] = Version(entry: try item.entry(), since: point)
-                    }
+                    if let version = current.removeValue(forKey: path) { end(version, last.point) }
+                    if let item = change.after { try begin(path, item, point) }
                     return true
                 }
                 last.reader.close()
             } else {
                 try reader.tree.scan { item in
                     try Stop.check()
-                    let path = try item.path()
-                    if matcher.matches(path, try item.head().kind) {
-                        current[path] = Version(entry: try item.entry(), since: point)
-                    }
+                    try begin(try item.path(), item, point)
                     return true
                 }
             }
             previous = (reader, point)
         }
-        guard let last = previous else {
-            throw HoldfastError(.notFound, "There is no point yet.")
-        }
-        defer { last.reader.close() }
-        for (path, version) in current.sorted(by: { $0.key.key.lexicographicallyPrecedes($1.key.key) }) {
-            try show(path, version, until: last.point, console)
-        }
-        return .done
+        guard let last = previous else { return nil }
+        last.reader.close()
+        for version in current.values { end(version, last.point) }
+        return ended
     }
 
-    private func show(
-        _ path: TreePath, _ version: Version, until last: PointSummary, _ console: Console
-    ) throws {
+    private func show(_ version: Version, _ console: Console) throws {
+        let (path, last) = (version.path, version.until)
         if console.isJSON {
             var fields = EntryView.fields(path, version.entry)
             fields["first_point"] = .id(version.since.id)

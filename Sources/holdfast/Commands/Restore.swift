@@ -71,7 +71,10 @@ struct Restore: Command {
     var dryRun = false
     @Flag(help: "Take the last restore in place back.")
     var undo = false
-    @Flag(help: "Do not ask before an old restore is taken back, or one whose files were changed since.")
+    @Flag(
+        help:
+            "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since."
+    )
     var yes = false
     @OptionGroup var machine: MachineOptions
     @OptionGroup var location: VaultOptions
@@ -86,8 +89,13 @@ struct Restore: Command {
                 throw ValidationError(
                     "--undo takes no point, no paths and no destination: it takes the last restore back.")
             }
+            guard !deleteExcluded, owner.isDefault, !noSync, machine.machine == nil else {
+                throw ValidationError(
+                    "--undo goes with --yes and --dry-run only: it brings back what was, as it was.")
+            }
             return
         }
+        if yes { throw ValidationError("--yes goes with --undo.") }
         if point == nil {
             throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --to DIR")
         }
@@ -133,6 +141,7 @@ struct Restore: Command {
                 try RestoreView.show(plan, console)
                 return ExitStatus(plan.exitStatus)
             }
+            RestoreView.showOwners(plan.unknownUsers, plan.unknownGroups, "are", console)
         }
         let checkpoint = Checkpoint(session: session, global: global, keys: { try session.keys(passphrase) })
         let progress = job.progress
@@ -142,7 +151,9 @@ struct Restore: Command {
                 console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
                 {
                     try job.run { paths in
-                        try checkpoint.make(of: paths, label: "before restoring \(chosen.shortID)", console)
+                        try checkpoint.make(
+                            of: paths, label: "before restoring \(chosen.shortID)", planned: { try job.plannedPaths() },
+                            console)
                     }
                 })
         } catch var error as HoldfastError where error.code == .cancelled {
@@ -179,6 +190,12 @@ struct Restore: Command {
                     try console.line("\(action) \(path.displayText)")
                 }
             }
+            var fields: [String: JSON] = [
+                "point": .id(job.record.before ?? job.record.restored), "complete": .bool(job.record.isComplete),
+                "return": .count(job.returning.count), "remove": .count(job.removing.count),
+            ]
+            fields.setBytes("destination", job.record.root)
+            try console.emit("undo_plan", fields)
             return .done
         }
         if mustAsk, !yes { try UndoView.ask(console) }
@@ -190,7 +207,10 @@ struct Restore: Command {
             {
                 try job.run(
                     open: { try PointReader(service: session.vault, keys: keys, point: $0) },
-                    protect: { try checkpoint.make(of: $0, label: "before taking a restore back", console) })
+                    protect: {
+                        try checkpoint.make(
+                            of: $0, label: "before taking a restore back", planned: { job.plannedPaths }, console)
+                    })
             })
         try RestoreView.show(
             report, point: job.record.before ?? job.record.restored, destination: job.record.root, true, console)
@@ -216,7 +236,14 @@ enum UndoView {
         for path in (job.returning + job.removing).prefix(5) { console.note("  \(path.displayText)") }
         if job.returning.count + job.removing.count > 5 { console.note("  ...") }
         var mustAsk = session.now.nanoseconds - record.time.nanoseconds > soon * 1_000_000_000
-        if !record.isComplete { console.note("It was interrupted; what it did until then is taken back.") }
+        if !record.isComplete {
+            // Nobody knows what of it was done, and what is newer than it.
+            mustAsk = true
+            console.note(
+                record.isUnfinishedUndo
+                    ? "To take it back was begun and did not come to its end; this goes on with it."
+                    : "It was interrupted; what it did until then is taken back.")
+        }
         if job.hasAbandoned {
             mustAsk = true
             console.note("A later restore was interrupted before it changed anything; this one is older than that.")
@@ -225,8 +252,10 @@ enum UndoView {
         if changed.count > 0 {
             mustAsk = true
             console.note(
-                "\(Units.count(changed.count, "path was", "paths were")) changed since then, for example "
-                    + "\(changed.samples.first?.displayText ?? ""): kept in a point first, then taken back as well.")
+                "\(Units.count(changed.count, "path was", "paths were")) changed since "
+                    + (record.isComplete ? "then" : "it began, by it or by somebody else")
+                    + ", for example \(changed.samples.first?.displayText ?? ""): kept in a point first, then taken back "
+                    + "as well.")
         }
         return mustAsk
     }
@@ -242,7 +271,7 @@ enum UndoView {
             answer = Array(room[..<(try terminal.read(into: room))])
         } catch {
             throw HoldfastError(
-                .usage, "This restore is old, or its files were changed since. Nothing was changed.",
+                .usage, "This restore is old, was interrupted, or its files were changed since. Nothing was changed.",
                 context: ["hint": "Add --yes to take it back all the same, --dry-run to see every path."])
         }
         if answer.first == UInt8(ascii: "y") || answer.first == UInt8(ascii: "Y") { return }
@@ -271,6 +300,7 @@ enum RestoreView {
             "peak_memory": .count(ProcessLimits.peakMemory),
         ]
         fields.setBytes("destination", destination)
+        setOwners(report.unknownUsers, report.unknownGroups, &fields)
         try console.emit("restore", fields)
         if console.isJSON { return }
 
@@ -292,7 +322,7 @@ enum RestoreView {
         if report.renamed > 0 { others.append("\(Units.count(report.renamed)) put beside what is there") }
         if report.verified > 0 { others.append("\(Units.count(report.verified, "file")) read back and compared") }
         if !others.isEmpty { try console.line("\(others.joined(separator: "; ")).") }
-        showOwners(report, console)
+        if !isInPlace { showOwners(report.unknownUsers, report.unknownGroups, "were", console) }
         let count = report.issueCounts.values.reduce(0, +)
         guard count > 0 else { return }
         // Not a note: with --quiet somebody still has to know what is missing.
@@ -301,6 +331,19 @@ enum RestoreView {
                 ? "Not everything was restored: \(Units.count(count, "path has", "paths have")) trouble."
                 : "\(Units.count(count, "warning")).")
         list(report.issues, count, console)
+    }
+
+    private static func setOwners(
+        _ users: [UnknownOwner], _ groups: [UnknownOwner], _ fields: inout [String: JSON]
+    ) {
+        for (key, owners) in [("unknown_users", users), ("unknown_groups", groups)] {
+            fields[key] = .array(
+                owners.prefix(1000).map { owner in
+                    var fields: [String: JSON] = ["number": .count(UInt64(owner.number)), "paths": .count(owner.count)]
+                    fields.setBytes("name", owner.name)
+                    return .object(fields)
+                })
+        }
     }
 
     private static func emit(_ issues: [RestoreIssue], _ console: Console) throws {
@@ -342,6 +385,7 @@ enum RestoreView {
         ]
         if let free = plan.freeBytes { fields["free_bytes"] = .count(free) }
         fields.setBytes("destination", plan.destination)
+        setOwners(plan.unknownUsers, plan.unknownGroups, &fields)
         for action in actions {
             fields[action.name] = .object(["count": .count(action.tally.count), "bytes": .count(action.tally.bytes)])
             for path in action.tally.samples {
@@ -362,6 +406,7 @@ enum RestoreView {
             if action.tally.count > 20 { try console.line("  ... and \(Units.count(action.tally.count - 20)) more") }
         }
         try console.line("\(Units.count(plan.unchanged.count)) are there already. Nothing was changed.")
+        showOwners(plan.unknownUsers, plan.unknownGroups, "are", console)
         if plan.lacksRoom {
             console.warn(
                 "\(Units.size(plan.bytesToWrite)) would be written, and \(Units.size(plan.freeBytes ?? 0)) are free there."
@@ -373,12 +418,15 @@ enum RestoreView {
         list(plan.issues, count, console)
     }
 
-    private static func showOwners(_ report: RestoreReport, _ console: Console) {
-        for (kind, owners) in [("user", report.unknownUsers), ("group", report.unknownGroups)] where !owners.isEmpty {
+    /// Who the point means and this machine does not know. - Parameter tense: "are" before the restore, "were" after it.
+    static func showOwners(
+        _ users: [UnknownOwner], _ groups: [UnknownOwner], _ tense: String, _ console: Console
+    ) {
+        for (kind, owners) in [("user", users), ("group", groups)] where !owners.isEmpty {
             let list = owners.prefix(8).map { "\(TreePath.display($0.name)) (\($0.number))" }.joined(separator: ", ")
             console.note(
                 "This machine does not know the \(kind)\(owners.count == 1 ? "" : "s") \(list)"
-                    + (owners.count > 8 ? " and \(owners.count - 8) more" : "") + "; their numbers were used.")
+                    + (owners.count > 8 ? " and \(owners.count - 8) more" : "") + "; their numbers \(tense) used.")
         }
     }
 }
@@ -400,6 +448,9 @@ enum OwnerArgument: ExpressibleByArgument, CustomStringConvertible {
             self = .map(path)
         }
     }
+
+    /// As when nothing was said.
+    var isDefault: Bool { if case .names = self { true } else { false } }
 
     var description: String {
         switch self {

@@ -1,6 +1,7 @@
 import Capture
 import Model
 import Platform
+import Recovery
 import Synchronization
 import Vault
 
@@ -12,7 +13,12 @@ struct Checkpoint {
     let keys: () throws -> VaultKeys
 
     /// Makes a point of `paths` as they are now and returns its id.
-    func make(of paths: [TreePath], label: String, _ console: Console) throws -> PointID {
+    ///
+    /// - Parameter planned: what of it is replaced or removed. Where that are too many names the paths are directories
+    ///   that hold them: what cannot be read there besides them stands in nobody's way.
+    func make(
+        of paths: [TreePath], label: String, planned: () throws -> PlannedPaths, _ console: Console
+    ) throws -> PointID {
         let (state, secrets) = try writer()
         let vault = session.vault.vault
         let own = session.ownDirectories + [try global.stateDirectory()]
@@ -32,7 +38,11 @@ struct Checkpoint {
         let report = try Watch.run(
             console, progress: { progress.view }, stop: { progress.stopRequested.store(true, ordering: .relaxed) },
             { try job.run() })
-        let lost = report.warnings.filter { ![.vanished, .changed, .metadata].contains($0.reason) }
+        var lost = report.warnings.filter { ![.vanished, .changed, .metadata].contains($0.reason) }
+        if !lost.isEmpty {
+            let planned = try planned()
+            lost.removeAll { !planned.touches(TreePath(unchecked: $0.path)) }
+        }
         guard lost.isEmpty else {
             let path = TreePath(unchecked: lost[0].path).displayText
             throw HoldfastError(

@@ -280,6 +280,10 @@ final class VaultSession {
         }
         let reader = try PointReader(
             service: vault, keys: keys, point: point.id, acceptsUnsigned: trust.acceptUnsigned)
+        if reader.locator.isPartial {
+            console.warn(
+                "Point \(point.shortID) was made before its backup had come to the end: not everything is in it.")
+        }
         if !reader.isSigned {
             console.warn(
                 "Nobody can tell who made point \(point.shortID): its signature cannot be checked. What it holds was sealed "
