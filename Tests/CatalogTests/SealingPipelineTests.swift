@@ -38,6 +38,7 @@ struct SealingPipelineTests {
         }
         func points(_ query: PointQuery) throws -> [PointSummary] { try base.points(query) }
         func point(_ id: PointID) throws -> SealedPoint { try base.point(id) }
+        func machineRecords() throws -> [MachineID: MachineRecord] { try base.machineRecords() }
         func machineRecords(of machine: MachineID) throws -> [MachineRecord] {
             try base.machineRecords(of: machine)
         }

@@ -12,9 +12,11 @@ package final class ContentChecker: Sendable {
 
     package init(keys: VaultKeys, domain: String) {
         secret = { keys.domainSecret(domain: domain, number: $0) }
-        vaultSecret =
-            domain == DomainSecret.vaultDomain
-            ? nil : { keys.domainSecret(domain: DomainSecret.vaultDomain, number: $0) }
+        if domain == DomainSecret.vaultDomain {
+            vaultSecret = nil
+        } else {
+            vaultSecret = { keys.domainSecret(domain: DomainSecret.vaultDomain, number: $0) }
+        }
     }
 
     /// Checks with the secrets that a writer has: what was made with older ones is believed the seal alone.
