@@ -1,5 +1,6 @@
 import ArgumentParser
 import Client
+import Glibc
 import Model
 import Platform
 import Vault
@@ -9,12 +10,13 @@ struct Enrol: Command {
     static let configuration = CommandConfiguration(
         commandName: "enrol",
         abstract: "Let this machine back up to a Holdfast server.",
-        usage: "holdfast enrol <server> <code> [<options>]",
+        usage: "holdfast enrol <server> [<options>]",
         discussion: """
-            The code comes from `holdfast server token` on the server. It names the server's identity key too: nothing is sent to \
+            Asks for an enrolment code, or reads it from its input; never from an argument, which everybody could see. The code \
+            comes from `holdfast server token` on the server, and names the server's identity key too: nothing is sent to \
             a machine that does not hold it. Afterwards the server's address stands wherever a vault can be named:
 
-              holdfast enrol https://backup.example.org:7443 hfe_...
+              echo hfe_... | holdfast enrol https://backup.example.org:7443
               export HOLDFAST_VAULT=https://backup.example.org:7443
               holdfast backup /etc /home
 
@@ -25,17 +27,26 @@ struct Enrol: Command {
 
     @Argument(help: ArgumentHelp("The address of the server: https://HOST[:PORT].", valueName: "server"))
     var server: String
-    @Argument(help: ArgumentHelp("The enrolment code, or - to be asked for it.", valueName: "code"))
-    var code: String
     @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
     var name: String?
     @OptionGroup var global: GlobalOptions
 
+    /// The code as it is typed or comes in; at most one line of it is looked at.
+    private static func readCode() throws -> String {
+        if Terminal.isTerminal(STDIN_FILENO) {
+            return String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self)
+        }
+        guard let line = readLine() else {
+            throw HoldfastError(
+                .usage, "No enrolment code came in.",
+                context: ["hint": "Run the line that `holdfast server token` prints, with the echo before it."])
+        }
+        return line
+    }
+
     func execute(_ console: Console) throws -> ExitStatus {
         let address = try ServerAddress(server)
-        let code = try EnrolmentCode(
-            self.code == "-"
-                ? String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self) : self.code)
+        let code = try EnrolmentCode(try Enrol.readCode())
         let state = try StateDirectory(path: try global.stateDirectory())
         var identity = try state.machine(orNamed: name ?? Machine.hostName)
         if let name, identity.name != name {

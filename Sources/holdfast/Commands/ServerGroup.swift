@@ -8,7 +8,7 @@ struct ServerGroup: ParsableCommand {
         discussion: """
             A server keeps one vault for all machines that have enrolled with it. On the machine that is to be the server:
 
-              holdfast server init --vault /srv/vault     once: makes or takes over the vault
+              holdfast server init --vault /srv/vault     once: gives the server a key to the vault
               holdfast server run --vault /srv/vault      serves it
               holdfast server token                       prints the line that enrols a machine
             """,

@@ -54,7 +54,7 @@ struct ServerTokenCommand: Command {
                 "code": .string(code.text), "server": .string(address.description), "group": .string(group),
                 "uses": .count(UInt64(uses)), "expires": .time(expires),
             ])
-        try console.line("holdfast enrol \(address.description) \(code.text)")
+        try console.line("echo \(code.text) | holdfast enrol \(address.description)")
         return .done
     }
 }

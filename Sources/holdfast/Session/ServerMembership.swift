@@ -23,13 +23,13 @@ struct ServerMembership {
         else {
             throw HoldfastError(
                 .keyNeeded, "This machine has not enrolled with \(address.description) yet.",
-                context: ["hint": "Run `holdfast enrol \(address.description) CODE` with a code of that server."])
+                context: ["hint": "Run the line that `holdfast server token` prints on that server."])
         }
         let credentials = try ServerCredentials.decode(bytes, document: "\(folder)/\(fileName(address))")
         guard let secrets = try state.writerSecrets(of: credentials.vault) else {
             throw HoldfastError(
                 .keyNeeded, "What this machine writes to the vault of \(address.description) with is gone.",
-                context: ["hint": "Enrol again: `holdfast enrol \(address.description) CODE`."])
+                context: ["hint": "Enrol again with the line that `holdfast server token` prints on that server."])
         }
         return ServerMembership(credentials: credentials, secrets: secrets)
     }
