@@ -32,7 +32,7 @@ package struct Operation: Sendable {
     /// Names and meanings of what can stand in the query.
     package var query: [(name: String, meaning: String)]
     /// Those of them that must be there.
-    var requiredQuery: Set<String> { Set(query.map(\.name)).intersection(["lease"]) }
+    package var requiredQuery: Set<String> { Set(query.map(\.name)).intersection(["lease"]) }
     package var request: Body
     package var response: Body
     /// Status of a success.
