@@ -106,7 +106,9 @@ struct AdministrationTests {
             #expect(try administration.add(slot))
             #expect(try !administration.add(slot), "its number is taken")
             let material = try administration.keyMaterial()
-            #expect(try VaultKeys.slotsOpened(by: .keySheet(sheet), config: material.config, files: material.files).count == 1)
+            #expect(
+                try VaultKeys.slotsOpened(by: .keySheet(sheet), config: material.config, files: material.files).count
+                    == 1)
             #expect(throws: HoldfastError.self, "the last one") { try administration.remove(slot) }
             let own = try server.vault.keys.addSlot(.serverKey(.random()), label: "server", created: now)
             #expect(throws: HoldfastError.self) { try administration.add(own) }
@@ -234,7 +236,11 @@ struct AdministrationTests {
             let viewer = RawClient.Sender.token(try server.person(.viewer))
             let told = String(decoding: try client.send("GET", "/health", as: viewer).body, as: UTF8.self)
             #expect(told.contains("check-sheet"))
-            let metrics = try client.send("GET", "/metrics", as: viewer)
+            // As Prometheus signs in: with the whole of what was printed.
+            let token = try server.core.makeAccessToken(name: "prometheus", role: .viewer, seconds: nil)
+            let code = AccessCode(token: token, serverKey: server.core.identity.key.verifyingKey).text
+            let metrics = try client.send("GET", "/metrics", as: .token(code))
+            #expect(try client.send("GET", "/metrics", as: .token("hfa_" + code.dropFirst(6))).status == 403)
             #expect(metrics.header("Content-Type")?.hasPrefix("text/plain; version=0.0.4") == true)
             let lines = String(decoding: metrics.body, as: UTF8.self).split(separator: "\n")
             for line in lines where !line.hasPrefix("#") {

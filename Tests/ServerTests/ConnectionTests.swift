@@ -21,7 +21,7 @@ struct ConnectionTests {
             for (head, status) in [
                 ("PUT /api/v1/vaults/\(vault)/packs/\(pack)?lease=\(vault) HTTP/1.1\r\nContent-Length: 16000000", 401),
                 ("POST /api/v1/enroll HTTP/1.1\r\nContent-Length: 20000000", 413),
-                ("GET /api/v1/identity HTTP/1.1\r\nContent-Length: 1000", 413),
+                ("GET /api/v1/identity HTTP/1.1\r\nContent-Length: 1000000", 413),
                 (
                     "PUT /api/v1/vaults/\(vault)/packs/\(pack)?lease=\(vault) HTTP/1.1\r\nContent-Length: 16000000\r\n"
                         + "Authorization: Bearer hft_nonsense", 403
@@ -32,6 +32,20 @@ struct ConnectionTests {
                 let (text, _) = connection.read(seconds: 20) { $0.contains("\r\n\r\n") }
                 #expect(text.hasPrefix("HTTP/1.1 \(status) "), "\(head): \(text.prefix(200))")
             }
+        }
+    }
+
+    @Test("who is refused with megabytes in hand hears why", arguments: [100, 60_000, 200_000, 4_000_000, 15_000_000])
+    func refusedBodies(size: Int) async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let vault = server.core.vaultID.hex
+            let body = [UInt8](repeating: 7, count: size)
+            let name = body.withUnsafeBytes { Hex.encode(BlobCrypto.sha256($0).array) }
+            let exchange = try RawClient(server).send(
+                "PUT", "/api/v1/vaults/\(vault)/packs/\(name)?lease=\(vault)", body,
+                as: .token(SecretToken.random().text))
+            #expect(exchange.status == 403)
         }
     }
 
@@ -86,7 +100,9 @@ struct ConnectionTests {
             #expect(exchange.header("Retry-After").flatMap { Int($0) }.map { $0 > 0 } == true)
             let error = Problem.decode(exchange.body, status: 429)
             #expect(error.code == .overloaded && error.isTemporary)
-            #expect(server.log.all.contains { $0.contains("\"message\":") } == false || !server.log.all.isEmpty)
+            let line = try #require(server.log.all.first { $0.contains("too much to do") })
+            #expect(
+                line.hasPrefix("{") && line.contains(#""level":"warning""#) && line.contains(#""reason":"requests""#))
         }
     }
 

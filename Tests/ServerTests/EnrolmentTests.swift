@@ -110,7 +110,9 @@ struct EnrolmentTests {
                 #expect(error?.code == .denied)
             }
             let connection = ServerConnection(machine.credentials, patience: .init(attempts: 1, longestPause: 0))
-            #expect(throws: HoldfastError.self) { try RemoteVault(connection, vault: server.core.vaultID).points(.init()) }
+            #expect(throws: HoldfastError.self) {
+                try RemoteVault(connection, vault: server.core.vaultID).points(.init())
+            }
         }
     }
 
@@ -129,8 +131,10 @@ struct EnrolmentTests {
             }
             #expect(statuses.first == 403 && statuses.last == 429)
             #expect(retry.flatMap { Int($0) }.map { 1...60 ~= $0 } == true)
+            #expect(try client.send("GET", "/api/v1/machines", as: .token(try server.person(.viewer))).status == 200)
             #expect(
-                try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init()).isEmpty)
+                try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init())
+                    .isEmpty)
             #expect(server.log.all.contains { $0.contains("a sign-in failed") && $0.contains("127.0.0.1") })
             #expect(!server.log.all.contains { $0.contains("hft_") })
         }

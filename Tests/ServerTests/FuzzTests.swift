@@ -72,7 +72,8 @@ struct FuzzTests {
         }
         return [
             "POST \(base)/leases": [
-                VaultMessages.encode(LeaseRequest.writer(machine: machine.credentials.machine, head: head, base: .random())),
+                VaultMessages.encode(
+                    LeaseRequest.writer(machine: machine.credentials.machine, head: head, base: .random())),
                 VaultMessages.encode(LeaseRequest.reader([.random()])),
             ],
             "POST \(base)/missing": [VaultMessages.encode([BlobQuestion(id: data.id, key: data.key)])],
@@ -111,7 +112,10 @@ struct FuzzTests {
                 { _ = try VaultMessages.questions($0) }
             ),
             ("ids", VaultMessages.encode(ids: [BlobID(.zero)]), { _ = try VaultMessages.ids($0) }),
-            ("records", VaultMessages.encode(records: [[1, 2], []]), { _ = try VaultMessages.records($0) { $0.count } }),
+            (
+                "records", VaultMessages.encode(records: [[1, 2], []]),
+                { _ = try VaultMessages.records($0) { $0.count } }
+            ),
             (
                 "lease", VaultMessages.encode(LeaseRequest.reader([.random()])),
                 { _ = try VaultMessages.leaseRequest($0) }
@@ -138,7 +142,8 @@ struct FuzzTests {
                 let bytes = random.mutation(of: sample)
                 do { try decode(bytes) } catch let error as HoldfastError {
                     #expect(
-                        [.damaged, .usage, .unsupported].contains(error.code), "\(name), round \(round) of seed \(seed)")
+                        [.damaged, .usage, .unsupported].contains(error.code), "\(name), round \(round) of seed \(seed)"
+                    )
                 }
             }
         }

@@ -20,8 +20,11 @@ struct OpenAPITests {
                 let name = "\(method.uppercased()) \(path)"
                 described.insert(name)
                 let parameters = operation["parameters"] as? [[String: Any]] ?? []
-                let inPath = Set(parameters.filter { $0["in"] as? String == "path" }.compactMap { $0["name"] as? String })
-                let named = path.split(separator: "/").filter { $0.hasPrefix("{") }.map { String($0.dropFirst().dropLast()) }
+                let inPath = Set(
+                    parameters.filter { $0["in"] as? String == "path" }.compactMap { $0["name"] as? String })
+                let named = path.split(separator: "/").filter { $0.hasPrefix("{") }.map {
+                    String($0.dropFirst().dropLast())
+                }
                 #expect(inPath == Set(named), "\(name)")
                 let known = try #require(Operation.all.first { "\($0.method) \($0.path)" == name })
                 let query = parameters.filter { $0["in"] as? String == "query" }

@@ -55,7 +55,8 @@ final class RawConnection: Sendable {
     /// What has come until `isEnough` says so, the other side hangs up or the time is over.
     func read(seconds: Int64, until isEnough: @Sendable (String) -> Bool) -> (text: String, isClosed: Bool) {
         _ = collector.state.waitUntil(
-            { $0.isClosed || isEnough(String(decoding: $0.bytes, as: UTF8.self)) }, nanoseconds: seconds * 1_000_000_000)
+            { $0.isClosed || isEnough(String(decoding: $0.bytes, as: UTF8.self)) }, nanoseconds: seconds * 1_000_000_000
+        )
         return collector.state.withLock { (String(decoding: $0.bytes, as: UTF8.self), $0.isClosed) }
     }
 

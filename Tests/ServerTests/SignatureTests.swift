@@ -44,7 +44,9 @@ struct SignatureTests {
         let server = try await ServerFixture.start()
         try await ServerFixture.blocking {
             let machine = try server.enrol()
-            #expect(try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init()).isEmpty)
+            #expect(
+                try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init())
+                    .isEmpty)
         }
     }
 

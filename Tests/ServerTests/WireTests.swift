@@ -48,7 +48,9 @@ struct WireTests {
             "questions "
                 + Hex.encode(
                     VaultMessages.encode([BlobQuestion(id: blob), BlobQuestion(id: blob, key: ContentKey(.zero))])))
-        lines.append("missing " + Hex.encode(VaultMessages.encode(missing: [true, false, true] + Array(repeating: true, count: 7))))
+        lines.append(
+            "missing "
+                + Hex.encode(VaultMessages.encode(missing: [true, false, true] + Array(repeating: true, count: 7))))
         lines.append("ids " + Hex.encode(VaultMessages.encode(ids: [blob])))
         lines.append("frame " + Hex.encode(frame.bytes))
         lines.append("records " + Hex.encode(VaultMessages.encode(records: [[1], [2, 3]])))

@@ -235,7 +235,9 @@ package final class SQLiteServerCatalog: ServerCatalog {
 
     package func revision() throws -> (number: Int64, safe: Int64) {
         try read { session in
-            guard let row = try session.first("SELECT number, safe FROM revision", decode: { ($0.integer(0), $0.integer(1)) })
+            guard
+                let row = try session.first(
+                    "SELECT number, safe FROM revision", decode: { ($0.integer(0), $0.integer(1)) })
             else { throw SQLiteFailure.malformed }
             return (number: row.0, safe: row.1)
         }

@@ -6,7 +6,13 @@ package import Vault
 package final class RemoteAdministration: VaultAdministration {
     private let connection: ServerConnection
     private let vault: VaultID
-    private let known = Mutex<(config: VaultConfig, hasKeys: Bool)?>(nil)
+    private struct About {
+        var config: VaultConfig
+        var hasKeys: Bool
+        var mayRead: Bool
+    }
+
+    private let known = Mutex<About?>(nil)
     private var base: String { "/api/v1/vaults/\(vault.hex)" }
 
     package init(_ connection: ServerConnection, vault: VaultID) {
@@ -14,18 +20,22 @@ package final class RemoteAdministration: VaultAdministration {
         self.vault = vault
     }
 
-    private func about() throws -> (config: VaultConfig, hasKeys: Bool) {
+    private func about() throws -> About {
         if let known = known.withLock({ $0 }) { return known }
         let fields = try JSONFields(parsing: try connection.request("GET", base), document: "the server's vault")
         let config = try VaultConfig.decode(Array(try fields.string("config").utf8))
         guard config.vault == vault else { throw fields.wrong("config") }
-        let found = (config, try VaultMessages.flag(fields, "has_keys"))
+        let found = About(
+            config: config, hasKeys: try VaultMessages.flag(fields, "has_keys"),
+            mayRead: try VaultMessages.flag(fields, "may_read"))
         known.withLock { $0 = found }
         return found
     }
 
     package var config: VaultConfig { get throws { try about().config } }
     package var hasKeys: Bool { get throws { try about().hasKeys } }
+    /// Whether whoever is signed in may read what points hold, and not only lists.
+    package var mayRead: Bool { get throws { try about().mayRead } }
 
     package func overview() throws -> VaultOverview {
         try AdministrationMessages.overview(try connection.request("GET", base + "/statistics"))

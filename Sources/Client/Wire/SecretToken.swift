@@ -32,8 +32,12 @@ package struct SecretToken: SecretValue {
     /// What a server keeps of it.
     package var hash: Bytes32 { SecretToken.hash(text) ?? .zero }
 
+    /// The hash of a token, or of the one in an access code; `nil` for anything else.
     package static func hash(_ text: String) -> Bytes32? {
-        bytes(text).map { bytes in bytes.withUnsafeBytes { BlobCrypto.sha256($0) } }
+        if text.hasPrefix(AccessCode.prefix), let dot = text.firstIndex(of: ".") {
+            return hash(prefix + text[..<dot].dropFirst(AccessCode.prefix.count))
+        }
+        return bytes(text).map { bytes in bytes.withUnsafeBytes { BlobCrypto.sha256($0) } }
     }
 }
 
@@ -101,7 +105,8 @@ package struct AccessCode: SecretValue {
             throw HoldfastError(
                 .usage, "The token file does not hold an access code of a Holdfast server.",
                 context: [
-                    "hint": "`holdfast server access --role reader --name NAME` on the server prints one: a word that begins "
+                    "hint":
+                        "`holdfast server access --role reader --name NAME` on the server prints one: a word that begins "
                         + "with hfa_. Put it into a file that only you can read."
                 ])
         }

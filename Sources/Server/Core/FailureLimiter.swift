@@ -55,7 +55,8 @@ final class FailureLimiter: Sendable {
     private func forget(_ accounts: inout [String: Account]) {
         accounts = accounts.filter { refilled($0.value) < burst }
         guard accounts.count >= Self.maximumAccounts else { return }
-        for (address, _) in accounts.sorted(by: { refilled($0.value) > refilled($1.value) }).prefix(accounts.count / 4) {
+        for (address, _) in accounts.sorted(by: { refilled($0.value) > refilled($1.value) }).prefix(accounts.count / 4)
+        {
             accounts[address] = nil
         }
     }

@@ -46,7 +46,8 @@ extension ServerCore {
     func health() -> Health {
         let now = SystemClock.monotonic
         if let (time, known) = lastHealth.withLock({ $0 }), now - time < 1_000_000_000 { return known }
-        let fresh = Health(checks: [databaseCheck(), vaultCheck(), diskCheck(), certificateCheck()] + protectionChecks())
+        let fresh = Health(
+            checks: [databaseCheck(), vaultCheck(), diskCheck(), certificateCheck()] + protectionChecks())
         lastHealth.withLock { $0 = (now, fresh) }
         return fresh
     }
@@ -87,7 +88,9 @@ extension ServerCore {
 
     private func certificateCheck() -> Health.Check {
         check("certificate") {
-            guard let pem = shownCertificate.withLock({ $0 }), let end = SelfMadeCertificate.end(pem) else { return (.ok, "") }
+            guard let pem = shownCertificate.withLock({ $0 }), let end = SelfMadeCertificate.end(pem) else {
+                return (.ok, "")
+            }
             let days = end.since(clock()) / 86_400_000_000_000
             if days < 0 { return (.failing, "The certificate's time is over.") }
             return days < 14 ? (.degraded, "The certificate ends in \(days) days.") : (.ok, "")
@@ -98,7 +101,8 @@ extension ServerCore {
         var checks: [Health.Check] = []
         if let failure = protectionFailure.withLock({ $0 }) {
             checks.append(
-                Health.Check(name: "own-state", status: .degraded, reason: "The server's own state is not safe: \(failure)"))
+                Health.Check(
+                    name: "own-state", status: .degraded, reason: "The server's own state is not safe: \(failure)"))
         } else {
             checks.append(Health.Check(name: "own-state", status: .ok, reason: ""))
         }

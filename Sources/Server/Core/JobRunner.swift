@@ -68,7 +68,8 @@ final class JobRunner: Sendable {
                 running.withLock { $0[job.id]?.thread = thread }
             } catch {
                 try catalog.end(job.id, .failed, result: nil, failure: nil, at: clock())
-                throw HoldfastError(.busy, "The server has no room for another thread.", cause: error, isTemporary: true)
+                throw HoldfastError(
+                    .busy, "The server has no room for another thread.", cause: error, isTemporary: true)
             }
         } catch {
             running.withLock { $0[job.id] = nil }

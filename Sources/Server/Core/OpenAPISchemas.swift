@@ -93,6 +93,7 @@ enum OpenAPISchemas {
         ]),
         "VaultDescription": all([
             "config": text("The vault's config.json."), "has_keys": flag("The server can open the vault."),
+            "may_read": flag("Who asks may read what points hold."),
         ]),
         "VaultStatistics": .object(["type": .string("object")]),
         "Hold": all([

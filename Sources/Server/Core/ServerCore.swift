@@ -30,6 +30,7 @@ package final class ServerCore: Sendable {
     let lastHealth = Mutex<(Int64, Health)?>(nil)
     let protectionFailure = Mutex<String?>(nil)
     private let protectionDue = Mutex<Int64>(0)
+    private let isServing = Mutex(false)
     let metricsAreOpen: Bool
 
     package static let version = "0.1.0"
@@ -80,7 +81,10 @@ package final class ServerCore: Sendable {
     // MARK: Running
 
     /// To be called once by the process that serves, before it does: what an earlier one left running is not running.
-    package func begin() throws { _ = try catalog.interruptJobs(at: clock()) }
+    package func begin() throws {
+        _ = try catalog.interruptJobs(at: clock())
+        isServing.withLock { $0 = true }
+    }
 
     /// What has to be done from time to time.
     package func upkeep() {
@@ -97,12 +101,16 @@ package final class ServerCore: Sendable {
 
     /// Puts what has changed into the vault. What fails is tried again every minute, and shows in the server's health.
     private func protectIfChanged() {
-        guard let protect else { return }
+        // One process does it: that which serves.
+        guard let protect, isServing.withLock({ $0 }) else { return }
         protectionDue.withLock { due in
             guard SystemClock.monotonic >= due else { return }
             do {
                 let (number, safe) = try catalog.revision()
-                if number == safe { return }
+                if number == safe {
+                    protectionFailure.withLock { $0 = nil }
+                    return
+                }
                 try protect(try export(revision: number), try vault)
                 try catalog.markSafe(number)
                 protectionFailure.withLock { $0 = nil }

@@ -28,7 +28,9 @@ package struct ServerLog: LogHandler {
         Logger(label: label) { ServerLog(label: $0, format: format, level: level, write: write) }
     }
 
-    private init(label: String, format: ServerLogFormat, level: Logger.Level, write: @escaping @Sendable (String) -> Void) {
+    private init(
+        label: String, format: ServerLogFormat, level: Logger.Level, write: @escaping @Sendable (String) -> Void
+    ) {
         self.label = label
         self.format = format
         self.write = write
@@ -78,6 +80,8 @@ package struct ServerLog: LogHandler {
 
     /// What others sent must not begin a new line or move the cursor of who reads the log.
     private static func clean(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.prefix(2_000).map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.prefix(2_000).map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
     }
 }

@@ -86,7 +86,9 @@ final class ServerMetrics: Sendable {
             text += "holdfast_\(name)\(inner.isEmpty ? "" : "{\(inner)}") \(Self.number(value))\n"
         }
         head("requests_total", "Requests that were answered.", "counter")
-        for (key, count) in state.answers.sorted(by: { ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status) }) {
+        for (key, count) in state.answers.sorted(by: {
+            ($0.key.operation, $0.key.status) < ($1.key.operation, $1.key.status)
+        }) {
             line("requests_total", [("operation", key.operation), ("status", "\(key.status)")], Double(count))
         }
         head("request_seconds", "Time from the headers to the answer.", "histogram")

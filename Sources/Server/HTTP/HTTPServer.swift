@@ -9,7 +9,9 @@ import Model
 import NIOCore
 import NIOPosix
 import NIOSSL
+import Platform
 import ServiceLifecycle
+import Synchronization
 package import UnixSignals
 import Vault
 
@@ -40,6 +42,8 @@ package final class HTTPServer: Sendable {
         package var connections = 16_384
         /// Slowest body in bytes a second, beside half a minute that everybody has.
         package var slowest = 16 << 10
+        /// Sign-ins and enrolments of one address that may fail before it has to wait.
+        package var freeFailures = 20
         /// Asked every minute: a new certificate is used for the connections that come then.
         package var renewedCertificate: @Sendable () throws -> (chain: String, key: String)? = { nil }
 
@@ -57,7 +61,10 @@ package final class HTTPServer: Sendable {
     private let logger: Logger
     private let pool: NIOThreadPool
     private let admission: Admission
-    private let failures = FailureLimiter()
+    private let failures: FailureLimiter
+    /// Bounds how often one address can write to the log.
+    private let complaints = FailureLimiter(burst: 50, perMinute: 30)
+    private let lastOverload = Mutex<Int64>(0)
     private let bound: @Sendable (Int) -> Void
 
     /// - Parameter bound: called with the port once connections are accepted.
@@ -66,6 +73,7 @@ package final class HTTPServer: Sendable {
         self.options = options
         self.logger = logger
         self.bound = bound
+        failures = FailureLimiter(burst: options.freeFailures)
         pool = NIOThreadPool(numberOfThreads: options.threads)
         admission = Admission(requests: options.threads + options.queue, bytes: options.bodyBudget)
     }
@@ -199,34 +207,39 @@ package final class HTTPServer: Sendable {
             parameters: parameters, query: query,
             length: request.headers[.contentLength].flatMap { Int($0) })
         var answer: ServerAnswer
-        var held: [Admission.Place] = []
+        var progress = Progress()
         do {
-            answer = try await self.answer(request, incoming, context, &held)
+            answer = try await self.answer(request, incoming, context, &progress)
         } catch let error as HoldfastError {
             answer = problem(error, incoming)
+            if !progress.hasBody { try await passOver(request, incoming, context) }
         }
         core.metrics.count(
             operation, status: answer.status, seconds: (ContinuousClock.now - incoming.begun) / .seconds(1))
+        logger.debug(
+            "request",
+            metadata: [
+                "method": "\(operation.method)", "path": "\(incoming.path)", "status": "\(answer.status)",
+                "address": "\(incoming.address)", "bytes": "\(answer.body.count)",
+                "milliseconds": "\(Int((ContinuousClock.now - incoming.begun) / .milliseconds(1)))",
+            ])
         if answer.status >= 400, incoming.length ?? 1 > 0 { closeLater(context.channel, seconds: 30) }
-        return try response(answer, nonce: incoming.nonce, channel: context.channel, held: held)
+        return try response(answer, nonce: incoming.nonce, channel: context.channel, held: progress.held)
     }
 
     private func answer(
-        _ request: Request, _ incoming: Incoming, _ context: ServerContext, _ held: inout [Admission.Place]
+        _ request: Request, _ incoming: Incoming, _ context: ServerContext, _ progress: inout Progress
     ) async throws -> ServerAnswer {
         let operation = incoming.operation
         let limit = operation.request == .none ? 0 : operation.maximumBody
         if let length = incoming.length, length > limit { throw Self.tooLong(limit) }
-        // Who guesses waits, whatever is asked; requests that are signed with a key are checked all the same.
-        let isSigned = incoming.authorization.map { $0.utf8.count { $0 == UInt8(ascii: ".") } == 2 } ?? false
-        let isGuessable = operation.isGuessable || (incoming.authorization != nil && !isSigned)
-        if isGuessable, let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
+        if operation.isGuessable, let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
 
         let sender = try await signIn(incoming)
         if case .signedIn = operation.access, sender.principal == .anonymous {
             throw HoldfastError(.keyNeeded, "sign in first")
         }
-        let body = try await collect(request, incoming, limit, context, &held)
+        let body = try await collect(request, incoming, limit, context, &progress)
         var asked = ServerRequest(
             method: operation.method, path: incoming.path, parameters: incoming.parameters, query: incoming.query,
             body: body, principal: sender.principal)
@@ -241,8 +254,11 @@ package final class HTTPServer: Sendable {
         case .success(nil): throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
         case .success(let answer?):
             if answer.body.count > 64 << 10 {
-                guard let place = admission.reserve(answer.body.count) else { throw Self.tooMany(5) }
-                held.append(place)
+                guard let place = admission.reserve(answer.body.count) else {
+                    overloaded("bodies")
+                    throw Self.tooMany(5)
+                }
+                progress.held.append(place)
             }
             return answer
         case .failure(let error):
@@ -278,7 +294,11 @@ package final class HTTPServer: Sendable {
             }
             return sender
         case .failure(let error):
-            if error.code == .denied { failed(incoming, "not accepted", isGuess: !authorization.contains(".")) }
+            guard error.code == .denied else { throw error }
+            // Who tries tokens waits; one that holds is let in whatever others of its address do.
+            let isGuess = authorization.utf8.count { $0 == UInt8(ascii: ".") } != 2
+            if isGuess, let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
+            failed(incoming, "not accepted", isGuess: isGuess)
             throw error
         }
     }
@@ -286,6 +306,8 @@ package final class HTTPServer: Sendable {
     private func failed(_ incoming: Incoming, _ reason: String, isGuess: Bool) {
         if isGuess { failures.fail(incoming.address) }
         core.metrics.countRefusedSignIn()
+        if complaints.wait(incoming.address) != nil { return }
+        complaints.fail(incoming.address)
         logger.notice(
             "a sign-in failed",
             metadata: [
@@ -297,21 +319,43 @@ package final class HTTPServer: Sendable {
     /// The body, within its time and the server's memory.
     private func collect(
         _ request: Request, _ incoming: Incoming, _ limit: Int, _ context: ServerContext,
-        _ held: inout [Admission.Place]
+        _ progress: inout Progress
     ) async throws -> [UInt8] {
         if incoming.length == 0 || (incoming.length == nil && request.method == .get) { return [] }
         let expected = incoming.length ?? limit
         if expected > 64 << 10 {
-            guard let place = admission.reserve(expected) else { throw Self.tooMany(5) }
-            held.append(place)
+            guard let place = admission.reserve(expected) else {
+                overloaded("bodies")
+                throw Self.tooMany(5)
+            }
+            progress.held.append(place)
         }
         let deadline = closeLater(context.channel, seconds: 30 + Int64(expected / max(options.slowest, 1)))
         defer { deadline.cancel() }
+        progress.hasBody = true
         do {
             return Array(try await request.body.collect(upTo: limit).readableBytesView)
         } catch is NIOTooManyBytesError {
             throw Self.tooLong(limit)
         }
+    }
+
+    /// What has been taken for a request.
+    private struct Progress {
+        var held: [Admission.Place] = []
+        /// The body was read, or its reading was begun.
+        var hasBody = false
+    }
+
+    /// Bytes of a body that are read although nobody wants them.
+    private static let passedOver = 256 << 10
+
+    /// Lets a small body pass by before it is refused: who sends it hears the answer, and not that the connection is gone.
+    private func passOver(_ request: Request, _ incoming: Incoming, _ context: ServerContext) async throws {
+        guard let length = incoming.length, 1...Self.passedOver ~= length else { return }
+        let deadline = closeLater(context.channel, seconds: 10)
+        defer { deadline.cancel() }
+        for try await _ in request.body {}
     }
 
     /// Runs blocking work on the server's threads. What fails without being the asker's fault is told to the log, in full, and
@@ -320,7 +364,7 @@ package final class HTTPServer: Sendable {
         _ body: @escaping @Sendable () throws -> R
     ) async throws -> Result<R, HoldfastError> {
         guard let place = admission.enter() else {
-            core.metrics.countOverload()
+            overloaded("requests")
             throw Self.tooMany(2)
         }
         return try await pool.runIfActive {
@@ -329,6 +373,21 @@ package final class HTTPServer: Sendable {
                 return .failure(HoldfastError(.internalError, "\(error)", cause: error))
             }
         }
+    }
+
+    /// Says once a second that somebody was sent away.
+    private func overloaded(_ what: String) {
+        core.metrics.countOverload()
+        let now = SystemClock.monotonic
+        let isDue = lastOverload.withLock { last in
+            defer { if now - last > 1_000_000_000 { last = now } }
+            return now - last > 1_000_000_000
+        }
+        guard isDue else { return }
+        let (requests, bytes) = admission.current
+        logger.warning(
+            "too much to do: requests are told to come back",
+            metadata: ["reason": "\(what)", "requests": "\(requests)", "body_bytes": "\(bytes)"])
     }
 
     static func tooMany(_ seconds: Int) -> HoldfastError {
@@ -350,7 +409,9 @@ package final class HTTPServer: Sendable {
     // MARK: Answers
 
     private func problem(_ error: HoldfastError, _ incoming: Incoming?) -> ServerAnswer {
-        let status = Problem.status(of: error)
+        // What the system refuses the server is no refusal of who asks.
+        let isOwnFault = error.code == .denied && error.cause is Errno
+        let status = isOwnFault ? 500 : Problem.status(of: error)
         var shown = error
         if status == 500 {
             let incident = String(RequestNonce.random().hex.prefix(8))
@@ -362,12 +423,15 @@ package final class HTTPServer: Sendable {
                     "cause": "\(error.cause.map { "\($0)" } ?? "")",
                 ])
             shown = HoldfastError(
-                error.code, "The server failed at this. Its log says more under incident \(incident).",
+                isOwnFault ? .io : error.code,
+                "The server failed at this. Its log says more under incident \(incident).",
                 isTemporary: error.isTemporary)
         } else if status >= 429, error.code != .overloaded {
             logger.warning(
                 "a request was put off",
-                metadata: ["path": "\(incoming?.operation.path ?? "")", "code": "\(error.code)", "error": "\(error.message)"])
+                metadata: [
+                    "path": "\(incoming?.operation.path ?? "")", "code": "\(error.code)", "error": "\(error.message)",
+                ])
         }
         var answer = ServerAnswer(status: status, contentType: Problem.contentType)
         if let seconds = shown.context.removeValue(forKey: "retry_after") {
@@ -376,6 +440,9 @@ package final class HTTPServer: Sendable {
             answer.headers.append(("Retry-After", "2"))
         }
         // Paths of the server's machine are nobody's affair.
+        if let path = core.vaultPath.map({ String(decoding: $0, as: UTF8.self) }) {
+            shown.message = shown.message.replacing(path, with: "(the vault)")
+        }
         shown.context = shown.context.filter { Self.tellable.contains($0.key) }
         answer.body = Problem.encode(shown)
         return answer
@@ -434,11 +501,10 @@ package final class HTTPServer: Sendable {
         let server: HTTPServer
 
         func respond(to request: Request, context: ServerContext) async throws -> Response {
-            do {
-                return try await inner.respond(to: request, context: context)
-            } catch let error as any HTTPResponseError {
-                return try server.noRoute(request, context, status: error.status.code)
-            }
+            let response = try await inner.respond(to: request, context: context)
+            // What comes from an operation says that it is not to be stored.
+            if response.headers[.cacheControl] != nil { return response }
+            return try server.noRoute(request, context, status: response.status.code)
         }
     }
 }

@@ -12,11 +12,16 @@ enum AdministrationOperations {
             response: .json("VaultDescription")
         ) { core, request in
             try core.requireVault(request)
-            if case .machine = request.principal {} else { try core.require(request, machine: nil, or: .viewer) }
+            var mayRead = true
+            if case .machine = request.principal {
+            } else {
+                try core.require(request, machine: nil, or: .viewer)
+                mayRead = (try? core.require(request, machine: nil, or: .reader)) != nil
+            }
             return .json(
                 JSONValue.object([
                     "config": .string(String(decoding: core.holder.config.encoded(), as: UTF8.self)),
-                    "has_keys": .bool(core.keys != nil),
+                    "has_keys": .bool(core.keys != nil), "may_read": .bool(mayRead),
                 ]).encoded())
         },
         Operation(

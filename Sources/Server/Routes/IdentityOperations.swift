@@ -28,7 +28,8 @@ enum IdentityOperations {
             return answer
         },
         Operation(
-            "GET", "/metrics", "What the server counts, in Prometheus's text format. For viewers, unless it was opened.",
+            "GET", "/metrics",
+            "What the server counts, in Prometheus's text format. For viewers, unless it was opened.",
             tag: "server", access: .open, response: .text("metrics"), failures: [(401, "Sign in first.")]
         ) { core, request in
             if !core.metricsAreOpen {
@@ -52,9 +53,13 @@ extension ServerCore {
         gauges.append(
             ServerMetrics.Gauge(
                 "health", "0 ok, 1 degraded, 2 failing.",
-                values: health.checks.map { ([("check", $0.name)], $0.status == .ok ? 0 : $0.status == .degraded ? 1 : 2) }))
+                values: health.checks.map {
+                    ([("check", $0.name)], $0.status == .ok ? 0 : $0.status == .degraded ? 1 : 2)
+                }))
         if let machines = try? catalog.machines() {
-            let states: [(String, ManagedMachine.State)] = [("active", .active), ("waiting", .waiting), ("retired", .retired)]
+            let states: [(String, ManagedMachine.State)] = [
+                ("active", .active), ("waiting", .waiting), ("retired", .retired),
+            ]
             gauges.append(
                 ServerMetrics.Gauge(
                     "machines", "Machines by state.",
@@ -64,7 +69,8 @@ extension ServerCore {
             gauges.append(
                 ServerMetrics.Gauge(
                     "machine_last_seen_seconds", "When a machine was heard of last, seconds since 1970.",
-                    values: machines.map { ([("machine", $0.id.hex), ("name", $0.name)], Double($0.lastSeen.seconds)) }))
+                    values: machines.map { ([("machine", $0.id.hex), ("name", $0.name)], Double($0.lastSeen.seconds)) })
+            )
         }
         if let vault = holder.current {
             if let statistics = try? vault.catalog.statistics() {

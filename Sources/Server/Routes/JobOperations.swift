@@ -152,7 +152,8 @@ extension ServerCore {
         case "rebuild": return try beginRebuild(owner: owner)
         default: throw HoldfastError(.usage, "there are no jobs of this kind")
         }
-        return try jobs.start(kind: kind, owner: owner, parameters: JSONValue.object(parameters.members).encoded(), work)
+        return try jobs.start(
+            kind: kind, owner: owner, parameters: JSONValue.object(parameters.members).encoded(), work)
     }
 
     private func beginRebuild(owner: String) throws -> JobID {

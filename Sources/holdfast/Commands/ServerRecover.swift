@@ -39,7 +39,8 @@ struct ServerRecover: Command {
             throw HoldfastError(
                 .notFound, "The vault holds no state of a server.",
                 context: [
-                    "hint": "Was it served by `holdfast server run`? Else make a new server: `holdfast server init`, and enrol "
+                    "hint":
+                        "Was it served by `holdfast server run`? Else make a new server: `holdfast server init`, and enrol "
                         + "its machines again; their histories go on."
                 ])
         }

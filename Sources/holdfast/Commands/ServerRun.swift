@@ -22,7 +22,7 @@ struct ServerRun: Command {
     )
 
     @OptionGroup var location: VaultOptions
-    @Option(help: ArgumentHelp("The address to listen on. (default: all)", valueName: "host"))
+    @Option(help: ArgumentHelp("The address to listen on; the default is every one of IPv4.", valueName: "host"))
     var listen = "0.0.0.0"
     @Option(help: ArgumentHelp("The port to listen on; 0 takes one that is free.", valueName: "port"))
     var port = ServerAddress.defaultPort

@@ -23,7 +23,9 @@ struct GlobalOptions: ParsableArguments {
 /// Which vault, for commands that need one.
 struct VaultOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("The vault: a directory, or the https address of a server. (default: HOLDFAST_VAULT)", valueName: "location"))
+        help: ArgumentHelp(
+            "The vault: a directory, or the https address of a server. (default: HOLDFAST_VAULT)", valueName: "location"
+        ))
     var vault: PathArgument?
 
     @Flag(help: "Take the vault over from another host that owns it. Make sure that host does not use it any more.")

@@ -89,7 +89,8 @@ final class VaultSession {
         throw HoldfastError(
             .keyNeeded, "This is for an administrator: a machine may only add to the vault and read what it added.",
             context: [
-                "hint": "Get an access code by `holdfast server access --role administrator --name NAME` on the server, put it "
+                "hint":
+                    "Get an access code by `holdfast server access --role administrator --name NAME` on the server, put it "
                     + "into a file, and name that with --token-file."
             ])
     }
@@ -149,7 +150,10 @@ final class VaultSession {
     /// What opens points, when it can be had without asking anybody.
     func openerIfAtHand(_ options: PassphraseOptions) throws -> (any PointOpener)? {
         if server == nil { return try keysIfAtHand(options) }
-        if let remote, try !remote.hasKeys { return try keysIfAtHand(options) }
+        if let remote {
+            if try !remote.mayRead { return nil }
+            if try !remote.hasKeys { return try keysIfAtHand(options) }
+        }
         return try opener(options)
     }
 
