@@ -102,7 +102,8 @@ let package = Package(
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Capture", "TestSupport"]),
         .testTarget(
             name: "ServerTests",
-            dependencies: ["Server", "Client", "Catalog", "Vault", "Model", "Platform", "TestSupport", logging]
+            dependencies: ["Server", "Client", "Catalog", "Vault", "Model", "Platform", "TestSupport", logging] + nio,
+            exclude: ["Golden"]
         ),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),
     ],

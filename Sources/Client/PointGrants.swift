@@ -1,18 +1,28 @@
 package import Model
 package import Vault
 
-/// Opens a machine's own points with the record keys that its server grants: a machine holds nothing that opens history.
+/// Opens points with the record keys that a server grants, to a machine for its own points and to a person for those that
+/// they may read: neither holds anything that opens history.
 package final class PointGrants: PointOpener {
     package let vault: VaultID
     package let vaultVerifying: VerifyingKey
     private let connection: ServerConnection
-    private let secrets: WriterSecrets
+    private let domainSecrets: [DomainSecret]
 
     package init(_ connection: ServerConnection, secrets: WriterSecrets) {
         vault = secrets.vault
         vaultVerifying = secrets.vaultSigning
         self.connection = connection
-        self.secrets = secrets
+        domainSecrets = secrets.domainSecrets
+    }
+
+    /// For a person, who has no secrets of the vault: contents are believed by their seals, whose keys stand in the signed
+    /// point.
+    package init(_ connection: ServerConnection, config: VaultConfig) {
+        vault = config.vault
+        vaultVerifying = config.signing
+        self.connection = connection
+        domainSecrets = []
     }
 
     package func recordKey(of wrap: [UInt8], in point: PointID) throws -> RecordKey {
@@ -26,6 +36,6 @@ package final class PointGrants: PointOpener {
     }
 
     package func checkers(of machine: MachineID) -> [ContentChecker] {
-        [ContentChecker(secrets: secrets.domainSecrets)]
+        domainSecrets.isEmpty ? [] : [ContentChecker(secrets: domainSecrets)]
     }
 }

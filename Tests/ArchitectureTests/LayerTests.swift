@@ -30,6 +30,7 @@ private let outside: [String: Set<String>] = [
     "AsyncHTTPClient": ["Client"],
     "HTTPTypes": ["Server"],
     "Hummingbird": ["Server"],
+    "HummingbirdCore": ["Server"],
     "HummingbirdHTTP2": ["Server"],
     "Logging": ["Server", "holdfast"],
     "NIOCore": ["Client", "Server"],

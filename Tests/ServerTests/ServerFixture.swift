@@ -12,27 +12,40 @@ import Vault
 /// A server on a free port of the loopback interface, with a vault of its own; gone with its last reference.
 final class ServerFixture: Sendable {
     let vault: VaultFixture
-    let local: LocalVault
     let core: ServerCore
     let address: ServerAddress
+    let log: LogLines
     private let task: Task<Void, any Error>
     private let directory: String
+    private let ownsDirectory: Bool
 
-    static func start(leaseSeconds: Int = 600) async throws -> ServerFixture {
-        let vault = try VaultFixture()
+    /// What the server has logged, line by line.
+    final class LogLines: Sendable {
+        private let lines = Mutex<[String]>([])
+        var all: [String] { lines.withLock { $0 } }
+        func add(_ line: String) { lines.withLock { $0.append(line) } }
+    }
+
+    static func start(
+        leaseSeconds: Int = 600, port: Int = 0, after earlier: ServerFixture? = nil,
+        configure: (inout HTTPServer.Options) -> Void = { _ in }
+    ) async throws -> ServerFixture {
+        let vault = try earlier?.vault ?? VaultFixture()
         let local = try vault.open { $0.access = .change }
-        let directory = NSTemporaryDirectory() + "holdfast-server-\(UUID().uuidString)"
+        let directory = earlier?.directory ?? NSTemporaryDirectory() + "holdfast-server-\(UUID().uuidString)"
         let state = try ServerState(path: Array(directory.utf8))
         let (chain, key) = try SelfMadeCertificate.make(names: ["localhost", "127.0.0.1"])
         let core = ServerCore(
             identity: state.identity, vault: local, keys: vault.keys,
-            catalog: try SQLiteServerCatalog(path: state.database), ownCertificate: chain, leaseSeconds: leaseSeconds)
-        var logger = Logger(label: "server")
-        logger.logLevel = .critical
+            catalog: try SQLiteServerCatalog(path: state.database), ownCertificate: chain, leaseSeconds: leaseSeconds,
+            vaultPath: Array(vault.path.utf8))
+        try core.begin()
+        let log = LogLines()
+        let logger = ServerLog.logger(format: .json, level: .notice) { log.add($0) }
         let (stream, continuation) = AsyncStream<Int>.makeStream()
-        let server = HTTPServer(
-            core, HTTPServer.Options(host: "127.0.0.1", port: 0, chain: chain, key: key), logger: logger
-        ) { port in
+        var options = HTTPServer.Options(host: "127.0.0.1", port: port, chain: chain, key: key)
+        configure(&options)
+        let server = HTTPServer(core, options, logger: logger) { port in
             continuation.yield(port)
             continuation.finish()
         }
@@ -40,38 +53,61 @@ final class ServerFixture: Sendable {
             defer { continuation.finish() }
             try await server.run()
         }
-        var port: Int?
-        for await number in stream { port = number }
-        guard let port else {
+        var bound: Int?
+        for await number in stream { bound = number }
+        guard let bound else {
             try await task.value
             throw HoldfastError(.internalError, "the server ended before it listened")
         }
         return ServerFixture(
-            vault: vault, local: local, core: core, address: ServerAddress(host: "127.0.0.1", port: port), task: task,
-            directory: directory)
+            vault: vault, core: core, address: ServerAddress(host: "127.0.0.1", port: bound), task: task,
+            directory: directory, ownsDirectory: earlier == nil, log: log)
     }
 
     private init(
-        vault: VaultFixture, local: LocalVault, core: ServerCore, address: ServerAddress, task: Task<Void, any Error>,
-        directory: String
+        vault: VaultFixture, core: ServerCore, address: ServerAddress, task: Task<Void, any Error>,
+        directory: String, ownsDirectory: Bool, log: LogLines
     ) {
         self.vault = vault
-        self.local = local
         self.core = core
         self.address = address
         self.task = task
         self.directory = directory
+        self.ownsDirectory = ownsDirectory
+        self.log = log
     }
 
     deinit {
         task.cancel()
-        try? FileManager.default.removeItem(atPath: directory)
+        if ownsDirectory { try? FileManager.default.removeItem(atPath: directory) }
+    }
+
+    /// Ends the server and waits until it has.
+    func stop() async {
+        task.cancel()
+        _ = try? await task.value
     }
 
     /// A machine that has enrolled through the protocol.
-    func enrol(_ name: String = "machine", code: EnrolmentCode? = nil) throws -> EnrolledMachine {
+    func enrol(
+        _ name: String = "machine", id: MachineID = .random(), code: EnrolmentCode? = nil, key: SigningKey = .random()
+    ) throws -> EnrolledMachine {
+        // Whoever tests what the key sheet is for removes the note again.
+        try core.catalog.set(ServerCore.sheetSetting, [1])
         let code = try code ?? core.makeEnrolmentCode(name: "test")
-        return try Enrolling.enrol(address: address, code: code, machine: .random(), name: name)
+        return try Enrolling.enrol(address: address, code: code, machine: id, name: name, key: key)
+    }
+
+    /// Somebody with an access token.
+    func person(_ role: AccessToken.Role, seconds: Int64? = nil) throws -> String {
+        try core.makeAccessToken(name: "\(role)", role: role, seconds: seconds).text
+    }
+
+    func administration() throws -> RemoteAdministration {
+        RemoteAdministration(
+            ServerConnection(
+                address: address, server: core.identity.id, key: core.identity.key.verifyingKey,
+                identity: .bearer(try person(.administrator))), vault: core.vaultID)
     }
 
     /// Runs blocking work on a thread of its own: the server under test needs the cooperative pool.
@@ -88,5 +124,69 @@ final class ServerFixture: Sendable {
                 continuation.resume(throwing: error)
             }
         }
+    }
+}
+
+/// Sends what no client of ours would.
+struct RawClient {
+    let server: ServerFixture
+    let transport: SocketTransport
+
+    init(_ server: ServerFixture) throws {
+        self.server = server
+        transport = try SocketTransport(server.address, trust: .unchecked)
+    }
+
+    /// How a request is signed; every field can be made wrong.
+    struct Signature {
+        var machine: MachineID
+        var key: SigningKey
+        var server: ServerID
+        var method: String?
+        var target: String?
+        var body: Bytes32?
+        var issued: Int64?
+        var nonce: RequestNonce?
+
+        init(_ machine: EnrolledMachine) {
+            self.machine = machine.credentials.machine
+            key = machine.credentials.key
+            server = machine.credentials.server
+        }
+    }
+
+    enum Sender {
+        case nobody
+        case token(String)
+        case signed(Signature)
+    }
+
+    func send(_ method: String, _ target: String, _ body: [UInt8] = [], as sender: Sender) throws -> HTTPExchange {
+        let nonce = RequestNonce.random()
+        var headers = [(AnswerSignature.nonceHeader, nonce.hex)]
+        switch sender {
+        case .nobody: break
+        case .token(let text): headers.append(("Authorization", "Bearer \(text)"))
+        case .signed(let signature):
+            let token = RequestToken(
+                machine: signature.machine, server: signature.server,
+                issued: signature.issued ?? SystemClock.wall / 1_000_000_000, nonce: signature.nonce ?? nonce,
+                method: signature.method ?? method, target: signature.target ?? target,
+                body: signature.body ?? body.withUnsafeBytes { BlobCrypto.sha256($0) })
+            headers.append(("Authorization", "Bearer \(try token.signed(with: signature.key))"))
+        }
+        let exchange = try transport.send(method, target, headers: headers, body: body, seconds: 60)
+        // Whatever is answered is signed by the server, for this request.
+        let hash = exchange.body.withUnsafeBytes { BlobCrypto.sha256($0) }
+        guard let signature = exchange.header(AnswerSignature.signatureHeader),
+            let time = exchange.header(AnswerSignature.timeHeader).flatMap({ Int64($0) }),
+            AnswerSignature.verify(
+                signature, nonce: nonce, status: exchange.status, time: time, body: hash,
+                with: server.core.identity.key.verifyingKey)
+        else {
+            throw HoldfastError(
+                .untrusted, "\(method) \(target): the answer (\(exchange.status)) is not signed by the server")
+        }
+        return exchange
     }
 }

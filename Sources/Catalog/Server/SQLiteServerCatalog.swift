@@ -37,18 +37,21 @@ package final class SQLiteServerCatalog: ServerCatalog {
         }
     }
 
-    private func read<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
+    func read<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
         do { return try pool.read { try body(SQLiteSession(database: $0)) } } catch {
             throw SQLiteFailure.translate(error)
         }
     }
 
-    private func write<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
+    /// - Parameter isChange: changes what is put into safety; see `revision`.
+    func write<T>(isChange: Bool = false, _ body: (SQLiteSession) throws -> T) throws -> T {
         do {
             return try pool.writeWithoutTransaction { database in
                 var result: T?
                 try database.inTransaction(.immediate) {
-                    result = try body(SQLiteSession(database: database))
+                    let session = SQLiteSession(database: database)
+                    result = try body(session)
+                    if isChange { try session.run("UPDATE revision SET number = number + 1") }
                     return .commit
                 }
                 guard let result else { throw SQLiteFailure.malformed }
@@ -60,7 +63,7 @@ package final class SQLiteServerCatalog: ServerCatalog {
     // MARK: Machines
 
     package func add(_ machine: ManagedMachine) throws {
-        try write { session in
+        try write(isChange: true) { session in
             guard try machineRow(machine.id, session) == nil else {
                 throw HoldfastError(.exists, "There is a machine with this id.", context: ["machine": machine.id.hex])
             }
@@ -75,18 +78,37 @@ package final class SQLiteServerCatalog: ServerCatalog {
     }
 
     package func update(_ machine: ManagedMachine) throws {
+        try write(isChange: true) { try update(machine, $0) }
+    }
+
+    private func update(_ machine: ManagedMachine, _ session: SQLiteSession) throws {
+        let count = try session.prepare(
+            """
+            UPDATE machine SET name = $2, former = $3, machine_group = $4, state = $5, request_key = $6,
+                previous_key = $7, waiting_key = $8, waiting_signing = $9, enrolled = $10, last_seen = $11
+            WHERE id = $1
+            """
+        ).run(Self.values(machine))
+        guard count == 1 else { throw Self.noMachine(machine.id) }
+    }
+
+    private static func noMachine(_ id: MachineID) -> HoldfastError {
+        HoldfastError(.notFound, "There is no machine with this id.", context: ["machine": id.hex])
+    }
+
+    @discardableResult
+    package func change(
+        _ id: MachineID, _ body: (inout ManagedMachine) throws -> Void
+    ) throws -> ManagedMachine {
         try write { session in
-            let count = try session.prepare(
-                """
-                UPDATE machine SET name = $2, former = $3, machine_group = $4, state = $5, request_key = $6,
-                    previous_key = $7, waiting_key = $8, waiting_signing = $9, enrolled = $10, last_seen = $11
-                WHERE id = $1
-                """
-            ).run(Self.values(machine))
-            guard count == 1 else {
-                throw HoldfastError(
-                    .notFound, "There is no machine with this id.", context: ["machine": machine.id.hex])
+            guard let known = try machineRow(id, session) else { throw Self.noMachine(id) }
+            var changed = known
+            try body(&changed)
+            if changed != known {
+                try update(changed, session)
+                try session.run("UPDATE revision SET number = number + 1")
             }
+            return changed
         }
     }
 
@@ -137,7 +159,7 @@ package final class SQLiteServerCatalog: ServerCatalog {
     // MARK: Tokens
 
     package func add(_ token: AccessToken) throws {
-        try write {
+        try write(isChange: true) {
             _ = try $0.run(
                 """
                 INSERT INTO access_token (hash, role, name, machine_group, uses, expires, created)
@@ -173,7 +195,7 @@ package final class SQLiteServerCatalog: ServerCatalog {
     }
 
     package func use(tokenHash: Bytes32, at time: Timestamp) throws -> Bool {
-        try write { session in
+        try write(isChange: true) { session in
             let count = try session.run(
                 """
                 UPDATE access_token SET uses = uses - 1
@@ -188,14 +210,14 @@ package final class SQLiteServerCatalog: ServerCatalog {
     }
 
     package func giveBack(tokenHash: Bytes32) throws {
-        try write {
+        try write(isChange: true) {
             _ = try $0.run(
                 "UPDATE access_token SET uses = uses + 1 WHERE hash = $1 AND uses IS NOT NULL", .digest(tokenHash))
         }
     }
 
     package func remove(tokenHash: Bytes32) throws -> Bool {
-        try write { try $0.run("DELETE FROM access_token WHERE hash = $1", .digest(tokenHash)) == 1 }
+        try write(isChange: true) { try $0.run("DELETE FROM access_token WHERE hash = $1", .digest(tokenHash)) == 1 }
     }
 
     // MARK: Settings
@@ -204,8 +226,29 @@ package final class SQLiteServerCatalog: ServerCatalog {
         try read { try $0.first("SELECT value FROM setting WHERE name = $1", .text(name)) { $0.bytes(0) } }
     }
 
+    package func settings() throws -> [String: [UInt8]] {
+        try read { session in
+            let rows = try session.all("SELECT name, value FROM setting") { ($0.text(0), $0.bytes(1)) }
+            return Dictionary(uniqueKeysWithValues: rows)
+        }
+    }
+
+    package func revision() throws -> (number: Int64, safe: Int64) {
+        try read { session in
+            guard
+                let row = try session.first(
+                    "SELECT number, safe FROM revision", decode: { ($0.integer(0), $0.integer(1)) })
+            else { throw SQLiteFailure.malformed }
+            return (number: row.0, safe: row.1)
+        }
+    }
+
+    package func markSafe(_ revision: Int64) throws {
+        try write { _ = try $0.run("UPDATE revision SET safe = $1 WHERE safe < $1", .integer(revision)) }
+    }
+
     package func set(_ name: String, _ value: [UInt8]) throws {
-        try write {
+        try write(isChange: true) {
             _ = try $0.run(
                 """
                 INSERT INTO setting (name, value) VALUES ($1, $2)

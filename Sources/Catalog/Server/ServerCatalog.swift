@@ -10,6 +10,10 @@ package protocol ServerCatalog: AnyObject, Sendable {
     func add(_ machine: ManagedMachine) throws
     /// Replaces what is known of a machine. Throws `notFound`.
     func update(_ machine: ManagedMachine) throws
+    /// Changes what is known of a machine in one step: nobody changes it between the look and the change. Nothing is written
+    /// when `body` changes nothing. Throws `notFound`, and what `body` throws.
+    @discardableResult
+    func change(_ id: MachineID, _ body: (inout ManagedMachine) throws -> Void) throws -> ManagedMachine
     func machine(_ id: MachineID) throws -> ManagedMachine?
     /// All of them, by name.
     func machines() throws -> [ManagedMachine]
@@ -35,6 +39,87 @@ package protocol ServerCatalog: AnyObject, Sendable {
 
     func setting(_ name: String) throws -> [UInt8]?
     func set(_ name: String, _ value: [UInt8]) throws
+    /// All of them.
+    func settings() throws -> [String: [UInt8]]
+
+    // MARK: Revisions
+
+    /// Counts the changes to machines, tokens and settings, and says up to which they have been put into safety.
+    func revision() throws -> (number: Int64, safe: Int64)
+    /// Notes that everything up to a revision is safe.
+    func markSafe(_ revision: Int64) throws
+
+    // MARK: Jobs
+
+    /// Adds a job that runs. `false` when one of its kind does already.
+    func start(_ job: JobRecord) throws -> Bool
+    func job(_ id: JobID) throws -> JobRecord?
+    /// The newest, newest first.
+    func jobs(newest: Int) throws -> [JobRecord]
+    func setProgress(_ id: JobID, done: UInt64, total: UInt64) throws
+    /// Ends a job. One that has ended already stays as it is.
+    func end(_ id: JobID, _ state: JobRecord.State, result: [UInt8]?, failure: [UInt8]?, at time: Timestamp) throws
+    /// Marks what runs as interrupted: the process that ran it is gone. Answers how many there were.
+    func interruptJobs(at time: Timestamp) throws -> Int
+    /// Adds a line to a job's log.
+    func append(_ text: String, to job: JobID, at time: Timestamp) throws
+    /// Lines of a job's log after line `number` (from 1 on), at most `limit`.
+    func log(of job: JobID, after number: Int64, limit: Int) throws -> [JobLine]
+    /// Forgets all but the newest jobs that have ended.
+    func forgetJobs(keeping count: Int) throws
+}
+
+/// The id of a job.
+package struct JobID: RandomIdentifier {
+    package let high: UInt64, low: UInt64
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+}
+
+/// Long work that a server does, from its beginning to what came of it.
+package struct JobRecord: Hashable, Sendable {
+    package enum State: UInt8, Sendable, CaseIterable {
+        case running = 0
+        case done = 1
+        case failed = 2
+        case cancelled = 3
+        /// The server ended while it ran.
+        case interrupted = 4
+    }
+
+    package let id: JobID
+    package let kind: String
+    package var state = State.running
+    /// Who asked for it, for people.
+    package let owner: String
+    /// A JSON object.
+    package let parameters: [UInt8]
+    package let started: Timestamp
+    package var ended: Timestamp?
+    package var done: UInt64 = 0
+    /// 0 while it is not known.
+    package var total: UInt64 = 0
+    /// A JSON object.
+    package var result: [UInt8]?
+    /// A problem document.
+    package var failure: [UInt8]?
+
+    package init(id: JobID, kind: String, owner: String, parameters: [UInt8], started: Timestamp) {
+        self.id = id
+        self.kind = kind
+        self.owner = owner
+        self.parameters = parameters
+        self.started = started
+    }
+}
+
+/// A line of a job's log.
+package struct JobLine: Hashable, Sendable {
+    package let number: Int64
+    package let time: Timestamp
+    package let text: String
 }
 
 /// A machine as its server knows it.

@@ -34,7 +34,36 @@ enum ServerSchema {
             )
             """,
             "CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
-        ]
+        ],
+        [
+            "CREATE TABLE revision (number INTEGER NOT NULL, safe INTEGER NOT NULL)",
+            "INSERT INTO revision (number, safe) VALUES (1, 0)",
+            """
+            CREATE TABLE job (
+                id BLOB PRIMARY KEY,
+                kind TEXT NOT NULL,
+                state INTEGER NOT NULL,
+                owner TEXT NOT NULL,
+                parameters BLOB NOT NULL,
+                started INTEGER NOT NULL,
+                ended INTEGER,
+                done INTEGER NOT NULL,
+                total INTEGER NOT NULL,
+                result BLOB,
+                failure BLOB
+            )
+            """,
+            "CREATE UNIQUE INDEX job_running ON job (kind) WHERE state = 0",
+            """
+            CREATE TABLE job_line (
+                job BLOB NOT NULL,
+                number INTEGER NOT NULL,
+                time INTEGER NOT NULL,
+                body TEXT NOT NULL,
+                PRIMARY KEY (job, number)
+            )
+            """,
+        ],
     ]
 
     /// Brings the schema to the newest step. Throws `unsupported` for one of a newer version.

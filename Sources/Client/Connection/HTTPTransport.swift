@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import Foundation
 import Glibc
 package import Model
 import NIOCore
@@ -41,7 +42,10 @@ package final class SocketTransport: HTTPTransport {
     private let address: ServerAddress
     private let client: HTTPClient
 
-    package init(_ address: ServerAddress, trust: CertificateTrust) throws {
+    /// - Parameter environment: where a proxy is named.
+    package init(
+        _ address: ServerAddress, trust: CertificateTrust, environment: [String: String] = ProxySetting.environment
+    ) throws {
         self.address = address
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.minimumTLSVersion = .tlsv12
@@ -59,7 +63,7 @@ package final class SocketTransport: HTTPTransport {
         var configuration = HTTPClient.Configuration(
             tlsConfiguration: tls, redirectConfiguration: .disallow,
             timeout: .init(connect: .seconds(10), read: .seconds(90)),
-            proxy: ProxySetting.forHost(address.host, environment: ProxySetting.environment),
+            proxy: ProxySetting.forHost(address.host, environment: environment),
             decompression: .disabled)
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 8
         configuration.connectionPool.retryConnectionEstablishment = false
@@ -133,8 +137,8 @@ extension HoldfastError.Code {
 }
 
 /// The proxy that the environment names.
-enum ProxySetting {
-    static var environment: [String: String] {
+package enum ProxySetting {
+    package static var environment: [String: String] {
         var found: [String: String] = [:]
         for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
             if let value = getenv(name) { found[name] = String(cString: value) }
@@ -142,8 +146,24 @@ enum ProxySetting {
         return found
     }
 
-    /// Host and port of the proxy for `host`; `nil` when it is reached directly.
-    static func place(for host: String, environment: [String: String]) -> (host: String, port: Int)? {
+    /// Where a proxy is and how one signs in there.
+    package struct Place: Hashable, Sendable {
+        package var host: String
+        package var port: Int
+        /// Name and password.
+        package var user: String?
+        package var password: String?
+
+        package init(host: String, port: Int, user: String? = nil, password: String? = nil) {
+            self.host = host
+            self.port = port
+            self.user = user
+            self.password = password
+        }
+    }
+
+    /// The proxy for `host`; `nil` when it is reached directly.
+    package static func place(for host: String, environment: [String: String]) -> Place? {
         func value(_ names: String...) -> String? {
             names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty }
         }
@@ -157,14 +177,32 @@ enum ProxySetting {
         for scheme in ["http://", "https://"] where text.lowercased().hasPrefix(scheme) {
             text.removeFirst(scheme.count)
         }
-        if let at = text.lastIndex(of: "@") { text = String(text[text.index(after: at)...]) }
+        var place = Place(host: "", port: 3_128)
+        if let at = text.lastIndex(of: "@") {
+            let parts = text[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            place.user = parts.first.map { decoded($0) }
+            place.password = parts.count > 1 ? decoded(parts[1]) : ""
+            text = String(text[text.index(after: at)...])
+        }
         if let slash = text.firstIndex(of: "/") { text = String(text[..<slash]) }
-        guard let colon = text.lastIndex(of: ":") else { return text.isEmpty ? nil : (text, 3_128) }
-        guard let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port) else { return nil }
-        return (String(text[..<colon]), port)
+        if let colon = text.lastIndex(of: ":"), text.last != "]" {
+            guard let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port) else { return nil }
+            place.port = port
+            text = String(text[..<colon])
+        }
+        if text.hasPrefix("["), text.hasSuffix("]") { text = String(text.dropFirst().dropLast()) }
+        if text.isEmpty { return nil }
+        place.host = text
+        return place
     }
 
+    private static func decoded(_ text: Substring) -> String { String(text).removingPercentEncoding ?? String(text) }
+
     static func forHost(_ host: String, environment: [String: String]) -> HTTPClient.Configuration.Proxy? {
-        place(for: host, environment: environment).map { .server(host: $0.host, port: $0.port) }
+        guard let place = place(for: host, environment: environment) else { return nil }
+        guard let user = place.user else { return .server(host: place.host, port: place.port) }
+        return .server(
+            host: place.host, port: place.port,
+            authorization: .basic(username: user, password: place.password ?? ""))
     }
 }

@@ -202,7 +202,9 @@ package final class ServerConnection: Sendable {
         }
     }
 
-    private static let repeats: Set<HoldfastError.Code> = [.unreachable, .busy, .io, .untrusted, .clockUnknown]
+    private static let repeats: Set<HoldfastError.Code> = [
+        .unreachable, .busy, .io, .untrusted, .clockUnknown, .overloaded,
+    ]
 
     /// Doubling from a quarter of a second, half of it by chance: a thousand machines do not come back together.
     static func backOff(_ attempt: Int) -> Int {

@@ -60,7 +60,9 @@ package struct EnrolmentRequest: SecretValue {
         self.token = token
         machine = try fields.identifier("machine")
         name = try fields.string("name")
-        guard !name.isEmpty, name.utf8.count <= MachineRecord.maximumNameLength, !name.contains("\n") else {
+        guard !name.isEmpty, name.utf8.count <= MachineRecord.maximumNameLength,
+            name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+        else {
             throw fields.wrong("name")
         }
         key = VerifyingKey(bytes: try fields.digest("key"))

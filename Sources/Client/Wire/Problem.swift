@@ -5,19 +5,21 @@ import Vault
 package enum Problem {
     package static let contentType = "application/problem+json"
     /// More blobs than this are never named by one error.
-    static let maximumBlobs = 16_384
+    static let maximumBlobs = 12_000
     static let maximumContext = 32
 
     /// The status that goes with a code.
     package static func status(of error: HoldfastError) -> Int {
         switch error.code {
         case .usage: 400
-        case .keyNeeded: 401
+        case .keyNeeded, .clockUnknown: 401
         case .denied, .wrongKey: 403
         case .notFound: 404
         case .exists, .missingBlobs, .headMoved, .leaseLost, .forbidden: 409
         case .condemned: 410
+        case .tooLarge: 413
         case .damaged: 422
+        case .overloaded: 429
         case .unsupported: 501
         case .busy: 503
         case .noSpace: 507
@@ -60,4 +62,11 @@ package enum Problem {
         }
         return error
     }
+}
+
+extension HoldfastError.Code {
+    /// The server has too much to do; later it may have time.
+    package static let overloaded = HoldfastError.Code("overloaded")
+    /// A request is longer than it may be.
+    package static let tooLarge = HoldfastError.Code("too-large")
 }

@@ -32,8 +32,12 @@ package struct SecretToken: SecretValue {
     /// What a server keeps of it.
     package var hash: Bytes32 { SecretToken.hash(text) ?? .zero }
 
+    /// The hash of a token, or of the one in an access code; `nil` for anything else.
     package static func hash(_ text: String) -> Bytes32? {
-        bytes(text).map { bytes in bytes.withUnsafeBytes { BlobCrypto.sha256($0) } }
+        if text.hasPrefix(AccessCode.prefix), let dot = text.firstIndex(of: ".") {
+            return hash(prefix + text[..<dot].dropFirst(AccessCode.prefix.count))
+        }
+        return bytes(text).map { bytes in bytes.withUnsafeBytes { BlobCrypto.sha256($0) } }
     }
 }
 
@@ -64,6 +68,47 @@ package struct EnrolmentCode: SecretValue {
             throw HoldfastError(
                 .usage, "This is not an enrolment code of a Holdfast server.",
                 context: ["hint": "`holdfast server token` on the server prints one: a word that begins with hfe_."])
+        }
+        self.token = token
+        serverKey = VerifyingKey(bytes: key)
+    }
+}
+
+/// What a person keeps to sign in with: a token, and the identity key of the server that it is for. Nothing is sent to a
+/// machine that does not hold that key.
+package struct AccessCode: SecretValue {
+    static let prefix = "hfa_"
+
+    package let token: SecretToken
+    package let serverKey: VerifyingKey
+
+    package init(token: SecretToken, serverKey: VerifyingKey) {
+        self.token = token
+        self.serverKey = serverKey
+    }
+
+    /// One word, to be copied whole.
+    package var text: String {
+        AccessCode.prefix + String(token.text.dropFirst(SecretToken.prefix.count)) + "."
+            + Base64URL.encode(serverKey.bytes.array)
+    }
+
+    /// Takes the first line of a file.
+    package init(file: [UInt8]) throws {
+        let line = file.split(separator: UInt8(ascii: "\n"), maxSplits: 1).first.map(Array.init) ?? []
+        let text = String(decoding: line, as: UTF8.self).trimmingPrefix { $0 == " " }
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, parts[0].hasPrefix(AccessCode.prefix),
+            let token = SecretToken(SecretToken.prefix + parts[0].dropFirst(AccessCode.prefix.count)),
+            let key = Base64URL.decode(parts[1].filter { !$0.isWhitespace }).flatMap({ Bytes32($0) })
+        else {
+            throw HoldfastError(
+                .usage, "The token file does not hold an access code of a Holdfast server.",
+                context: [
+                    "hint":
+                        "`holdfast server access --role reader --name NAME` on the server prints one: a word that begins "
+                        + "with hfa_. Put it into a file that only you can read."
+                ])
         }
         self.token = token
         serverKey = VerifyingKey(bytes: key)

@@ -96,7 +96,7 @@ package enum VaultMessages {
         return (lease, Int(try fields.integer("expires_in", in: 1...86_400)))
     }
 
-    static func flag(_ fields: JSONFields, _ name: String) throws -> Bool {
+    package static func flag(_ fields: JSONFields, _ name: String) throws -> Bool {
         guard case .bool(let value) = fields.members[name] else { throw fields.wrong(name) }
         return value
     }
@@ -155,6 +155,16 @@ package enum VaultMessages {
                 guard let id = BlobID(hex: text) else { throw fields.wrong("references") }
                 return id
             }, condition: condition, isHeld: try flag(fields, "held"))
+    }
+
+    /// The beginning of a list as far as it fits into one page.
+    package static func page(of points: ArraySlice<PointSummary>) -> [PointSummary] {
+        var length = 0
+        return Array(
+            points.prefix(pageSize).prefix { point in
+                length += 640 + 70 * point.references.count
+                return length <= 900_000
+            })
     }
 
     /// A page of points. `next` is where the next page begins; `nil` on the last.

@@ -1,7 +1,6 @@
 import Crypto
 package import Foundation
 import Model
-import NIOSSL
 import SwiftASN1
 import X509
 
@@ -38,6 +37,11 @@ package enum SelfMadeCertificate {
     package static func needsRenewal(_ pem: String, now: Date = Date()) -> Bool {
         guard let certificate = try? Certificate(pemEncoded: pem) else { return true }
         return certificate.notValidAfter < now.addingTimeInterval(renewal)
+    }
+
+    /// When a certificate ends; `nil` when it cannot be read.
+    static func end(_ pem: String) -> Timestamp? {
+        (try? Certificate(pemEncoded: pem)).map { Timestamp(seconds: Int64($0.notValidAfter.timeIntervalSince1970)) }
     }
 
     /// The bytes of an IPv4 or IPv6 address; `nil` for a name.

@@ -32,6 +32,20 @@ final class LeaseKeeper: Sendable {
 
     var seconds: Int { Int(lifetime / 1_000_000_000) }
 
+    /// Leases that one machine can hold at once; people hold theirs together.
+    static let maximumOfMachine = 64, maximumOfPeople = 1_024
+
+    /// Throws `busy` when `machine` holds as many leases as it may.
+    func requireRoom(for machine: MachineID?) throws {
+        sweep()
+        let count = holdings.withLock { $0.values.count { $0.machine == machine } }
+        if count >= (machine == nil ? Self.maximumOfPeople : Self.maximumOfMachine) {
+            throw HoldfastError(.busy, "there are too many leases of this machine already", isTemporary: true)
+        }
+    }
+
+    var count: Int { holdings.withLock { $0.count } }
+
     func add(_ lease: LeaseID, of machine: MachineID?) {
         sweep()
         holdings.withLock { $0[lease] = Holding(machine: machine, expires: now() + lifetime) }

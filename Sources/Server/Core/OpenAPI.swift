@@ -46,7 +46,8 @@ enum OpenAPI {
         }
         parameters += operation.query.map { name, meaning in
             .object([
-                "name": .string(name), "in": .string("query"), "required": .bool(false),
+                "name": .string(name), "in": .string("query"),
+                "required": .bool(operation.requiredQuery.contains(name)),
                 "description": .string(meaning), "schema": .object(["type": .string("string")]),
             ])
         }
@@ -94,6 +95,14 @@ enum OpenAPI {
         case .json(let name):
             return .object([
                 "application/json": .object([
+                    "schema": .object(["$ref": .string("#/components/schemas/\(name)")])
+                ])
+            ])
+        case .text:
+            return .object(["text/plain": .object(["schema": .object(["type": .string("string")])])])
+        case .lines(let name):
+            return .object([
+                "application/x-ndjson": .object([
                     "schema": .object(["$ref": .string("#/components/schemas/\(name)")])
                 ])
             ])

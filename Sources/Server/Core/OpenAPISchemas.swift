@@ -45,6 +45,13 @@ enum OpenAPISchemas {
         .object(["$ref": .string("#/components/schemas/\(name)")])
     }
 
+    private static let jobFields: [String: JSONValue] = [
+        "job": identifier("The job."), "kind": text("What it does."),
+        "state": text("running, done, failed, cancelled or interrupted"), "owner": text("Who began it."),
+        "started": number("When, nanoseconds since 1970."), "ended": number("When, nanoseconds since 1970."),
+        "done": number("Bytes."), "total": number("Bytes; 0 while it is not known."),
+    ]
+
     static let all: [String: JSONValue] = [
         "Problem": all(
             [
@@ -60,7 +67,51 @@ enum OpenAPISchemas {
                 "time": number("Its clock, seconds since 1970."),
                 "certificate": text("The certificate that it made for itself, PEM."),
             ], optional: ["certificate"]),
-        "Health": all(["status": text("ok")]),
+        "Health": all([
+            "status": text("ok, degraded or failing"),
+            "checks": list(
+                all(
+                    [
+                        "name": text("What was looked at."), "status": text("ok, degraded or failing"),
+                        "reason": text("What is wrong and what to do."),
+                    ], optional: ["reason"])),
+        ]),
+        "JobRequest": all([
+            "kind": text("verify, plan-reclaim, reclaim, rebuild or delete-points"), "vault": identifier("The vault."),
+            "parameters": .object(["type": .string("object")]),
+        ]),
+        "JobBegun": all(["job": identifier("The job.")]),
+        "Job": all(jobFields, optional: ["ended"]),
+        "JobList": all(["jobs": list(reference("Job"))]),
+        "JobEvent": .object([
+            "type": .string("object"), "required": .array([.string("type")]),
+            "properties": .object([
+                "type": text("line or state"), "number": number("Of a line, from 1."), "text": text("Of a line."),
+                "state": text("running, done, failed, cancelled or interrupted"),
+                "result": .object(["type": .string("object")]), "failure": reference("Problem"),
+            ]),
+        ]),
+        "VaultDescription": all([
+            "config": text("The vault's config.json."), "has_keys": flag("The server can open the vault."),
+            "may_read": flag("Who asks may read what points hold."),
+        ]),
+        "VaultStatistics": .object(["type": .string("object")]),
+        "Hold": all([
+            "hold": identifier("The hold."), "placed_at": number("When, nanoseconds since 1970."),
+            "placed": flag("Placed, or released."), "machines": list(identifier("Empty: all machines.")),
+            "paths": list(text("In hexadecimal digits; empty: everything.")),
+            "from": number("Points from here, nanoseconds since 1970 ..."), "until": number("... to here."),
+            "reference": text("For people."),
+        ]),
+        "HoldList": all(["holds": list(reference("Hold"))]),
+        "HoldRequest": all(
+            ["content": reference("Hold"), "record": text("The signed record, in hexadecimal digits.")],
+            optional: ["record"]),
+        "KeyMaterial": all([
+            "config": text("config.json, in hexadecimal digits."),
+            "files": list(all(["name": text("Below keys/."), "bytes": text("In hexadecimal digits.")])),
+        ]),
+        "KeySlot": .object(["type": .string("object")]),
         "EnrolmentRequest": all([
             "token": text("The token of the enrolment code."), "machine": identifier("The machine."),
             "name": text("What people call it."), "key": digest("The key that signs its requests."),

@@ -17,6 +17,10 @@ package struct Operation: Sendable {
         case json(String)
         /// Bytes, with what they are.
         case binary(String)
+        /// Text for another program.
+        case text(String)
+        /// JSON objects, one a line, described by the schema of that name.
+        case lines(String)
     }
 
     package var method: String
@@ -27,6 +31,8 @@ package struct Operation: Sendable {
     package var access: Access
     /// Names and meanings of what can stand in the query.
     package var query: [(name: String, meaning: String)]
+    /// Those of them that must be there.
+    package var requiredQuery: Set<String> { Set(query.map(\.name)).intersection(["lease"]) }
     package var request: Body
     package var response: Body
     /// Status of a success.
@@ -35,12 +41,14 @@ package struct Operation: Sendable {
     package var failures: [(status: Int, meaning: String)]
     /// Longest body in bytes.
     package var maximumBody: Int
+    /// Takes a secret in its body that somebody could try to guess.
+    package var isGuessable = false
     package var run: @Sendable (ServerCore, ServerRequest) throws -> ServerAnswer
 
     package init(
         _ method: String, _ path: String, _ summary: String, tag: String, access: Access = .signedIn,
         query: [(name: String, meaning: String)] = [], request: Body = .none, response: Body = .none, status: Int = 200,
-        failures: [(status: Int, meaning: String)] = [], maximumBody: Int = 1 << 20,
+        failures: [(status: Int, meaning: String)] = [], maximumBody: Int = 1 << 20, isGuessable: Bool = false,
         run: @escaping @Sendable (ServerCore, ServerRequest) throws -> ServerAnswer
     ) {
         self.method = method
@@ -54,10 +62,16 @@ package struct Operation: Sendable {
         self.status = status
         self.failures = failures
         self.maximumBody = maximumBody
+        self.isGuessable = isGuessable
         self.run = run
     }
 
     /// Everything there is, in the order in which it is described.
     package static let all: [Operation] =
         IdentityOperations.all + EnrolmentOperations.all + VaultOperations.all + MachineOperations.all
+        + AdministrationOperations.all + JobOperations.all
 }
+
+/// Thrown by an operation that was asked to wait and has nothing to tell yet: it is called again soon, without holding a
+/// thread meanwhile.
+struct NotYet: Error {}

@@ -2,102 +2,187 @@ package import Catalog
 import Client
 package import Model
 import Platform
+import Synchronization
 package import Vault
 
 /// The server without its sockets: who may do what, and what is then done. Calls block; the HTTP layer makes them on threads
 /// of its own.
 package final class ServerCore: Sendable {
     package let identity: ServerIdentity
-    package let vault: LocalVault
     /// The vault's keys; `nil` in an owner-only vault, which this server cannot open.
     package let keys: VaultKeys?
     package let catalog: any ServerCatalog
-    /// The certificate (PEM) that this server shows; `nil` when one of a certificate authority was given.
-    package let ownCertificate: String?
+    /// What the server does for its own safety with its exported state; `nil`: nothing. Calls block for as long as a small
+    /// backup takes.
+    package let protect: (@Sendable (ServerExport, LocalVault) throws -> Void)?
     let leases: LeaseKeeper
+    let jobs: JobRunner
+    let metrics = ServerMetrics()
     let clock: @Sendable () -> Timestamp
+    let holder: VaultHolder
+    /// Where the vault lies, for what is done to it while nobody uses it.
+    let vaultPath: [UInt8]?
+    /// The certificate (PEM) that is shown, and whether clients are told to believe exactly it.
+    let shownCertificate: Mutex<String?>
+    private let pinsCertificate: Bool
+    /// One enrolment at a time: of two that come at once for what is left of something, one gets it.
+    let enrolling = Mutex<Void>(())
+    let lastHealth = Mutex<(Int64, Health)?>(nil)
+    let protectionFailure = Mutex<String?>(nil)
+    private let protectionDue = Mutex<Int64>(0)
+    private let isServing = Mutex(false)
+    let metricsAreOpen: Bool
 
     package static let version = "0.1.0"
 
+    /// - Parameters:
+    ///   - ownCertificate: the certificate (PEM) that this server made for itself; `nil` when one of a certificate authority
+    ///     was given, which clients then check like a browser.
+    ///   - vaultPath: where the vault lies.
     package init(
         identity: ServerIdentity, vault: LocalVault, keys: VaultKeys?, catalog: any ServerCatalog,
-        ownCertificate: String?, leaseSeconds: Int = 600,
-        clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) }
+        ownCertificate: String?, leaseSeconds: Int = 600, vaultPath: [UInt8]? = nil, metricsAreOpen: Bool = false,
+        clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) },
+        protect: (@Sendable (ServerExport, LocalVault) throws -> Void)? = nil
     ) {
         self.identity = identity
-        self.vault = vault
         self.keys = keys
         self.catalog = catalog
-        self.ownCertificate = ownCertificate
+        self.vaultPath = vaultPath
         self.clock = clock
-        leases = LeaseKeeper(seconds: leaseSeconds) { vault.closeLease($0) }
-        if let keys {
-            let domain = keys.domainSecret(domain: DomainSecret.vaultDomain, number: 1)
-            vault.trust(domain)
+        self.protect = protect
+        self.metricsAreOpen = metricsAreOpen
+        shownCertificate = Mutex(ownCertificate)
+        pinsCertificate = ownCertificate != nil
+        let domain = keys.map { $0.domainSecret(domain: DomainSecret.vaultDomain, number: 1) }
+        let holder = VaultHolder(vault) { vault in
+            if let domain { vault.trust(domain) }
         }
+        self.holder = holder
+        leases = LeaseKeeper(seconds: leaseSeconds) { holder.current?.closeLease($0) }
+        jobs = JobRunner(catalog, clock: clock)
     }
+
+    /// The vault. Throws `busy` while its catalog is being made anew.
+    package var vault: LocalVault { get throws { try holder.get() } }
+    package var vaultID: VaultID { holder.id }
 
     /// What this server says of itself.
     var description: ServerDescription {
         ServerDescription(
-            server: identity.id, key: identity.key.verifyingKey, version: Self.version, certificate: ownCertificate,
-            vault: vault.vault, time: clock().seconds)
+            server: identity.id, key: identity.key.verifyingKey, version: Self.version,
+            certificate: pinsCertificate ? shownCertificate.withLock { $0 } : nil, vault: vaultID,
+            time: clock().seconds)
     }
 
-    /// Ends every lease: nothing is collected that a writer relied on before it knows.
-    package func stop() { leases.endAll() }
+    /// Notes the certificate that is shown from now on.
+    package func certificateChanged(_ pem: String) { shownCertificate.withLock { $0 = pem } }
+
+    // MARK: Running
+
+    /// To be called once by the process that serves, before it does: what an earlier one left running is not running.
+    package func begin() throws {
+        _ = try catalog.interruptJobs(at: clock())
+        isServing.withLock { $0 = true }
+    }
+
+    /// What has to be done from time to time.
+    package func upkeep() {
+        leases.sweep()
+        protectIfChanged()
+    }
+
+    /// Ends jobs and leases: nothing is collected that a writer relied on before it knows.
+    package func stop() {
+        jobs.stop()
+        leases.endAll()
+        protectIfChanged()
+    }
+
+    /// Puts what has changed into the vault. What fails is tried again every minute, and shows in the server's health.
+    private func protectIfChanged() {
+        // One process does it: that which serves.
+        guard let protect, isServing.withLock({ $0 }) else { return }
+        protectionDue.withLock { due in
+            guard SystemClock.monotonic >= due else { return }
+            do {
+                let (number, safe) = try catalog.revision()
+                if number == safe {
+                    protectionFailure.withLock { $0 = nil }
+                    return
+                }
+                try protect(try export(revision: number), try vault)
+                try catalog.markSafe(number)
+                protectionFailure.withLock { $0 = nil }
+            } catch {
+                let text = (error as? HoldfastError)?.message ?? "\(error)"
+                protectionFailure.withLock { $0 = text }
+                due = SystemClock.monotonic + 60_000_000_000
+            }
+        }
+    }
 
     // MARK: Who asks
 
-    /// Finds out who a request is from.
+    /// Who a request is from, by its headers.
+    struct Sender: Sendable {
+        var principal: Principal
+        /// In a signed request: the nonce and the body's hash that were signed.
+        var nonce: RequestNonce?
+        var body: Bytes32?
+    }
+
+    static let notAccepted = HoldfastError(.denied, "the server does not accept this signature or token")
+
+    /// A key that nobody holds: checking with it takes as long as with a machine's.
+    private static let nobody = SigningKey.random().verifyingKey
+
+    /// Finds out who a request is from, before its body is there; the body must then have the hash in the answer.
     ///
     /// - Parameters:
     ///   - authorization: the header of that name.
     ///   - target: path and query as they were sent.
-    ///   - body: its hash.
-    /// - Returns: the principal, and for a signed request the nonce in the signature.
-    /// - Throws: `denied` for a signature or token that does not hold, `clockUnknown` for a time that is not this server's.
-    func principal(
-        authorization: String?, method: String, target: String, body: Bytes32
-    ) throws -> (Principal, RequestNonce?) {
-        guard let authorization else { return (.anonymous, nil) }
-        let refused = HoldfastError(.denied, "the server does not accept this signature or token")
-        guard authorization.utf8.count < 8_192, authorization.hasPrefix("Bearer ") else { throw refused }
+    /// - Throws: `denied` for a signature or token that does not hold, in the same words whatever is wrong; `clockUnknown` for
+    ///   a time that is not this server's.
+    func signIn(authorization: String, method: String, target: String) throws -> Sender {
+        guard authorization.utf8.count < 8_192, authorization.hasPrefix("Bearer ") else { throw Self.notAccepted }
         let text = String(authorization.dropFirst("Bearer ".count))
         if let unverified = RequestToken.parse(text) {
             let token = unverified.token
-            guard token.server == identity.id, token.method == method, token.target == target, token.body == body,
-                let machine = try catalog.machine(token.machine), machine.state == .active
-            else { throw refused }
-            try check(unverified, of: machine)
+            let machine = try catalog.machine(token.machine)
+            let isSigned = try isSigned(unverified, machine)
+            guard let machine, isSigned, machine.state == .active, token.server == identity.id,
+                token.method == method, token.target == target
+            else { throw Self.notAccepted }
             guard token.isTimely(at: clock().seconds) else {
                 throw HoldfastError(
                     .clockUnknown, "the request is signed for another time than this server's", isTemporary: true)
             }
-            return (.machine(machine.id), token.nonce)
+            try noteUse(unverified, of: machine)
+            return Sender(principal: .machine(machine.id), nonce: token.nonce, body: token.body)
         }
-        guard let hash = SecretToken.hash(text), let token = try catalog.token(hash: hash), token.isValid(at: clock())
-        else { throw refused }
-        switch token.role {
-        case .enrolment: throw refused
-        case .administrator: return (.person(role: .administrator, name: token.name), nil)
-        case .reader: return (.person(role: .reader, name: token.name), nil)
-        case .viewer: return (.person(role: .viewer, name: token.name), nil)
-        }
+        // The look-up is by the hash of 256 random bits: how long it takes says nothing that helps.
+        guard let hash = SecretToken.hash(text), let token = try catalog.token(hash: hash), token.isValid(at: clock()),
+            let role = AccessRole(token.role)
+        else { throw Self.notAccepted }
+        return Sender(principal: .person(role: role, name: token.name))
     }
 
-    private func check(_ unverified: RequestToken.Unverified, of machine: ManagedMachine) throws {
-        if unverified.verified(with: machine.key) != nil {
-            // The new key is in use: the one before opens nothing any more.
-            if machine.previousKey != nil {
-                var changed = machine
-                changed.previousKey = nil
-                try catalog.update(changed)
+    private func isSigned(_ unverified: RequestToken.Unverified, _ machine: ManagedMachine?) throws -> Bool {
+        if unverified.verified(with: machine?.key ?? Self.nobody) != nil { return machine != nil }
+        guard let previous = machine?.previousKey else { return false }
+        return unverified.verified(with: previous) != nil
+    }
+
+    /// Once the new key has been used, the one before opens nothing any more; and the machine was seen.
+    private func noteUse(_ unverified: RequestToken.Unverified, of machine: ManagedMachine) throws {
+        if machine.previousKey != nil, unverified.verified(with: machine.key) != nil {
+            try catalog.change(machine.id) { current in
+                if current.key == machine.key { current.previousKey = nil }
             }
-            return
         }
-        if let previous = machine.previousKey, unverified.verified(with: previous) != nil { return }
-        throw HoldfastError(.denied, "the server does not accept this signature or token")
+        let now = clock()
+        if now.since(machine.lastSeen) > 60_000_000_000 { try catalog.seen(machine.id, at: now) }
     }
 
     // MARK: Who may
@@ -113,10 +198,22 @@ package final class ServerCore: Sendable {
         }
     }
 
-    /// Throws `denied` unless the request is about this server's vault.
+    /// Throws `notFound` unless the request is about this server's vault.
     func requireVault(_ request: ServerRequest) throws {
-        guard try request.id("vault", as: VaultID.self) == vault.vault else {
+        guard try request.id("vault", as: VaultID.self) == vaultID else {
             throw HoldfastError(.notFound, "this server has no such vault")
+        }
+    }
+}
+
+extension AccessRole {
+    /// What a token lets a person do; `nil` for one that is for machines.
+    init?(_ role: AccessToken.Role) {
+        switch role {
+        case .enrolment: return nil
+        case .administrator: self = .administrator
+        case .reader: self = .reader
+        case .viewer: self = .viewer
         }
     }
 }

@@ -29,6 +29,8 @@ package struct ServerRequest: Sendable {
     package var query: [String: String]
     package var body: [UInt8]
     package var principal: Principal
+    /// The time to wait is over: what there is is answered.
+    var isLastLook = false
 
     /// An identifier in the path or the query. Throws `usage`.
     func id<ID: RandomIdentifier>(_ name: String, as: ID.Type = ID.self) throws -> ID {

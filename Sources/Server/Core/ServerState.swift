@@ -8,7 +8,7 @@ package import Vault
 ///
 /// Everything is in one directory of mode 0700. Losing it loses no backup: `docs/server.md` says how a server comes back.
 package struct ServerState: Sendable {
-    private static let folder = "server"
+    static let folder = "server"
 
     package let directory: StateDirectory
     package let identity: ServerIdentity
@@ -61,5 +61,7 @@ package struct ServerState: Sendable {
     }
 
     /// Path of the database.
-    package var database: String { String(decoding: directory.path, as: UTF8.self) + "/server.sqlite" }
+    package var database: String { ServerState.database(in: directory.path) }
+
+    static func database(in path: [UInt8]) -> String { String(decoding: path, as: UTF8.self) + "/server.sqlite" }
 }

@@ -1,5 +1,6 @@
 import Dispatch
-import Logging
+import Glibc
+package import Logging
 import Model
 import Synchronization
 import UnixSignals
@@ -9,9 +10,10 @@ package enum ServerRuntime {
     /// Serves until SIGTERM or SIGINT.
     /// - Parameter bound: called with the port once connections are accepted.
     package static func run(
-        _ core: ServerCore, _ options: HTTPServer.Options, bound: @escaping @Sendable (Int) -> Void
+        _ core: ServerCore, _ options: HTTPServer.Options,
+        logger: Logger = ServerLog.logger(format: .text), bound: @escaping @Sendable (Int) -> Void
     ) throws {
-        let logger = Logger(label: "holdfast.server")
+        raiseFileLimit()
         let server = HTTPServer(core, options, logger: logger, bound: bound)
         let ended = DispatchSemaphore(value: 0)
         let failure = Mutex<(any Error)?>(nil)
@@ -21,6 +23,14 @@ package enum ServerRuntime {
         }
         ended.wait()
         if let error = failure.withLock({ $0 }) { throw ServerRuntime.explain(error, options) }
+    }
+
+    /// Every connection and every lease takes a descriptor, and the usual limit is a thousand.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = min(limit.rlim_max, 65_536)
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private static func explain(_ error: any Error, _ options: HTTPServer.Options) -> any Error {

@@ -1,6 +1,7 @@
 package import Catalog
 package import Client
 package import Model
+import Synchronization
 import Vault
 
 /// How machines come to the server.
@@ -14,7 +15,8 @@ enum EnrolmentOperations {
             failures: [
                 (403, "The token does not hold, or the request is not proven."),
                 (409, "Only one machine can enrol until the key sheet has been typed back."),
-            ]
+                (429, "Too many enrolments from this address have failed."),
+            ], maximumBody: 16 << 10, isGuessable: true
         ) { core, request in
             let grant = try core.enrol(try EnrolmentRequest.decode(request.body))
             return ServerAnswer(status: 201, body: grant.encoded())
@@ -69,10 +71,21 @@ extension ServerCore {
         guard request.isProven(for: identity.id), let token = try catalog.token(hash: request.token.hash),
             token.role == .enrolment
         else { throw refused }
+        return try enrolling.withLock { _ in try enrol(request, token, refused) }
+    }
+
+    private func enrol(
+        _ request: EnrolmentRequest, _ token: AccessToken, _ refused: HoldfastError
+    ) throws -> EnrolmentGrant {
         let now = clock()
-        if let known = try catalog.machine(request.machine), known.key == request.key {
+        if let known = try catalog.machine(request.machine) {
+            guard known.state != .retired else {
+                throw HoldfastError(
+                    .denied, "This machine was retired. An administrator decides whether it comes back.")
+            }
             // Whoever holds the machine's key may hear again what it was told; the token need not hold any more.
-            return try grant(known.id, isWaiting: known.state == .waiting)
+            if known.key == request.key { return try grant(known.id, isWaiting: known.state == .waiting) }
+            if known.waitingKey == request.key { return try grant(known.id, isWaiting: true) }
         }
         guard let keys else {
             throw HoldfastError(
@@ -106,11 +119,12 @@ extension ServerCore {
     private func admit(
         _ request: EnrolmentRequest, group: String, _ keys: VaultKeys, _ now: Timestamp
     ) throws -> EnrolmentGrant {
-        if var known = try catalog.machine(request.machine) {
-            known.waitingKey = request.key
-            known.waitingSigning = request.signing
-            known.state = known.state == .retired ? .retired : .waiting
-            try catalog.update(known)
+        if try catalog.machine(request.machine) != nil {
+            // The machine that is known goes on working: whoever found its id must not be able to stop it.
+            let known = try catalog.change(request.machine) { known in
+                known.waitingKey = request.key
+                known.waitingSigning = request.signing
+            }
             return try grant(known.id, isWaiting: true)
         }
         try register(request.machine, name: request.name, signing: request.signing, keys, now)
@@ -124,6 +138,7 @@ extension ServerCore {
     private func register(
         _ machine: MachineID, name: String, signing: VerifyingKey, _ keys: VaultKeys, _ now: Timestamp
     ) throws {
+        let vault = try self.vault
         let record = try MachineRecord(
             machine: machine, key: signing, joined: try vault.joiningTime(of: machine, now: now), name: name,
             domain: keys.defaultDomain(of: machine), signing: keys.vaultSigning)
@@ -137,26 +152,33 @@ extension ServerCore {
 
     /// Lets a machine that waits go on with the history of its id.
     package func approve(_ id: MachineID) throws {
-        guard let keys, var machine = try catalog.machine(id), let key = machine.waitingKey,
+        guard let keys, let machine = try catalog.machine(id), let key = machine.waitingKey,
             let signing = machine.waitingSigning
         else { throw HoldfastError(.notFound, "No such machine waits for approval.") }
         try register(id, name: machine.name, signing: signing, keys, clock())
-        machine.key = key
-        machine.previousKey = nil
-        machine.waitingKey = nil
-        machine.waitingSigning = nil
-        machine.state = .active
-        try catalog.update(machine)
+        try catalog.change(id) { current in
+            // Another may have come to wait meanwhile; that one was not looked at.
+            guard current.waitingKey == key else {
+                throw HoldfastError(
+                    .busy, "Another machine has come to wait under this id. Look again.", isTemporary: true)
+            }
+            current.key = key
+            current.previousKey = nil
+            current.waitingKey = nil
+            current.waitingSigning = nil
+            current.state = .active
+        }
     }
 
     /// Sends away what waits under the id of a machine, which goes on as before.
     package func refuse(_ id: MachineID) throws {
-        guard var machine = try catalog.machine(id), machine.waitingKey != nil else {
-            throw HoldfastError(.notFound, "No such machine waits for approval.")
+        try catalog.change(id) { machine in
+            guard machine.waitingKey != nil else {
+                throw HoldfastError(.notFound, "No such machine waits for approval.")
+            }
+            machine.waitingKey = nil
+            machine.waitingSigning = nil
+            if machine.state == .waiting { machine.state = .active }
         }
-        machine.waitingKey = nil
-        machine.waitingSigning = nil
-        if machine.state == .waiting { machine.state = .active }
-        try catalog.update(machine)
     }
 }

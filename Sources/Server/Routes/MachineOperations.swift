@@ -37,15 +37,16 @@ enum MachineOperations {
             request: .json("KeyChange"), status: 204
         ) { core, request in
             let id = try request.machine()
-            guard try request.id("machine", as: MachineID.self) == id, var machine = try core.catalog.machine(id) else {
+            guard try request.id("machine", as: MachineID.self) == id else {
                 throw HoldfastError(.denied, "a machine changes its own key only")
             }
             let fields = try JSONFields(parsing: request.body, document: "the change of keys")
             let key = VerifyingKey(bytes: try fields.digest("key"))
-            if key != machine.key {
-                machine.previousKey = machine.key
+            try core.catalog.change(id) { machine in
+                if key == machine.key { return }
+                // While the key of the last change has not been used, the one before it is what the machine surely has.
+                if machine.previousKey == nil { machine.previousKey = machine.key }
                 machine.key = key
-                try core.catalog.update(machine)
             }
             return .nothing
         },

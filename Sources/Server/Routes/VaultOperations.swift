@@ -28,6 +28,7 @@ enum VaultOperations {
                 if case .machine(let id) = request.principal { holder = id }
                 try core.requireOwn(points, request)
             }
+            try core.leases.requireRoom(for: holder)
             let lease = try core.vault.openLease(wanted)
             core.leases.add(lease.id, of: holder)
             return ServerAnswer(status: 201, body: VaultMessages.encode(lease, seconds: core.leases.seconds))
@@ -73,7 +74,7 @@ enum VaultOperations {
             let machine = try request.machine()
             let lease: LeaseID = try request.id("lease")
             try core.leases.use(lease, by: machine)
-            let pack = try SealedPack(parsing: request.body, vault: core.vault.vault)
+            let pack = try SealedPack(parsing: request.body, vault: core.vaultID)
             guard request.parameters["pack"] == pack.name.hex else {
                 throw HoldfastError(.damaged, "the pack's bytes are not those that its name says; send it again")
             }
@@ -117,7 +118,11 @@ enum VaultOperations {
             var query = PointQuery(machine: try request.optionalID("machine"))
             query.newest = try request.number("newest", in: 0...1_000_000)
             if let ids = request.query["ids"] {
-                query.ids = try ids.split(separator: ",").prefix(1_024).map { text in
+                let texts = ids.split(separator: ",")
+                guard texts.count <= 1_024 else {
+                    throw HoldfastError(.usage, "at most 1,024 points can be asked for at once")
+                }
+                query.ids = try texts.map { text in
                     guard let id = PointID(hex: text) else { throw HoldfastError(.usage, "ids are point ids") }
                     return id
                 }
@@ -131,7 +136,7 @@ enum VaultOperations {
             }
             let start = try request.number("start", in: 0...Int(Int32.max)) ?? 0
             let points = try core.vault.points(query)
-            let page = Array(points.dropFirst(start).prefix(VaultMessages.pageSize))
+            let page = VaultMessages.page(of: points.dropFirst(start))
             let next = start + page.count < points.count ? start + page.count : nil
             return .json(VaultMessages.encode(page: page, next: next))
         },
@@ -218,6 +223,7 @@ extension ServerCore {
     /// Throws unless all of these points are the asking machine's, or a person asks who may read all. A point that does not
     /// exist is refused in the same words as another machine's.
     func requireOwn(_ points: [PointID], _ request: ServerRequest) throws {
+        let vault = try self.vault
         guard case .machine(let machine) = request.principal else {
             return try require(request, machine: nil, or: .reader)
         }
@@ -235,6 +241,7 @@ extension ServerCore {
                 .keyNeeded,
                 "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
         }
+        let vault = try self.vault
         let wraps = [try vault.point(id).wrap] + (try vault.redactions(of: id)).map(\.wrap)
         guard let wrap = wraps.first(where: { $0.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }) else {
             throw HoldfastError(.notFound, "the point has no such key")
@@ -245,6 +252,7 @@ extension ServerCore {
     /// The framed bytes of blobs. Sealed as they are they tell nothing to who does not hold their keys.
     func read(_ ids: [BlobID], copy number: Int) throws -> [UInt8] {
         struct Full: Error {}
+        let vault = try self.vault
         var writer = ByteWriter()
         if number > 0 {
             guard ids.count == 1 else { throw HoldfastError(.usage, "another copy can be had of one blob at a time") }

@@ -35,6 +35,8 @@ package struct CollectionPlan: Sendable {
     /// An earlier collection was interrupted after it had decided; the plan is what is left to be done of that one.
     package var isUnfinished = false
 
+    package init(generation: UInt64) { self.generation = generation }
+
     /// Bytes that the vault will be smaller by.
     package var freedBytes: UInt64 {
         let gone = dead.bytes + rewritten.bytes

@@ -64,6 +64,13 @@ extension LocalVault {
     package func objection(
         to id: PointID, among points: [PointSummary], options: DeletionOptions = DeletionOptions()
     ) -> HoldfastError? {
+        LocalVault.objection(to: id, among: points, includesNewest: options.includesNewest)
+    }
+
+    /// The same for a vault that is elsewhere.
+    package static func objection(
+        to id: PointID, among points: [PointSummary], includesNewest: Bool
+    ) -> HoldfastError? {
         guard let point = points.first(where: { $0.id == id }) else {
             return HoldfastError(.notFound, "there is no recovery point \(id.hex)", context: ["point": id.hex])
         }
@@ -73,7 +80,7 @@ extension LocalVault {
                 context: ["point": id.hex])
         }
         let newest = points.last { $0.machine == point.machine && $0.isSound && $0.kind != .checkpoint }
-        if newest?.id == id, !options.includesNewest {
+        if newest?.id == id, !includesNewest {
             return HoldfastError(
                 .forbidden, "point \(id.hex) is the newest complete point of its machine; it is kept",
                 context: ["point": id.hex])

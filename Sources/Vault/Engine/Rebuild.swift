@@ -14,6 +14,8 @@ package struct RebuildReport: Sendable {
     /// Breaks in the machines' histories; numbers that retention has deleted are none.
     package var chain: [String] = []
     package var seconds: Double = 0
+
+    package init() {}
 }
 
 extension LocalVault {

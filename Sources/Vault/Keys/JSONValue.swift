@@ -72,10 +72,12 @@ package enum JSONValue: Hashable, Sendable {
     // MARK: Reading
 
     /// Parses a document. Errors say at which byte it stops making sense and never repeat what stands there.
-    package init(parsing bytes: [UInt8]) throws {
-        guard bytes.count <= JSONValue.maximumLength else {
+    ///
+    /// - Parameter limit: the longest document in bytes.
+    package init(parsing bytes: [UInt8], atMost limit: Int = JSONValue.maximumLength) throws {
+        guard bytes.count <= limit else {
             throw HoldfastError(
-                .damaged, "not a document of this program: longer than \(JSONValue.maximumLength) bytes")
+                .damaged, "not a document of this program: longer than \(limit) bytes")
         }
         var parser = Parser(bytes: bytes)
         self = try parser.document()
@@ -264,10 +266,12 @@ package struct JSONFields {
         self.members = members
     }
 
-    package init(parsing bytes: [UInt8], document: String) throws {
+    package init(
+        parsing bytes: [UInt8], document: String, atMost limit: Int = JSONValue.maximumLength
+    ) throws {
         let value: JSONValue
         do {
-            value = try JSONValue(parsing: bytes)
+            value = try JSONValue(parsing: bytes, atMost: limit)
         } catch {
             throw HoldfastError(.damaged, "\(document) is damaged: \(error)", cause: error)
         }

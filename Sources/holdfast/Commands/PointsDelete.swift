@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Vault
 
@@ -48,10 +49,10 @@ struct PointsDelete: Command {
             let point = try session.point(text, machine: machine.machine, global)
             if !chosen.contains(where: { $0.id == point.id }) { chosen.append(point) }
         }
-        let options = LocalVault.DeletionOptions(includesNewest: retired)
+        let administration = try session.administration()
         let all = try session.vault.points(PointQuery())
         for point in chosen {
-            if let objection = try session.localVault().objection(to: point.id, among: all, options: options) {
+            if let objection = administration.objection(to: point.id, among: all, includesNewest: retired) {
                 throw objection
             }
         }
@@ -61,7 +62,7 @@ struct PointsDelete: Command {
                 "Delete \(chosen.count == 1 ? "this point" : "these \(chosen.count) points")?")
             guard isSure else { throw HoldfastError(.cancelled, "Nothing was deleted.") }
         }
-        if !dryRun { try session.localVault().deletePoints(chosen.map(\.id), options: options) }
+        if !dryRun { try administration.deletePoints(chosen.map(\.id), includesNewest: retired) }
         for point in chosen {
             var fields = point.fields(session)
             fields["dry_run"] = .bool(dryRun)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Vault
 
@@ -63,9 +64,9 @@ struct PointsHold: Command {
                         from: point.arrival, until: point.arrival, reference: reference))
             }
         }
-        let keys = try session.keys(passphrase)
+        let administration = try session.administration()
         for content in contents {
-            try session.localVault().add(try HoldRecord(content, signing: keys.vaultSigning))
+            try administration.place(content) { try session.keys(passphrase).vaultSigning }
             try console.emit("hold", content.fields(session))
             try console.line("hold \(content.hold.hex.prefix(8)) placed: \(content.summary(session, console))")
         }
@@ -95,7 +96,7 @@ struct PointsHolds: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
-        let holds = try session.localVault().holds()
+        let holds = try session.administration().holds()
         for hold in holds {
             try console.emit("hold", hold.fields(session))
             let state = hold.isPlaced ? "placed  " : "released"
@@ -129,7 +130,7 @@ struct PointsRelease: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global, for: .change)
         let prefix = hold.lowercased()
-        let matching = try session.localVault().holds().filter { $0.isPlaced && $0.hold.hex.hasPrefix(prefix) }
+        let matching = try session.administration().holds().filter { $0.isPlaced && $0.hold.hex.hasPrefix(prefix) }
         guard var content = matching.first, !prefix.isEmpty else {
             throw HoldfastError(
                 .notFound, "No hold that is placed begins with \"\(TreePath.display(hold.utf8))\".",
@@ -141,7 +142,7 @@ struct PointsRelease: Command {
         // The record placed last counts, so a release is never older than what it releases.
         content.placed = max(session.now, content.placed.advanced(by: 1))
         content.isPlaced = false
-        try session.localVault().add(try HoldRecord(content, signing: try session.keys(passphrase).vaultSigning))
+        try session.administration().place(content) { try session.keys(passphrase).vaultSigning }
         try console.emit("hold", content.fields(session))
         try console.line("hold \(content.hold.hex.prefix(8)) released: \(content.summary(session, console))")
         return .done

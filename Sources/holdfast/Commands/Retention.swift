@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Vault
 
@@ -104,7 +105,7 @@ struct RetentionApply: Command {
         }
         let removed = plans.flatMap(\.plan.removed)
         if !dryRun {
-            try session.localVault().deletePoints(removed.map(\.id), options: .init(includesNewest: retired))
+            try session.administration().deletePoints(removed.map(\.id), includesNewest: retired)
         }
         for (machine, plan) in plans { try show(plan, of: machine, zone, session, console) }
         let kept = plans.reduce(0) { $0 + $1.plan.kept.count }

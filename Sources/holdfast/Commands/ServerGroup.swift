@@ -11,9 +11,11 @@ struct ServerGroup: ParsableCommand {
               holdfast server init --vault /srv/vault     once: gives the server a key to the vault
               holdfast server run --vault /srv/vault      serves it
               holdfast server token                       prints the line that enrols a machine
+              holdfast server check-sheet --vault /srv/vault   once, before the second machine
             """,
         subcommands: [
-            ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerCheckSheet.self,
+            ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerAccess.self,
+            ServerCheckSheet.self, ServerRecover.self,
         ]
     )
 }

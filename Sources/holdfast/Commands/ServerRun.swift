@@ -22,31 +22,60 @@ struct ServerRun: Command {
     )
 
     @OptionGroup var location: VaultOptions
-    @Option(help: ArgumentHelp("The address to listen on. (default: all)", valueName: "host"))
+    @Option(help: ArgumentHelp("The address to listen on; the default is every one of IPv4.", valueName: "host"))
     var listen = "0.0.0.0"
     @Option(help: ArgumentHelp("The port to listen on; 0 takes one that is free.", valueName: "port"))
     var port = ServerAddress.defaultPort
+    @Option(
+        help: ArgumentHelp(
+            "A certificate chain (PEM) of a certificate authority that the machines believe; read again when it changes. "
+                + "(default: one that the server makes for itself)", valueName: "file"))
+    var certificate: PathArgument?
+    @Option(help: ArgumentHelp("The private key (PEM) of --certificate.", valueName: "file"))
+    var certificateKey: PathArgument?
+    @Flag(help: "Machines reach this server through a proxy that shows them a certificate of its own.")
+    var behindProxy = false
+    @Option(help: "How the log on standard error is written: text or json.")
+    var logFormat = ServerLogFormat.text
+    @Option(help: ArgumentHelp("What is logged: error, warning, notice, info or debug.", valueName: "level"))
+    var logLevel = LogLevelArgument.notice
+    @Flag(help: "Show /metrics to everybody, not only to viewers.")
+    var metricsOpen = false
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if (certificate == nil) != (certificateKey == nil) {
+            throw ValidationError("--certificate and --certificate-key go together.")
+        }
         if !(0...65_535).contains(port) { throw ValidationError("--port takes a number from 0 to 65535.") }
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
         let place = try ServerPlace(console, global)
-        let core = try place.core(location)
-        let (chain, key) = try place.certificate()
-        let options = HTTPServer.Options(host: listen, port: port, chain: chain, key: key)
+        let given = try givenCertificate()
+        let core = try place.core(
+            location, given: given, isBehindProxy: behindProxy, metricsAreOpen: metricsOpen)
+        try core.begin()
+        let (chain, key) = try given ?? place.certificate()
+        var options = HTTPServer.Options(host: listen, port: port, chain: chain, key: key)
+        let shown = Mutex(chain)
+        options.renewedCertificate = { [self] in
+            guard certificate != nil else { return try place.renewedCertificate() }
+            guard let fresh = try givenCertificate(), fresh.chain != shown.withLock({ $0 }) else { return nil }
+            shown.withLock { $0 = fresh.chain }
+            return fresh
+        }
+        let logger = ServerLog.logger(format: logFormat, level: logLevel.level)
         let announced = Mutex<(any Error)?>(nil)
-        try ServerRuntime.run(core, options) { port in
+        try ServerRuntime.run(core, options, logger: logger) { port in
             do {
                 try console.emit(
                     "listening",
                     [
-                        "server": .id(core.identity.id), "vault": .id(core.vault.vault), "host": .string(listen),
+                        "server": .id(core.identity.id), "vault": .id(core.vaultID), "host": .string(listen),
                         "port": .count(UInt64(port)), "key": .string(core.identity.key.verifyingKey.description),
                     ])
-                try console.line("Serving the vault \(core.vault.vault.hex.prefix(8)) on port \(port).")
+                try console.line("Serving the vault \(core.vaultID.hex.prefix(8)) on port \(port).")
                 try console.line("Identity key \(core.identity.key.verifyingKey.description)")
                 try console.flush()
             } catch {
@@ -55,5 +84,30 @@ struct ServerRun: Command {
         }
         if let error = announced.withLock({ $0 }) { throw error }
         return .done
+    }
+
+    private func givenCertificate() throws -> (chain: String, key: String)? {
+        guard let certificate, let certificateKey else { return nil }
+        func read(_ path: PathArgument) throws -> String {
+            String(decoding: try PassphraseOptions.read(path.bytes, what: "certificate"), as: UTF8.self)
+        }
+        return (try read(certificate), try read(certificateKey))
+    }
+}
+
+extension ServerLogFormat: ArgumentParser.ExpressibleByArgument {}
+
+/// How much is logged.
+enum LogLevelArgument: String, ArgumentParser.ExpressibleByArgument, CaseIterable {
+    case error, warning, notice, info, debug
+
+    var level: Logger.Level {
+        switch self {
+        case .error: .error
+        case .warning: .warning
+        case .notice: .notice
+        case .info: .info
+        case .debug: .debug
+        }
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Client
 import Model
 import Vault
 
@@ -26,7 +27,7 @@ struct VaultKeysList: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
-        let material = try VaultSession.keyMaterial(session.localVault().store)
+        let material = try session.administration().keyMaterial()
         let files = try KeyFiles(files: material.files)
         var table = Table(("slot", .right), ("kind", .left), ("made", .left), ("label", .left))
         for slot in files.slots {
@@ -85,8 +86,7 @@ struct VaultKeysAdd: Command {
             }
         let name = label ?? (sheet ? "key sheet" : "passphrase")
         let slot = try keys.addSlot(secret, label: name, created: session.now)
-        guard try session.localVault().store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent)
-        else {
+        guard try session.administration().add(slot) else {
             throw HoldfastError(.busy, "Somebody else has just added key slot \(slot.number). Run the command again.")
         }
         var fields = slot.fields
@@ -126,7 +126,7 @@ struct VaultKeysRemove: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
         let found = try session.keys(passphrase).slotToRemove(number: slot)
-        try session.localVault().store.delete([KeyFiles.prefix + found.fileName])
+        try session.administration().remove(found)
         try console.emit("key_slot_removed", found.fields)
         try console.line("Key slot \(found.number), a \(found.kind.title), is removed.")
         return .done
@@ -155,7 +155,7 @@ struct VaultKeysCheckSheet: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
         let sheet = try PassphraseOptions.keySheet(file ?? PathArgument(bytes: [UInt8(ascii: "-")]))
-        let material = try VaultSession.keyMaterial(session.localVault().store)
+        let material = try session.administration().keyMaterial()
         let slots = try VaultKeys.slotsOpened(by: .keySheet(sheet), config: material.config, files: material.files)
         guard let slot = slots.first else {
             throw HoldfastError(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Platform
 import Vault
@@ -32,11 +33,12 @@ struct VaultReclaim: Command {
         var options = CollectionOptions()
         options.ignoresDamage = ignoreDamage
         options.checkpoint = { try Stop.check() }
-        let plan = try session.localVault().planCollection(options: options)
+        let administration = try session.administration()
+        let plan = try administration.planCollection(options: options)
         try show(plan, session, console)
         if dryRun { return plan.lost.isEmpty ? .done : .warnings }
 
-        let report = try session.localVault().reclaim(options: options)
+        let report = try administration.reclaim(options: options)
         try console.emit(
             "reclaim",
             [

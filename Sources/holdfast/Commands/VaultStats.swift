@@ -1,5 +1,6 @@
 import ArgumentParser
 import Catalog
+import Client
 import Model
 import Vault
 
@@ -20,9 +21,8 @@ struct VaultStats: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
-        let statistics = try session.localVault().catalog.statistics()
-        let config = try session.localVault().config
-        let space = try session.localVault().store.space()
+        let overview = try session.administration().overview()
+        let (config, statistics, space) = (overview.config, overview.statistics, overview.space)
         var fields: [String: JSON] = [
             "vault": .id(config.vault), "kind": .string(config.kind.rawValue), "created": .time(config.created),
             "format": .integer(1), "points": .count(statistics.points), "machines": .count(statistics.machines),
@@ -90,9 +90,14 @@ struct VaultRebuild: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let path = try location.location()
-        var options = VaultDirectory.Options()
-        options.takesOver = location.takeOver
-        let report = try VaultDirectory.rebuild(path: path, options: options)
+        let report: RebuildReport
+        if ServerAddress.isServer(String(decoding: path, as: UTF8.self)) {
+            report = try VaultSession(console, location, global).administration().rebuild()
+        } else {
+            var options = VaultDirectory.Options()
+            options.takesOver = location.takeOver
+            report = try VaultDirectory.rebuild(path: path, options: options)
+        }
         let findings = report.unsigned + report.chain
         try console.emit(
             "rebuild",

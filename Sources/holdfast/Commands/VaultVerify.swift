@@ -1,4 +1,5 @@
 import ArgumentParser
+import Client
 import Model
 import Synchronization
 import Vault
@@ -44,7 +45,10 @@ struct VaultVerify: Command {
             let now = session.now
             request.notCheckedFor = now.since(olderThan.span.before(now, in: console.zone))
         }
-        request.keys = level == .data ? try session.keys(passphrase) : try session.keysIfAtHand(passphrase)
+        if !session.isRemote {
+            request.keys = level == .data ? try session.keys(passphrase) : try session.keysIfAtHand(passphrase)
+        }
+        let administration = try session.administration()
 
         let counter = VerificationCounter()
         request.progress = { checked, total in
@@ -57,7 +61,7 @@ struct VaultVerify: Command {
                 var progress = Progress(phase: "checking")
                 (progress.bytes, progress.totalBytes) = counter.values
                 return progress
-            }, stop: { counter.stop() }, { try session.localVault().verify(request) })
+            }, stop: { counter.stop() }, { try administration.verify(request) })
         try show(report, session, console)
         return report.isSound ? .done : .failed
     }

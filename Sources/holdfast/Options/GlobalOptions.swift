@@ -23,11 +23,22 @@ struct GlobalOptions: ParsableArguments {
 /// Which vault, for commands that need one.
 struct VaultOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("The vault: a directory. (default: HOLDFAST_VAULT)", valueName: "location"))
+        help: ArgumentHelp(
+            "The vault: a directory, or the https address of a server. (default: HOLDFAST_VAULT)", valueName: "location"
+        ))
     var vault: PathArgument?
 
     @Flag(help: "Take the vault over from another host that owns it. Make sure that host does not use it any more.")
     var takeOver = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Sign in to a server with the access code in this file, not as this machine. (default: HOLDFAST_TOKEN_FILE)",
+            valueName: "file"))
+    var tokenFile: PathArgument?
+
+    /// The file with the access code; `nil` when none was named.
+    var token: [UInt8]? { tokenFile?.bytes ?? System.environment("HOLDFAST_TOKEN_FILE") }
 
     /// The vault's directory. Throws `usage` when none was named.
     func location() throws -> [UInt8] {

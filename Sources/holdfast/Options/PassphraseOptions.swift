@@ -78,7 +78,7 @@ struct PassphraseOptions: ParsableArguments {
         }
     }
 
-    private static func read(_ path: [UInt8], what: String) throws -> [UInt8] {
+    static func read(_ path: [UInt8], what: String) throws -> [UInt8] {
         do {
             let file = try DirectoryPath.openFile(path, [.readOnly, .followLink])
             return try file.readAll(limit: 64 << 10)

@@ -19,7 +19,14 @@ struct ServerPlace {
     }
 
     /// The server with its vault opened, ready to be asked.
-    func core(_ options: VaultOptions) throws -> ServerCore {
+    ///
+    /// - Parameters:
+    ///   - given: the certificate that was given, instead of one that the server makes for itself.
+    ///   - isBehindProxy: another program shows its own certificate to the machines.
+    func core(
+        _ options: VaultOptions, given: (chain: String, key: String)? = nil, isBehindProxy: Bool = false,
+        metricsAreOpen: Bool = false
+    ) throws -> ServerCore {
         let path = try options.location()
         if ServerAddress.isServer(String(decoding: path, as: UTF8.self)) {
             throw HoldfastError(.usage, "A server serves a vault in a directory: name that with --vault.")
@@ -29,9 +36,19 @@ struct ServerPlace {
         opening.access = .change
         let vault = try VaultDirectory.open(path: path, options: opening)
         for note in vault.notes { console.note("holdfast: \(note)") }
-        return ServerCore(
-            identity: state.identity, vault: vault, keys: try keys(vault), catalog: catalog,
-            ownCertificate: try certificate().chain)
+        let keys = try keys(vault)
+        let own = given == nil && !isBehindProxy ? try certificate().chain : nil
+        var protect: (@Sendable (ServerExport, LocalVault) throws -> Void)?
+        if let keys {
+            let protection = ServerProtection(state: state, keys: keys)
+            protect = { export, vault in try protection.keep(export, in: vault) }
+        }
+        let core = ServerCore(
+            identity: state.identity, vault: vault, keys: keys, catalog: catalog, ownCertificate: own,
+            vaultPath: path, metricsAreOpen: metricsAreOpen,
+            protect: protect)
+        if let given { core.certificateChanged(given.chain) }
+        return core
     }
 
     /// The vault's keys by the server's own slot; `nil` for an owner-only vault.
@@ -49,6 +66,16 @@ struct ServerPlace {
     /// The certificate that this server shows: the one it was given, or one that it makes for itself and renews.
     func certificate() throws -> (chain: String, key: String) {
         if let known = try state.certificate(), !SelfMadeCertificate.needsRenewal(known.chain) { return known }
+        return try renewed()
+    }
+
+    /// A new certificate when the one that the server made for itself is near its end; `nil` when it is not.
+    func renewedCertificate() throws -> (chain: String, key: String)? {
+        guard let known = try state.certificate(), SelfMadeCertificate.needsRenewal(known.chain) else { return nil }
+        return try renewed()
+    }
+
+    private func renewed() throws -> (chain: String, key: String) {
         let made = try SelfMadeCertificate.make(names: [Machine.hostName, "localhost", "127.0.0.1", "::1"])
         try state.saveCertificate(chain: made.chain, key: made.key)
         return made

@@ -2,6 +2,7 @@ import Catalog
 import Client
 import Model
 import Platform
+import Server
 import Vault
 
 /// The vault that a command works with, opened once, and what was unlocked of it.
@@ -13,7 +14,8 @@ final class VaultSession {
     /// The vault itself; `nil` behind a server.
     private let local: LocalVault?
     /// The server that the vault is behind.
-    private let server: (connection: ServerConnection, secrets: WriterSecrets)?
+    private let server: (connection: ServerConnection, secrets: WriterSecrets?)?
+    private var remote: RemoteAdministration?
     private var unlocked: VaultKeys?
 
     /// Opens the vault that the options or the environment name.
@@ -23,23 +25,34 @@ final class VaultSession {
         _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read
     ) throws {
         try self.init(
-            console, path: try options.location(), takesOver: options.takeOver, global: global, for: access)
+            console, path: try options.location(), takesOver: options.takeOver, token: options.token, global: global,
+            for: access)
     }
 
-    /// - Parameter isNew: just made; what opening finds out is no news then.
+    /// - Parameters:
+    ///   - token: a file with an access code; a server is then asked as a person, but for writing, which machines do.
+    ///   - isNew: just made; what opening finds out is no news then.
     init(
-        _ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false, global: GlobalOptions,
+        _ console: Console, path: [UInt8], takesOver: Bool = false, token: [UInt8]? = nil, isNew: Bool = false,
+        global: GlobalOptions,
         for access: VaultDirectory.Access = .read
     ) throws {
         self.console = console
         self.path = path
         let location = String(decoding: path, as: UTF8.self)
         if ServerAddress.isServer(location) {
+            local = nil
+            if let token, access != .fill {
+                let (connection, vault) = try VaultSession.signIn(try ServerAddress(location), token)
+                server = (connection, nil)
+                self.vault = RemoteVault(connection, vault: vault)
+                remote = RemoteAdministration(connection, vault: vault)
+                return
+            }
             let known = try ServerMembership.load(try ServerAddress(location), global)
             let connection = ServerConnection(known.credentials, patience: access == .read ? .person : .job)
             server = (connection, known.secrets)
             vault = RemoteVault(connection, vault: known.credentials.vault)
-            local = nil
             return
         }
         server = nil
@@ -52,6 +65,38 @@ final class VaultSession {
         if isNew { return }
         for note in opened.notes { console.note("holdfast: \(note)") }
     }
+
+    /// A connection of the person whose access code stands in `file`. Nothing is sent to a server that does not hold the key
+    /// in the code.
+    private static func signIn(_ address: ServerAddress, _ file: [UInt8]) throws -> (ServerConnection, VaultID) {
+        let code = try AccessCode(file: try PassphraseOptions.read(file, what: "token file"))
+        let description = try ServerConnection.discover(address)
+        guard description.key == code.serverKey else {
+            throw HoldfastError(
+                .untrusted,
+                "\(address.description) is not the server that gave out this access code. Nothing was sent to it.",
+                context: ["server": address.description])
+        }
+        let connection = ServerConnection(
+            address: address, server: description.server, key: description.key, identity: .bearer(code.token.text))
+        return (connection, description.vault)
+    }
+
+    /// What the vault's owner does with it, here or through a server.
+    func administration() throws -> any VaultAdministration {
+        if let local { return LocalAdministration(local) }
+        if let remote { return remote }
+        throw HoldfastError(
+            .keyNeeded, "This is for an administrator: a machine may only add to the vault and read what it added.",
+            context: [
+                "hint":
+                    "Get an access code by `holdfast server access --role administrator --name NAME` on the server, put it "
+                    + "into a file, and name that with --token-file."
+            ])
+    }
+
+    /// Whether the vault is behind a server.
+    var isRemote: Bool { local == nil }
 
     /// For messages.
     var name: String { TreePath.display(path) }
@@ -82,7 +127,7 @@ final class VaultSession {
     /// The vault's keys. Asks for the passphrase at most once.
     func keys(_ options: PassphraseOptions) throws -> VaultKeys {
         if let unlocked { return unlocked }
-        let material = try VaultSession.keyMaterial(try localVault().store)
+        let material = try administration().keyMaterial()
         let secret = try options.secret(console, vault: name)
         let keys = try VaultKeys.unlock(config: material.config, files: material.files, secret: secret)
         for file in keys.unreadable {
@@ -94,13 +139,22 @@ final class VaultSession {
 
     /// What opens points: the vault's keys, or the server's grants.
     func opener(_ options: PassphraseOptions) throws -> any PointOpener {
-        if let server { return PointGrants(server.connection, secrets: server.secrets) }
-        return try keys(options)
+        guard let server else { return try keys(options) }
+        if let secrets = server.secrets { return PointGrants(server.connection, secrets: secrets) }
+        let administration = try administration()
+        // An owner-only vault is opened here, by who has its passphrase and may see its key files.
+        guard try administration.hasKeys else { return try keys(options) }
+        return PointGrants(server.connection, config: try administration.config)
     }
 
     /// What opens points, when it can be had without asking anybody.
     func openerIfAtHand(_ options: PassphraseOptions) throws -> (any PointOpener)? {
-        server == nil ? try keysIfAtHand(options) : try opener(options)
+        if server == nil { return try keysIfAtHand(options) }
+        if let remote {
+            if try !remote.mayRead { return nil }
+            if try !remote.hasKeys { return try keysIfAtHand(options) }
+        }
+        return try opener(options)
     }
 
     /// The keys, when they can be had without asking anybody.
@@ -110,19 +164,7 @@ final class VaultSession {
     }
 
     /// `config.json` and the files below `keys/`.
-    static func keyMaterial(_ store: any BlobStore) throws -> (config: [UInt8], files: [(name: String, bytes: [UInt8])])
-    {
-        let config = try store.get(VaultConfig.fileName, atMost: 1 << 20)
-        var names: [String] = []
-        try store.list(KeyFiles.prefix) { object in
-            names.append(object.key)
-            return names.count < 2_048
-        }
-        let files = try names.sorted().map { key in
-            (String(key.dropFirst(KeyFiles.prefix.count)), try store.get(key, atMost: KeyFiles.maximumLength))
-        }
-        return (config, files)
-    }
+    static func keyMaterial(_ store: any BlobStore) throws -> KeyMaterial { try KeyMaterial(store) }
 
     // MARK: Machines
 

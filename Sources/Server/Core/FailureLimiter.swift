@@ -1,0 +1,63 @@
+import Platform
+import Synchronization
+
+/// Bounds how often one address may present tokens and enrolment codes that do not hold.
+///
+/// Tokens have 256 random bits, so nobody finds one by trying; this keeps those who try from costing anything and from
+/// filling the log. Requests that are signed with a machine's key are not bounded: a thousand machines may share one address,
+/// and one of them that goes wrong must not stop the others.
+final class FailureLimiter: Sendable {
+    private struct Account {
+        /// Failures that are still free, in thousandths.
+        var credit: Int64
+        var updated: Int64
+    }
+
+    private let accounts = Mutex<[String: Account]>([:])
+    private let burst: Int64
+    private let perMinute: Int64
+    private let now: @Sendable () -> Int64
+
+    /// Addresses that are remembered: beyond, those whose credit is whole or fullest are forgotten.
+    static let maximumAccounts = 8_192
+
+    init(burst: Int = 20, perMinute: Int = 10, now: @escaping @Sendable () -> Int64 = { SystemClock.monotonic }) {
+        self.burst = Int64(burst) * 1_000
+        self.perMinute = Int64(perMinute) * 1_000
+        self.now = now
+    }
+
+    /// Seconds to wait when `address` has failed too often; `nil` when it may try.
+    func wait(_ address: String) -> Int? {
+        accounts.withLock { accounts in
+            guard let account = accounts[address] else { return nil }
+            let credit = refilled(account)
+            if credit >= 1_000 { return nil }
+            return Int((1_000 - credit) * 60 / perMinute) + 1
+        }
+    }
+
+    func fail(_ address: String) {
+        accounts.withLock { accounts in
+            var account = accounts[address] ?? Account(credit: burst, updated: now())
+            account.credit = max(refilled(account) - 1_000, 0)
+            account.updated = now()
+            if accounts[address] == nil, accounts.count >= Self.maximumAccounts { forget(&accounts) }
+            accounts[address] = account
+        }
+    }
+
+    private func refilled(_ account: Account) -> Int64 {
+        let elapsed = max(now() - account.updated, 0) / 1_000_000
+        return min(burst, account.credit + elapsed * perMinute / 60_000)
+    }
+
+    private func forget(_ accounts: inout [String: Account]) {
+        accounts = accounts.filter { refilled($0.value) < burst }
+        guard accounts.count >= Self.maximumAccounts else { return }
+        for (address, _) in accounts.sorted(by: { refilled($0.value) > refilled($1.value) }).prefix(accounts.count / 4)
+        {
+            accounts[address] = nil
+        }
+    }
+}

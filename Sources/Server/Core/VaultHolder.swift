@@ -1,0 +1,59 @@
+import Catalog
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// The vault that a server serves. It can be let go of for as long as its catalog is made anew.
+final class VaultHolder: Sendable {
+    private let vault: Mutex<LocalVault?>
+    private let prepare: @Sendable (LocalVault) -> Void
+    let id: VaultID
+    let config: VaultConfig
+
+    /// - Parameter prepare: called with the vault each time it was opened.
+    init(_ vault: LocalVault, prepare: @escaping @Sendable (LocalVault) -> Void) {
+        self.vault = Mutex(vault)
+        self.prepare = prepare
+        id = vault.vault
+        config = vault.config
+        prepare(vault)
+    }
+
+    /// Throws `busy` while the catalog is being made anew.
+    func get() throws -> LocalVault {
+        guard let vault = current else {
+            throw HoldfastError(
+                .busy, "the vault's catalog is being made anew; try again when that has ended", isTemporary: true)
+        }
+        return vault
+    }
+
+    var current: LocalVault? { vault.withLock { $0 } }
+
+    /// Lets go of the vault, makes its catalog anew, and opens it again, also when that has failed.
+    func rebuild(path: [UInt8]) throws -> RebuildReport {
+        let isMine = vault.withLock { vault in
+            defer { vault = nil }
+            return vault != nil
+        }
+        guard isMine else { _ = try get(); throw HoldfastError(.busy, "the vault's catalog is being made anew") }
+        var options = VaultDirectory.Options()
+        options.access = .change
+        let report = Result { try VaultHolder.patiently { try VaultDirectory.rebuild(path: path, options: options) } }
+        let opened = try VaultHolder.patiently { try VaultDirectory.open(path: path, options: options) }
+        prepare(opened)
+        vault.withLock { $0 = opened }
+        return try report.get()
+    }
+
+    /// Requests that are under way hold the vault for a moment longer.
+    private static func patiently<R>(_ body: () throws -> R) throws -> R {
+        for _ in 0..<600 {
+            do { return try body() } catch let error as HoldfastError where error.code == .busy {
+                SystemClock.pause(milliseconds: 100)
+            }
+        }
+        return try body()
+    }
+}

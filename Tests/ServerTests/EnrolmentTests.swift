@@ -1,0 +1,142 @@
+import Catalog
+import Client
+import Model
+import Platform
+import Server
+import TestSupport
+import Testing
+import Vault
+
+@Suite("Enrolment", .serialized)
+struct EnrolmentTests {
+    @Test("of several machines that use a code for one at the same instant, one gets in")
+    func tokenUsedTwice() async throws {
+        let server = try await ServerFixture.start()
+        try server.core.catalog.set(ServerCore.sheetSetting, [1])
+        let code = try server.core.makeEnrolmentCode(name: "once")
+        let outcomes = try await withThrowingTaskGroup(of: Bool.self) { group in
+            for _ in 0..<6 {
+                group.addTask {
+                    try await ServerFixture.blocking {
+                        do {
+                            _ = try server.enrol(code: code)
+                            return true
+                        } catch let error as HoldfastError where error.code == .denied {
+                            return false
+                        }
+                    }
+                }
+            }
+            return try await group.reduce(into: [Bool]()) { $0.append($1) }
+        }
+        #expect(outcomes.count { $0 } == 1 && outcomes.count == 6)
+        #expect(try server.core.catalog.machines().count == 1)
+        #expect(try server.core.catalog.token(hash: code.token.hash)?.uses == 0)
+    }
+
+    @Test("coming again with the same key answers the same, and takes no further use of the code")
+    func again() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let code = try server.core.makeEnrolmentCode(name: "once")
+            let (id, key) = (MachineID.random(), SigningKey.random())
+            let first = try server.enrol(id: id, code: code, key: key)
+            let second = try server.enrol(id: id, code: code, key: key)
+            #expect(first.secrets.domainSecret.secret == second.secrets.domainSecret.secret)
+            #expect(throws: HoldfastError.self) { try server.enrol(code: code) }
+        }
+    }
+
+    @Test("two machines with one id: the one that is known goes on; the other waits for a person")
+    func cloned() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let original = try server.enrol("original")
+            let id = original.credentials.machine
+            func works(_ machine: EnrolledMachine) -> Bool {
+                (try? RemoteVault(
+                    ServerConnection(machine.credentials, patience: .init(attempts: 1, longestPause: 0)),
+                    vault: server.core.vaultID
+                ).points(.init())) != nil
+            }
+            let clone = try server.enrol("clone", id: id)
+            #expect(clone.isWaiting)
+            #expect(works(original) && !works(clone), "nobody is let in and nobody shut out by an id alone")
+            try server.core.refuse(id)
+            #expect(works(original) && !works(clone))
+            #expect(throws: HoldfastError.self) { try server.core.refuse(id) }
+
+            let reinstalled = try server.enrol("reinstalled", id: id)
+            #expect(reinstalled.isWaiting && works(original))
+            try server.core.approve(id)
+            #expect(works(reinstalled) && !works(original))
+            #expect(throws: HoldfastError.self) { try server.core.approve(id) }
+
+            // It writes under the history of its id, with the key that it came with.
+            let writer = try TestWriter(
+                RemoteVault(ServerConnection(reinstalled.credentials), vault: server.core.vaultID),
+                TestMachine(id: id, secrets: reinstalled.secrets))
+            try writer.backup(["after a new installation"])
+        }
+    }
+
+    @Test("a second machine enrols only after the key sheet was typed back")
+    func keySheet() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            func enrol() throws {
+                _ = try Enrolling.enrol(
+                    address: server.address, code: try server.core.makeEnrolmentCode(name: "x"), machine: .random(),
+                    name: "x")
+            }
+            try enrol()
+            let error = #expect(throws: HoldfastError.self) { try enrol() }
+            #expect(error?.code == .forbidden && error?.context["hint"]?.contains("check-sheet") == true)
+            try server.core.catalog.set(ServerCore.sheetSetting, [1])
+            try enrol()
+        }
+    }
+
+    @Test("a retired machine stays out, with its old key and with a new one")
+    func retired() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let key = SigningKey.random()
+            let machine = try server.enrol(key: key)
+            let id = machine.credentials.machine
+            try server.core.catalog.change(id) { $0.state = .retired }
+            for key in [key, .random()] {
+                let error = #expect(throws: HoldfastError.self) { try server.enrol(id: id, key: key) }
+                #expect(error?.code == .denied)
+            }
+            let connection = ServerConnection(machine.credentials, patience: .init(attempts: 1, longestPause: 0))
+            #expect(throws: HoldfastError.self) {
+                try RemoteVault(connection, vault: server.core.vaultID).points(.init())
+            }
+        }
+    }
+
+    @Test("who tries codes is told to wait; machines of the same address that sign go on")
+    func guessing() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let machine = try server.enrol()
+            let client = try RawClient(server)
+            var statuses: [Int] = []
+            var retry: String?
+            for _ in 0..<40 {
+                let exchange = try client.send("GET", "/api/v1/machines", as: .token(SecretToken.random().text))
+                statuses.append(exchange.status)
+                retry = exchange.header("Retry-After") ?? retry
+            }
+            #expect(statuses.first == 403 && statuses.last == 429)
+            #expect(retry.flatMap { Int($0) }.map { 1...60 ~= $0 } == true)
+            #expect(try client.send("GET", "/api/v1/machines", as: .token(try server.person(.viewer))).status == 200)
+            #expect(
+                try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init())
+                    .isEmpty)
+            #expect(server.log.all.contains { $0.contains("a sign-in failed") && $0.contains("127.0.0.1") })
+            #expect(!server.log.all.contains { $0.contains("hft_") })
+        }
+    }
+}
