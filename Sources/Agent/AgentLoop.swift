@@ -251,8 +251,6 @@ final class AgentLoop {
         agent.progress.withLock { $0 = progress }
         if agent.state.withLock({ $0.isStopping }) { return }
         let time = Timestamp(nanoseconds: SystemClock.wall)
-        let newBytes = writer.counters.newBytes.load(ordering: .relaxed)
-        let storedBytes = writer.counters.storedBytes.load(ordering: .relaxed)
         let outcome = try PathCapture(
             source: configuration.source, memory: memory, secret: agent.secrets.domainSecret
         ).run(pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
@@ -262,10 +260,7 @@ final class AgentLoop {
         var statistics = totals
         outcome.update(&statistics) { memory.entry($0) }
         let next = statistics
-        // Everything that is to be in the pack is hashed by now; the counters say so after the flush in `commit`.
         statistics.bytesRead = outcome.bytesRead
-        statistics.newBytes = writer.counters.newBytes.load(ordering: .relaxed) - newBytes
-        statistics.storedBytes = writer.counters.storedBytes.load(ordering: .relaxed) - storedBytes
         statistics.milliseconds = UInt64(max(SystemClock.monotonic - started, 0)) / 1_000_000
         let draft = PointDraft(
             kind: .continuous, time: time, labels: pending.isFuzzy ? ["fuzzy"] : [], consistency: .crash,

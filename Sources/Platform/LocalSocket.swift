@@ -64,19 +64,25 @@ package enum LocalSocket {
 /// Listens for other programs of this machine.
 package final class LocalListener: Sendable {
     private let socket: FileDescriptor
+    private let folder: FileDescriptor
+    private let name: String
 
     /// Listens under a name in a directory; whoever may enter that may connect. A socket that a dead process left is replaced.
     package init(directory: [UInt8], name: String) throws(Errno) {
         let folder = try FileDescriptor.open(directory, [.pathOnly, .followLink])
         let path = LocalSocket.path(folder.raw, name)
         let socket = try LocalSocket.make(SOCK_STREAM)
-        _ = path.withUnsafeBufferPointer { _ in unlink(String(decoding: path, as: UTF8.self)) }
+        unlink(String(decoding: path, as: UTF8.self))
         try LocalSocket.withAddress(path) { (address, length) throws(Errno) in
             try LocalSocket.check(bind(socket.raw, address, length))
         }
         try LocalSocket.check(listen(socket.raw, 16))
         self.socket = socket
+        self.folder = folder
+        self.name = name
     }
+
+    deinit { unlink(String(decoding: LocalSocket.path(folder.raw, name), as: UTF8.self)) }
 
     /// For `Poll.wait`, with `.readable`.
     package var raw: Int32 { socket.raw }

@@ -185,7 +185,7 @@ final class AgentFixture {
     }
 
     /// What the newest point and the disk do not agree on.
-    private func differences() throws -> [String] {
+    func differences() throws -> [String] {
         let reader = try open(try newestPoint())
         defer { reader.close() }
         return try Self.differences(reader, root: root)

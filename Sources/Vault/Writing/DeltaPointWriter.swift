@@ -1,5 +1,6 @@
 package import Model
 import Platform
+import Synchronization
 
 /// What a machine's newest point of some paths is: a tree and the deltas over it.
 package struct ContinuousState: Hashable, Sendable {
@@ -33,6 +34,8 @@ package final class DeltaPointWriter {
     private let committer: PointCommitter
     private let secret: DomainSecret
     private let nodes: NodeStore
+    /// What the points so far have counted.
+    private var counted: (new: UInt64, stored: UInt64) = (0, 0)
     private let opened = SystemClock.monotonic
     private var isClosed = false
 
@@ -73,7 +76,7 @@ package final class DeltaPointWriter {
     /// Nanoseconds since the lease was opened. One that is held for long keeps the collector from freeing what it might need.
     package var age: Int64 { SystemClock.monotonic - opened }
 
-    /// Commits one point: the state before with `changes` over it. Contents that they name were submitted to `pipeline`.
+    /// Commits one point, whose statistics get what was new and stored for it: the state before with `changes` over it. Contents that they name were submitted to `pipeline`.
     ///
     /// - Parameter changes: applied one after the other; usually one.
     package func commit(_ changes: [Delta], _ draft: PointDraft) throws -> CommittedPoint {
@@ -89,6 +92,11 @@ package final class DeltaPointWriter {
         var record = PointRecord(root: next.root)
         record.deltas = next.deltas
         record.statistics = draft.statistics
+        let new = counters.newBytes.load(ordering: .relaxed)
+        let stored = counters.storedBytes.load(ordering: .relaxed)
+        record.statistics.newBytes = new - counted.new
+        record.statistics.storedBytes = stored - counted.stored
+        counted = (new, stored)
         let committed = try committer.commit(record, draft, point: .random())
         next.point = committed.point
         next.incarnation = committed.head.incarnation

@@ -20,23 +20,27 @@ final class VaultSession {
     ///
     /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
     convenience init(
-        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read
+        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read,
+        patience: ServerConnection.Patience? = nil
     ) throws {
         try self.init(
-            console, path: try options.location(), takesOver: options.takeOver, global: global, for: access)
+            console, path: try options.location(), takesOver: options.takeOver, global: global, for: access,
+            patience: patience)
     }
 
-    /// - Parameter isNew: just made; what opening finds out is no news then.
+    /// - Parameters:
+    ///   - isNew: just made; what opening finds out is no news then.
+    ///   - patience: how long a server is waited for; by default what suits the access.
     init(
         _ console: Console, path: [UInt8], takesOver: Bool = false, isNew: Bool = false, global: GlobalOptions,
-        for access: VaultDirectory.Access = .read
+        for access: VaultDirectory.Access = .read, patience: ServerConnection.Patience? = nil
     ) throws {
         self.console = console
         self.path = path
         let location = String(decoding: path, as: UTF8.self)
         if ServerAddress.isServer(location) {
             let known = try ServerMembership.load(try ServerAddress(location), global)
-            let connection = ServerConnection(known.credentials, patience: access == .read ? .person : .job)
+            let connection = ServerConnection(known.credentials, patience: patience ?? (access == .read ? .person : .job))
             server = (connection, known.secrets)
             vault = RemoteVault(connection, vault: known.credentials.vault)
             local = nil
