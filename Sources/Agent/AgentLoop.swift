@@ -179,6 +179,7 @@ final class AgentLoop {
         writer?.close()
         writer = nil
         let begun = agent.state.update { state in
+            state.status.scanReasons = state.scanReasons.sorted()
             defer { state.scanReasons = [] }
             return state.scanSince ?? SystemClock.monotonic
         }

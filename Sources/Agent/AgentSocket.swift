@@ -119,6 +119,7 @@ extension AgentStatus {
             "activity": .string(activity.rawValue),
             "paths": .array(roots.map { .string($0.displayText) }),
             "lag": .integer(lag), "waiting": number(waiting), "points": number(points), "scans": number(scans),
+            "scan_reasons": .array(scanReasons.map { .string($0) }),
             "not_kept_count": number(notKeptCount),
             "file_systems": .array(
                 fileSystems.map { system in

@@ -31,6 +31,8 @@ package struct AgentStatus: Sendable {
     /// Points since the start.
     package var points: UInt64 = 0
     package var scans: UInt64 = 0
+    /// Why everything was looked at the last time.
+    package var scanReasons: [String] = []
     /// Why the vault could not be reached the last time; `nil` when it could.
     package var problem: String?
     /// Paths that are protected and could not be kept as they are, and why; the first ones.

@@ -17,8 +17,8 @@ package struct ServiceNotifier: Sendable {
 
     init(socket: String?, watchdog: String?) {
         self.socket = socket.flatMap { $0.isEmpty ? nil : Array($0.utf8) }
-        watchdogInterval = watchdog.flatMap { Int64($0) }.flatMap { $0 > 0 ? $0.multipliedReportingOverflow(by: 500) : nil }
-            .flatMap { $0.overflow ? nil : $0.partialValue }
+        let microseconds = watchdog.flatMap { Int64($0) } ?? 0
+        watchdogInterval = (1...(.max / 500)).contains(microseconds) ? microseconds * 500 : nil
     }
 
     /// The service does its work.

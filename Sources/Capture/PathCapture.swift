@@ -115,7 +115,8 @@ package final class PathCapture {
         var emptied: Set<TreePath> = []
         for (path, known) in lost where known.entry.kind == .directory { emptied.insert(path) }
         for found in outcome.changed where found.entry.kind != .directory {
-            guard let known = memory.entry(found.key), known.entry.kind == .directory, let path = TreePath(key: found.key)
+            guard let known = memory.entry(found.key), known.entry.kind == .directory,
+                let path = TreePath(key: found.key)
             else { continue }
             emptied.insert(path)
         }

@@ -312,7 +312,9 @@ final class TreeWalker {
             if status.size > 0, frame.only == nil { noteOpenDatabase(name, frame) }
             if isRoot { warnOfKernelFile(name, frame, handle) }
         }
-        if status.kind == .directory, isSelected(below: name, of: frame), shouldDescend(status, name, frame, handle, isProtectedRoot: isRoot, isAncestor) {
+        if status.kind == .directory, isSelected(below: name, of: frame),
+            shouldDescend(status, name, frame, handle, isProtectedRoot: isRoot, isAncestor)
+        {
             frame.belowStarts.append(frame.below.count)
             frame.below.append(contentsOf: name)
             frame.below.append(0)

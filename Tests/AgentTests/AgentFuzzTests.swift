@@ -14,7 +14,9 @@ struct AgentFuzzTests {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
-    @Test("what the vault holds is what the disk holds, whatever happened", arguments: [LoopFileSystem.Kind.ext4, .xfs])
+    @Test(
+        "what the vault holds is what the disk holds, whatever happened",
+        arguments: [LoopFileSystem.Kind.ext4, .xfs, .btrfs])
     func fuzz(_ kind: LoopFileSystem.Kind) throws {
         let seed = Self.number("HOLDFAST_AGENT_SEED") ?? UInt64.random(in: 1...UInt64(UInt32.max))
         print("agent fuzz on \(kind): HOLDFAST_AGENT_SEED=\(seed)")
@@ -68,7 +70,7 @@ struct AgentFuzzTests {
         }
         let one = path()
         let other = path()
-        switch Int.random(in: 0..<16, using: &random) {
+        switch Int.random(in: 0..<17, using: &random) {
         case 0...3: write(one, random.bytes(Int.random(in: 0...3_000, using: &random)), O_TRUNC)
         case 4: write(one, random.bytes(Int.random(in: 100_000...400_000, using: &random)), O_TRUNC)
         case 5: write(one, random.bytes(500), O_APPEND)
@@ -79,6 +81,7 @@ struct AgentFuzzTests {
         case 12: if random.next() % 3 == 0 { try? FileManager.default.removeItem(atPath: one) }
         case 13: chmod(one, [0o600, 0o644, 0o755].randomElement(using: &random) ?? 0o600)
         case 14: symlink(other, one)
+        case 15: link(one, other)
         default:
             // As editors save.
             let temporary = one + "~"

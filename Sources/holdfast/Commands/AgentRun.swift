@@ -126,10 +126,14 @@ struct AgentRun: Command {
     /// Ends the agent, and waits for that a few seconds: a server that does not answer keeps nobody from shutting down.
     private static func stop(_ agent: AgentService) -> Bool {
         let outcome = Monitor<Bool?>(nil)
-        guard (try? WorkerThread(name: "stop", {
-            let isStored = agent.stop(seconds: 5)
-            outcome.update { $0 = isStored }
-        })) != nil else { return false }
+        guard
+            (try? WorkerThread(
+                name: "stop",
+                {
+                    let isStored = agent.stop(seconds: 5)
+                    outcome.update { $0 = isStored }
+                })) != nil
+        else { return false }
         _ = outcome.waitUntil({ $0 != nil }, nanoseconds: 8_000_000_000)
         return outcome.withLock { $0 ?? false }
     }

@@ -51,7 +51,8 @@ enum AgentView {
             "lag_milliseconds": .count(try number("lag") / 1_000_000), "waiting": .count(try number("waiting")),
             "files": .count(try number("files")), "bytes": .count(try number("bytes")),
             "points": .count(try number("points")), "scans": .count(try number("scans")),
-            "not_kept": .count(count), "problem": problem.map { .string($0) } ?? .null,
+            "scan_reasons": .strings(try status.strings("scan_reasons", atMost: 1_000)), "not_kept": .count(count),
+            "problem": problem.map { .string($0) } ?? .null,
             "file_systems": .array(
                 try systems.map { system in
                     .object([
@@ -87,7 +88,8 @@ enum AgentView {
             }
         }
         try console.line(
-            "\(Units.count(try number("files"), "file")), \(Units.size(UInt64(try number("bytes")))) in the newest point")
+            "\(Units.count(try number("files"), "file")), \(Units.size(UInt64(try number("bytes")))) in the newest point"
+        )
         if status.has("last_point") {
             let time = Timestamp(nanoseconds: try number("last_time"))
             try console.line(
@@ -101,7 +103,8 @@ enum AgentView {
             try console.line(
                 lag == 0
                     ? "Everything is stored."
-                    : "Not stored yet: \(Units.count(waiting, "path")), the oldest for \(Units.span(nanoseconds: UInt64(lag))).")
+                    : "Not stored yet: \(Units.count(waiting, "path")), the oldest for \(Units.span(nanoseconds: UInt64(lag)))."
+            )
         }
         if let problem { console.warn("The vault cannot be reached: \(problem)") }
         if count > 0 {

@@ -6,7 +6,8 @@ enum CommandList {
         CommandGroup(
             name: "Protecting and restoring",
             subcommands: [Backup.self, AgentGroup.self, Estimate.self, Restore.self]),
-        CommandGroup(name: "Finding", subcommands: [Points.self, Versions.self, Ls.self, Cat.self, Find.self, Diff.self]),
+        CommandGroup(
+            name: "Finding", subcommands: [Points.self, Versions.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
         CommandGroup(name: "Many machines", subcommands: [ServerGroup.self, Enrol.self]),
     ]

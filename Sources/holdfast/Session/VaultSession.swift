@@ -20,8 +20,8 @@ final class VaultSession {
     ///
     /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
     convenience init(
-        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read,
-        patience: ServerConnection.Patience? = nil
+        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions,
+        for access: VaultDirectory.Access = .read, patience: ServerConnection.Patience? = nil
     ) throws {
         try self.init(
             console, path: try options.location(), takesOver: options.takeOver, global: global, for: access,
@@ -40,7 +40,8 @@ final class VaultSession {
         let location = String(decoding: path, as: UTF8.self)
         if ServerAddress.isServer(location) {
             let known = try ServerMembership.load(try ServerAddress(location), global)
-            let connection = ServerConnection(known.credentials, patience: patience ?? (access == .read ? .person : .job))
+            let connection = ServerConnection(
+                known.credentials, patience: patience ?? (access == .read ? .person : .job))
             server = (connection, known.secrets)
             vault = RemoteVault(connection, vault: known.credentials.vault)
             local = nil
