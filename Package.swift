@@ -76,11 +76,13 @@ let package = Package(
                 unixSignals,
             ] + nio + hummingbird + certificates
         ),
+        .target(
+            name: "Agent", dependencies: ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"]),
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server", argumentParser,
-                logging,
+                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
+                argumentParser, logging,
             ]
         ),
 
@@ -104,6 +106,12 @@ let package = Package(
             name: "ServerTests",
             dependencies: ["Server", "Client", "Catalog", "Vault", "Model", "Platform", "TestSupport", logging] + nio,
             exclude: ["Golden"]
+        ),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: [
+                "Agent", "Capture", "Catalog", "Client", "Server", "Vault", "Model", "Platform", "TestSupport", logging,
+            ]
         ),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),
     ],

@@ -75,6 +75,8 @@ package final class BackupJob {
     private let request: BackupRequest
     package let progress: CaptureProgress
     package let counters: WritingCounters
+    /// Hears of every entry of the point, in the order of the keys. Set it before `run`.
+    package var observer: ((CachedEntry) -> Void)?
     /// What was warned of, once everything has been read; also when the point is then not committed.
     package private(set) var warnings: [PointWarning] = []
     /// Further ones that were only counted.
@@ -212,8 +214,10 @@ package final class BackupJob {
         completion: Monitor<Completion>,
         started: Int64, captureTime: Timestamp
     ) throws -> BackupReport {
-        let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress, reader: reader) {
-            try writer.append($0)
+        let observer = observer
+        let sequencer = CaptureSequencer(pipeline: writer.pipeline, progress: progress, reader: reader) { entry in
+            try writer.append(entry)
+            observer?(entry)
         }
         var lastPartial = (bytes: UInt64(0), time: started)
         while let batch = try ordered.pop() {

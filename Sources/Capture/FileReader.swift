@@ -177,7 +177,10 @@ final class FileReader {
         case .link where !isOther: return
         // The slab of the batch has room for what was listed.
         case .small where opened.size > 0 && opened.size <= promised: return
-        default: item.work = opened.size == 0 ? .metadata : .large
+        default:
+            item.work = opened.size == 0 ? .metadata : .large
+            // What was taken over from a rename is no longer its content.
+            (item.content, item.contentHash, item.chunks, item.pieces) = (.none, nil, [], [])
         }
     }
 

@@ -16,7 +16,11 @@ final class TreeWalker {
         var handle: DirectoryHandle?
         let device: UInt64
         let inode: UInt64
-        /// A directory above what is protected: only these names of it are looked at.
+        /// Lies above what is protected: names in it are only on the way.
+        let isAbove: Bool
+        /// All below it is looked at, as far as it is protected.
+        let isDeep: Bool
+        /// Only these names of it are looked at.
         let only: [[UInt8]]?
         /// Names of the directories to descend into, each with its terminator.
         var below: [UInt8] = []
@@ -29,11 +33,14 @@ final class TreeWalker {
     private static let batchItems = 512
 
     private let source: CaptureSource
-    private let cache: CacheReader?
+    private let cache: (any KnownEntries)?
+    private let selection: PathSelection?
     private let damaged: Set<BlobID>
     private let slabs: SlabPool
     private let progress: CaptureProgress
     private let emit: (CaptureBatch) throws -> Void
+    /// Protected paths that were selected, or lie on the way to one, and are not there.
+    private(set) var gone: [TreePath] = []
 
     private var reader = DirectoryReader()
     private var names = NameList()
@@ -49,12 +56,15 @@ final class TreeWalker {
     /// The file systems of the run before, by what they are now: their numbers change between two starts of a machine.
     private var devicesBefore: [UInt64: UInt64] = [:]
 
-    /// - Parameter emit: takes each batch in order; blocks when there are too many on their way.
+    /// - Parameters:
+    ///   - selection: what is to be looked at; `nil`: everything.
+    ///   - emit: takes each batch in order; blocks when there are too many on their way.
     init(
-        source: CaptureSource, cache: CacheReader?, damaged: Set<BlobID>, slabs: SlabPool, progress: CaptureProgress,
-        emit: @escaping (CaptureBatch) throws -> Void
+        source: CaptureSource, selection: PathSelection? = nil, cache: (any KnownEntries)?, damaged: Set<BlobID>,
+        slabs: SlabPool, progress: CaptureProgress, emit: @escaping (CaptureBatch) throws -> Void
     ) {
         self.source = source
+        self.selection = selection
         self.cache = cache
         self.damaged = damaged
         self.slabs = slabs
@@ -72,12 +82,13 @@ final class TreeWalker {
         } catch {
             throw HoldfastError(.io, "cannot open the root directory: \(error)", cause: error)
         }
-        let only = source.roots == [.root] ? nil : ancestorNames(of: [])
-        if let before = add(key: [], name: [], directory: handle, status: status, isAncestor: only != nil) {
+        let isAbove = source.roots != [.root]
+        if let before = add(key: [], name: [], directory: handle, status: status, isAncestor: isAbove) {
             devicesBefore[status.device] = before
         }
-        if only == nil { reached.insert([]) }
-        var stack = [frame(path: [], handle: handle, status: status, only: only)]
+        if !isAbove { reached.insert([]) }
+        let isDeep = selection?.deep.contains(.root) ?? true
+        var stack = [frame(path: [], handle: handle, status: status, isAbove: isAbove, isDeep: isDeep)]
         try list(&stack[0])
         while var top = stack.popLast() {
             if progress.stopRequested.load(ordering: .relaxed) {
@@ -106,7 +117,7 @@ final class TreeWalker {
             stack.append(child)
             if stack.count > TreeWalker.openFrames { stack[stack.count - 1 - TreeWalker.openFrames].handle = nil }
         }
-        try checkRoots()
+        if selection == nil { try checkRoots() }
         try send()
         progress.walkIsComplete.store(true, ordering: .releasing)
     }
@@ -133,10 +144,17 @@ final class TreeWalker {
 
     // MARK: Directories
 
-    private func frame(path: [UInt8], handle: DirectoryHandle, status: FileStatus, only: [[UInt8]]?) -> Frame {
-        Frame(
+    private func frame(
+        path: [UInt8], handle: DirectoryHandle, status: FileStatus, isAbove: Bool, isDeep: Bool
+    ) -> Frame {
+        var only = isAbove ? ancestorNames(of: path) : nil
+        if let selection, !isDeep {
+            let names = selection.names(in: path)
+            only = only.map { only in names.filter { only.contains($0) } } ?? names
+        }
+        return Frame(
             path: path, prefix: TreePath(unchecked: path).childrenPrefix, handle: handle, device: status.device,
-            inode: status.inode, only: only)
+            inode: status.inode, isAbove: isAbove, isDeep: isDeep, only: only)
     }
 
     /// The names in `path` that lead to protected paths, sorted.
@@ -161,7 +179,7 @@ final class TreeWalker {
             return nil
         }
         do throws(Errno) {
-            let isAncestor = parent.only != nil && !source.roots.contains { $0.bytes == path }
+            let isAncestor = parent.isAbove && !source.roots.contains { $0.bytes == path }
             let child = DirectoryHandle(
                 try withCName(name) { pointer throws(Errno) in
                     // Nothing but one name of it is looked at: it need not be readable.
@@ -171,8 +189,13 @@ final class TreeWalker {
                         : try FileDescriptor.openDirectory(at: handle.raw, pointer)
                 })
             let status = try child.descriptor.status()
-            return frame(path: path, handle: child, status: status, only: isAncestor ? ancestorNames(of: path) : nil)
+            let isDeep = parent.isDeep || selection?.deep.contains(TreePath(unchecked: path)) == true
+            return frame(path: path, handle: child, status: status, isAbove: isAncestor, isDeep: isDeep)
         } catch {
+            if selection != nil, error == .noEntry || error == .notDirectory || error == .symbolicLink {
+                // It went just now, of which there will be word.
+                return nil
+            }
             if error == .noEntry {
                 warn(.vanished, path, "the directory was removed while the backup ran")
             } else {
@@ -212,6 +235,7 @@ final class TreeWalker {
     private func list(_ frame: inout Frame) throws {
         guard let handle = frame.handle else { return }
         if let only = frame.only {
+            if source.excludeCaches, !frame.isAbove, CacheDirectoryTag.isPresent(in: handle.raw) { return }
             for name in only {
                 nameBuffer.removeAll(keepingCapacity: true)
                 nameBuffer.append(contentsOf: name)
@@ -255,17 +279,19 @@ final class TreeWalker {
             status = try FileSystem.status(at: handle.raw, pointer)
         } catch {
             let path = childPath(frame, Array(name))
-            if frame.only != nil, error == .noEntry {
+            if frame.isAbove, error == .noEntry {
                 warn(.vanished, path, "it does not exist")
+            } else if selection != nil, error == .noEntry || error == .notDirectory {
+                gone.append(TreePath(unchecked: path))
             } else if error != .noEntry {
                 warn(error.isDenied ? .denied : .io, path, "its status cannot be read: \(error)")
-                if frame.only != nil, obstacle == nil { obstacle = (path, error) }
+                if frame.isAbove, obstacle == nil { obstacle = (path, error) }
             }
             return
         }
         let isRoot: Bool
         let isAncestor: Bool
-        if frame.only != nil {
+        if frame.isAbove {
             let path = childPath(frame, Array(name))
             isRoot = source.roots.contains { $0.bytes == path }
             isAncestor = !isRoot
@@ -284,6 +310,8 @@ final class TreeWalker {
         }
         if status.kind == .regular, let limit = source.maximumFileSize, status.size > limit {
             progress.filesTooLarge.wrappingAdd(1, ordering: .relaxed)
+            // What was smaller before is not kept any more.
+            if selection != nil { gone.append(TreePath(unchecked: childPath(frame, Array(name)))) }
             return
         }
         guard frame.prefix.count + name.count <= FormatLimits.keyLength else {
@@ -303,7 +331,9 @@ final class TreeWalker {
             if status.size > 0, frame.only == nil { noteOpenDatabase(name, frame) }
             if isRoot { warnOfKernelFile(name, frame, handle) }
         }
-        if status.kind == .directory, shouldDescend(status, name, frame, handle, isProtectedRoot: isRoot, isAncestor) {
+        if status.kind == .directory, isSelected(below: name, of: frame),
+            shouldDescend(status, name, frame, handle, isProtectedRoot: isRoot, isAncestor)
+        {
             frame.belowStarts.append(frame.below.count)
             frame.below.append(contentsOf: name)
             frame.below.append(0)
@@ -312,6 +342,12 @@ final class TreeWalker {
             batch.items.count >= TreeWalker.batchItems
             || batch.slabUsed > slabs.slabSize - BundleRule.smallFileLimit
         if isFull { try send() }
+    }
+
+    private func isSelected(below name: UnsafeRawBufferPointer, of frame: Frame) -> Bool {
+        guard let selection, !frame.isDeep else { return true }
+        let path = childPath(frame, Array(name))
+        return selection.leads(into: path) || selection.deep.contains(TreePath(unchecked: path))
     }
 
     private func shouldDescend(
@@ -430,6 +466,16 @@ final class TreeWalker {
                 batch.items.append(item)
                 return deviceBefore
             }
+            if !isSame, !isDamaged, isMoved(cached, status) {
+                item.work = .metadata
+                item.content = .known(cached.entry.content)
+                item.contentHash = cached.contentHash
+                item.chunks = cached.chunks
+                item.pieces = cached.pieces
+                batch.needsReading = true
+                batch.items.append(item)
+                return deviceBefore
+            }
             // Of a damaged file nothing is taken over, so that all of it is asked for and what is lost is sent again; of one
             // that is to be bundled again neither, or it would stay where it is.
             if status.kind == .regular, !isDamaged, !isToBundle { item.cached = cached }
@@ -465,6 +511,15 @@ final class TreeWalker {
         }
         batch.items.append(item)
         return nil
+    }
+
+    /// Whether a file is the one that was known by another path: a rename leaves everything but its change time.
+    private func isMoved(_ cached: CachedEntry, _ status: FileStatus) -> Bool {
+        status.kind == .regular && status.links == 1 && cache?.isMoved(cached.key) == true
+            && cached.entry.kind == .regular && cached.entry.remarks.isEmpty && cached.entry.linkGroup == nil
+            && cached.identity.device == status.device && cached.identity.inode == status.inode
+            && cached.identity != cached.identity.untrusted && cached.entry.size == status.size
+            && cached.entry.mtime == FileTime(status.modified)
     }
 
     private func touchesDamage(_ cached: CachedEntry) -> Bool {

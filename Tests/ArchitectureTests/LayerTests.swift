@@ -15,8 +15,11 @@ private let layers: [String: Set<String>] = [
     "Capture": ["Platform", "Model", "Policy", "Vault", "Catalog"],
     "Recovery": ["Platform", "Model", "Policy", "Vault", "Catalog"],
     "Client": ["Platform", "Model", "Policy", "Vault"],
+    "Agent": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"],
     "Server": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client"],
-    "holdfast": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Server"],
+    "holdfast": [
+        "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
+    ],
 ]
 
 /// What comes from outside, and where it may be used. The system's own modules are everybody's.

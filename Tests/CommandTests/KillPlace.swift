@@ -65,8 +65,16 @@ struct KillableProcess {
         argv.append(nil)
         envp.append(nil)
         defer { for pointer in argv + envp { free(pointer) } }
+        // Threads of the tests block signals, which the program would inherit.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var id: pid_t = 0
-        let code = posix_spawn(&id, program, &actions, nil, argv, envp)
+        let code = posix_spawn(&id, program, &actions, &attributes, argv, envp)
         guard code == 0 else { throw CannotStart(code: code) }
         self.id = id
     }

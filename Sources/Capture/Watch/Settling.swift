@@ -93,6 +93,9 @@ package struct Settling {
     package var count: Int { items.count + losses.count }
     package var isEmpty: Bool { count == 0 }
 
+    /// When the first change came that still waits; a look at all of them, for status.
+    package var oldest: Int64? { items.values.lazy.map(\.first).min() }
+
     // MARK: In
 
     /// Takes a fact that was learnt at `now`.

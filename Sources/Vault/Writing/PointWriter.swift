@@ -1,5 +1,4 @@
 package import Model
-import Platform
 import Synchronization
 
 /// What a point says beside its tree.
@@ -43,6 +42,13 @@ package struct CommittedPoint: Sendable {
     package var number: UInt64
     package var head: MachineHead
     package var statistics: PointStatistics
+
+    package init(point: PointID, number: UInt64, head: MachineHead, statistics: PointStatistics) {
+        self.point = point
+        self.number = number
+        self.head = head
+        self.statistics = statistics
+    }
 }
 
 /// Writes one tree, entry by entry in key order, and commits it as a point.
@@ -52,13 +58,8 @@ package struct CommittedPoint: Sendable {
 package final class PointWriter {
     private let service: any VaultService
     private let secrets: WriterSecrets
-    private let heads: any HeadMemory
-    private var remembered: [MachineHead]
+    private let committer: PointCommitter
     package let secret: DomainSecret
-    package let lease: Lease
-    /// What this machine remembers and what the vault holds do not fit; `nil` usually.
-    package private(set) var historyBreak: HistoryBreak?
-    private var position: PointPosition
     package let pipeline: SealingPipeline
     package let counters: WritingCounters
     /// The cache of the run before, if the vault still holds the point it describes.
@@ -69,9 +70,12 @@ package final class PointWriter {
     private var builder: TreeBuilder
     private let cacheWriter: CacheWriter
     private var planner: RebundlePlanner
-    private var recordKey: RecordKey?
-    private var recordKeyTime: Int64 = 0
     private var isClosed = false
+
+    package var lease: Lease { committer.lease }
+
+    /// What this machine remembers and what the vault holds do not fit; `nil` usually.
+    package var historyBreak: HistoryBreak? { committer.historyBreak }
 
     /// Opens a lease and the cache.
     /// - Parameters:
@@ -83,7 +87,6 @@ package final class PointWriter {
     ) throws {
         self.service = service
         self.secrets = secrets
-        self.heads = heads
         self.counters = counters
         secret = secrets.domainSecret
         let found = CacheReader(path: cacheDirectory + Array("/".utf8) + cacheName)
@@ -94,11 +97,10 @@ package final class PointWriter {
                 && identity.secretNumber == secrets.domainSecret.number
             return fits ? reader : nil
         }
-        remembered = try heads.remembered()
-        let lease = try PointWriter.openLease(service, secrets.machine, remembered, base: usable?.identity.point)
-        historyBreak = HistoryBreak(remembered: remembered, lease: lease)
-        self.lease = lease
-        position = lease.next
+        let committer = try PointCommitter(
+            service: service, secrets: secrets, heads: heads, base: usable?.identity.point)
+        self.committer = committer
+        let lease = committer.lease
         let isValid =
             lease.baseAvailable && !lease.isNewIncarnation
             && usable?.identity.incarnation == lease.next.incarnation
@@ -117,20 +119,8 @@ package final class PointWriter {
             cacheWriter = try CacheWriter(directory: cacheDirectory, name: cacheName)
             try pipeline.start()
         } catch {
-            service.closeLease(lease.id)
+            committer.close()
             throw error
-        }
-    }
-
-    /// A lease that goes on from the first remembered head that the vault knows; else one for a new incarnation.
-    private static func openLease(
-        _ service: any VaultService, _ machine: MachineID, _ remembered: [MachineHead], base: PointID?
-    ) throws -> Lease {
-        var remaining = remembered[...]
-        while true {
-            let lease = try service.openLease(.writer(machine: machine, head: remaining.popFirst(), base: base))
-            if remaining.isEmpty || !lease.isNewIncarnation { return lease }
-            service.closeLease(lease.id)
         }
     }
 
@@ -149,84 +139,22 @@ package final class PointWriter {
         var finished = builder.copy()
         let tree = try finished.finish()
         try pipeline.flush()
-        var statistics = draft.statistics
-        statistics.newBytes = counters.newBytes.load(ordering: .relaxed)
-        statistics.storedBytes = counters.storedBytes.load(ordering: .relaxed)
         var record = PointRecord(root: tree.root)
-        record.labels = draft.labels
-        record.consistency = draft.consistency
-        record.statistics = statistics
-        record.warnings = draft.warnings
-        record.furtherWarnings = draft.omittedWarnings
-        record.protectedPaths = draft.paths
-        record.host = draft.hostName
-        record.program = draft.program
-        record.exclusions = draft.exclusions
-        let point = PointID.random()
-        if historyBreak != nil { record.labels.append(HistoryBreak.label) }
-        let receipt = try heads.exclusively { try commit(record, draft, point, isPartial: isPartial) }
-        let hash = receipt.storedUpTo.hash
-        let number = position.number
-        position = PointPosition(incarnation: position.incarnation, number: number + 1, previous: hash)
+        record.statistics = draft.statistics
+        record.statistics.newBytes = counters.newBytes.load(ordering: .relaxed)
+        record.statistics.storedBytes = counters.storedBytes.load(ordering: .relaxed)
+        let committed = try committer.commit(record, draft, point: .random(), isPartial: isPartial)
         let identity = CacheIdentity(
-            vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
-            number: number, locator: hash, secretNumber: secret.number, root: tree.root)
+            vault: secrets.vault, machine: secrets.machine, incarnation: committed.head.incarnation,
+            point: committed.point, number: committed.number, locator: committed.head.hash,
+            secretNumber: secret.number, root: tree.root)
         if isPartial {
             try cacheWriter.snapshot(identity: identity, nodes: sink.recorded)
         } else {
-            let plan = planner.plan(.afterRun(newBytes: statistics.newBytes))
+            let plan = planner.plan(.afterRun(newBytes: record.statistics.newBytes))
             try cacheWriter.finish(identity: identity, nodes: sink.recorded, plan: plan)
         }
-        return CommittedPoint(point: point, number: number, head: receipt.storedUpTo, statistics: statistics)
-    }
-
-    private func commit(
-        _ record: PointRecord, _ draft: PointDraft, _ point: PointID, isPartial: Bool
-    ) throws -> CommitReceipt {
-        // Another backup of this machine may have committed since the lease was opened.
-        if try heads.remembered() != remembered { try reposition() }
-        for attempt in 1...3 {
-            let locator = PointLocator(
-                vault: secrets.vault, machine: secrets.machine, incarnation: position.incarnation, point: point,
-                number: position.number, time: draft.time, kind: draft.kind, flags: isPartial ? .partial : [],
-                series: secret.series(of: draft.paths), previous: position.previous,
-                references: [BlobCrypto.id(of: record.root)])
-            let sealed = try SealedPoint.seal(
-                locator: locator, record: record, key: try currentRecordKey(), signing: secrets.signing)
-            // Noted before: who dies between the commit and its acknowledgement knows its own point again.
-            try heads.expect(MachineHead(after: locator))
-            do {
-                var receipt = try service.commit(sealed, lease: lease.id)
-                receipt.storedUpTo = MachineHead(after: locator)
-                try heads.acknowledge(receipt.storedUpTo)
-                remembered = try heads.remembered()
-                return receipt
-            } catch let error as HoldfastError where error.code == .headMoved && attempt < 3 {
-                try reposition()
-            }
-        }
-        throw HoldfastError(.busy, "another backup of this machine commits at the same time")
-    }
-
-    /// Stands behind the newest point that this machine remembers. When the vault holds one that it does not remember, a
-    /// clone of it wrote that: a chain of its own begins. The old lease stays open meanwhile, so that what was stored
-    /// under it stays.
-    private func reposition() throws {
-        remembered = try heads.remembered()
-        let newer = try PointWriter.openLease(service, secrets.machine, remembered, base: nil)
-        service.closeLease(newer.id)
-        position = newer.next
-        if historyBreak == nil { historyBreak = HistoryBreak(remembered: remembered, lease: newer) }
-    }
-
-    /// A fresh key per lease, or per hour of a long run.
-    private func currentRecordKey() throws -> RecordKey {
-        let now = SystemClock.monotonic
-        if let recordKey, now - recordKeyTime < 3_600_000_000_000 { return recordKey }
-        let key = try RecordKey.fresh(for: secrets.publicKey, vault: secrets.vault)
-        recordKey = key
-        recordKeyTime = now
-        return key
+        return committed
     }
 
     /// Stops the threads and ends the lease. Harmless to call twice.
@@ -235,7 +163,7 @@ package final class PointWriter {
         isClosed = true
         pipeline.stop()
         cacheWriter.cancel()
-        service.closeLease(lease.id)
+        committer.close()
     }
 
     deinit { close() }

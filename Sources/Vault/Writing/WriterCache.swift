@@ -238,15 +238,16 @@ package final class CacheWriter {
 }
 
 /// Reads a writer's cache in key order.
-package final class CacheReader {
+package final class CacheReader: KnownEntries {
     package let identity: CacheIdentity
     /// Content keys of the nodes and lists of extents of the point's tree.
     package let nodes: Set<ContentKey>
     /// Unchanged small files that are to be read and bundled again in this run.
     package let plan: RebundlePlan
 
-    private let file: FileDescriptor
-    private let end: UInt64
+    let file: FileDescriptor
+    /// Where the blocks of entries end.
+    let end: UInt64
     private var offset: UInt64
     private var block: [UInt8] = []
     private var position = 0
@@ -284,7 +285,7 @@ package final class CacheReader {
         end = start
     }
 
-    private static func read(_ file: borrowing FileDescriptor, at offset: UInt64, count: Int) -> [UInt8]? {
+    static func read(_ file: borrowing FileDescriptor, at offset: UInt64, count: Int) -> [UInt8]? {
         var complete = false
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
             let read = try? file.readFully(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
@@ -294,7 +295,7 @@ package final class CacheReader {
         return complete ? bytes : nil
     }
 
-    private static func block(_ file: borrowing FileDescriptor, at offset: UInt64, end: UInt64) -> [UInt8]? {
+    static func block(_ file: borrowing FileDescriptor, at offset: UInt64, end: UInt64) -> [UInt8]? {
         guard offset + 12 <= end, let head = read(file, at: offset, count: 12) else { return nil }
         let (length, sum) = head.withUnsafeBytes {
             (
@@ -329,6 +330,9 @@ package final class CacheReader {
         _ = find(prefix) { _, _, _, _ in false }
         return (hasCurrent || advance()) && currentKey.starts(with: prefix)
     }
+
+    /// What is read from a file says nothing about renames.
+    package func isMoved(_ key: [UInt8]) -> Bool { false }
 
     private func decode(_ isWanted: (FileIdentity, EntryKind, UInt64, FileTime) -> Bool) -> CachedEntry? {
         block.withUnsafeBytes { bytes -> CachedEntry? in
@@ -379,7 +383,7 @@ package final class CacheReader {
         return true
     }
 
-    private static func compare(_ a: [UInt8], _ b: [UInt8]) -> Int {
+    static func compare(_ a: [UInt8], _ b: [UInt8]) -> Int {
         let common = min(a.count, b.count)
         let order =
             common == 0

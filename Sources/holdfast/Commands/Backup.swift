@@ -1,3 +1,4 @@
+import Agent
 import ArgumentParser
 import Capture
 import Catalog
@@ -11,6 +12,10 @@ struct Backup: Command {
     static let configuration = CommandConfiguration(
         commandName: "backup",
         abstract: "Protect files and directories: make a point.",
+        usage: """
+            holdfast backup <path> ... [<options>]
+            holdfast backup --now
+            """,
         discussion: """
             Reads what changed since the last point and stores what the vault does not have. Asks for no passphrase once this \
             machine has joined the vault. Files that cannot be read, that change or vanish meanwhile are named as warnings in \
@@ -27,11 +32,14 @@ struct Backup: Command {
               holdfast backup /etc /home
               holdfast backup / --one-file-system --exclude /var/cache --exclude '*.iso'
               holdfast backup /srv --label "before the update" --compression better
+              holdfast backup --now                      the agent that runs stores what has changed, at once
             """
     )
 
     @Argument(help: ArgumentHelp("What to protect.", valueName: "path"))
-    var paths: [PathArgument]
+    var paths: [PathArgument] = []
+    @Flag(help: "Let the agent that runs store all that has changed until now, and wait for it.")
+    var now = false
     @OptionGroup var selection: SelectionOptions
     @Option(help: ArgumentHelp("A word for this point; may be given several times.", valueName: "text"))
     var label: [String] = []
@@ -47,10 +55,17 @@ struct Backup: Command {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if now, !paths.isEmpty { throw ValidationError("--now takes no paths: the agent knows what it protects.") }
+        if !now, paths.isEmpty { throw ValidationError("Missing expected argument '<path> ...'") }
         if label.count > 64 { throw ValidationError("A point has at most 64 labels.") }
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
+        if now {
+            let status = try AgentSocket.ask(
+                ["command": .string("backup"), "seconds": .integer(3_600)], state: try global.stateDirectory())
+            return try AgentView.show(status, console)
+        }
         let session = try VaultSession(console, location, global, for: .fill)
         let (state, secrets) = try Enrolment.secrets(session, global)
         let source = try selection.source(

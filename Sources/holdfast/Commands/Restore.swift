@@ -12,6 +12,7 @@ struct Restore: Command {
         abstract: "Bring files back from a point.",
         usage: """
             holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]
+            holdfast restore <path>@<time> (--to <dir> | --in-place) [<options>]
             holdfast restore --undo [--yes]
             """,
         discussion: """
@@ -35,6 +36,7 @@ struct Restore: Command {
             Examples:
               holdfast restore latest /etc/fstab --to /tmp/restored
               holdfast restore @yesterday /home/ann/thesis --in-place
+              holdfast restore notes.txt@10:15 --to /tmp/restored
               holdfast restore 3fa9 --to /mnt/new-disk --owner numbers
               holdfast restore @"10 minutes ago" /srv/www --in-place --delete --dry-run
               holdfast restore --undo
@@ -106,9 +108,10 @@ struct Restore: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
         if undo { return try takeBack(session, console) }
+        let (point, paths) = try Restore.meant(point ?? "latest", paths)
         let wanted = paths.isEmpty ? [.root] : try paths.map { try $0.treePath() }
         let chosen = try session.point(
-            point ?? "latest", machine: machine.machine, global, covering: wanted,
+            point, machine: machine.machine, global, covering: wanted,
             keys: { try session.opener(passphrase) })
         if inPlace { try session.requireOwnPoint(chosen, machine: machine.machine, global) }
         let keys = try session.opener(passphrase)
@@ -166,6 +169,15 @@ struct Restore: Command {
             console.note("`holdfast restore --undo` takes this back.")
         }
         return ExitStatus(report.exitStatus)
+    }
+
+    /// `PATH@TIME` is that path at that time. No point is written with an `@` inside.
+    static func meant(_ point: String, _ paths: [PathArgument]) throws -> (point: String, paths: [PathArgument]) {
+        guard let at = point.lastIndex(of: "@"), at != point.startIndex,
+            let path = PathArgument(argument: String(point[..<at]))
+        else { return (point, paths) }
+        let time = String(point[at...])
+        return (time.lowercased() == "@latest" ? "latest" : time, [path] + paths)
     }
 
     private func takeBack(_ session: VaultSession, _ console: Console) throws -> ExitStatus {

@@ -22,20 +22,22 @@ final class VaultSession {
     ///
     /// Notes of what opening it found out (a catalog that was rebuilt) are passed on.
     convenience init(
-        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions, for access: VaultDirectory.Access = .read
+        _ console: Console, _ options: VaultOptions, _ global: GlobalOptions,
+        for access: VaultDirectory.Access = .read, patience: ServerConnection.Patience? = nil
     ) throws {
         try self.init(
             console, path: try options.location(), takesOver: options.takeOver, token: options.token, global: global,
-            for: access)
+            for: access, patience: patience)
     }
 
     /// - Parameters:
     ///   - token: a file with an access code; a server is then asked as a person, but for writing, which machines do.
     ///   - isNew: just made; what opening finds out is no news then.
+    ///   - patience: how long a server is waited for; by default what suits the access.
     init(
         _ console: Console, path: [UInt8], takesOver: Bool = false, token: [UInt8]? = nil, isNew: Bool = false,
-        global: GlobalOptions,
-        for access: VaultDirectory.Access = .read
+        global: GlobalOptions, for access: VaultDirectory.Access = .read,
+        patience: ServerConnection.Patience? = nil
     ) throws {
         self.console = console
         self.path = path
@@ -50,7 +52,8 @@ final class VaultSession {
                 return
             }
             let known = try ServerMembership.load(try ServerAddress(location), global)
-            let connection = ServerConnection(known.credentials, patience: access == .read ? .person : .job)
+            let connection = ServerConnection(
+                known.credentials, patience: patience ?? (access == .read ? .person : .job))
             server = (connection, known.secrets)
             vault = RemoteVault(connection, vault: known.credentials.vault)
             return

@@ -1,0 +1,206 @@
+import Capture
+import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// Protects a machine while it runs: what changes is in the vault soon afterwards, as a point of its own.
+///
+/// ```
+/// watcher  ── facts ──▶  settling  ── what is quiet ──▶  capture  ──▶  point
+///                           ▲                              │
+///                           └──── stays until acknowledged ┘
+/// ```
+///
+/// A full scan comes first, and again whenever it is not known what happened. Nothing is forgotten while the vault cannot be
+/// reached; what waits is bounded, because many changes become their directory.
+package final class AgentService: Sendable {
+    struct State {
+        var settling: Settling
+        /// Everything is to be looked at; since when that is known, and why.
+        var scanSince: Int64? = 0
+        var scanReasons: Set<String> = []
+        var isStopping = false
+        /// Requests to store all that has happened until now.
+        var flushesWanted: UInt64 = 0
+        var flushesDone: UInt64 = 0
+        /// What flushes were answered with: the error of the last one that failed.
+        var flushError: (any Error)?
+        /// What the loop has taken and not stored yet: since when the oldest of it waits, and how much it is.
+        var takenSince: Int64?
+        var taken = 0
+        var status = AgentStatus()
+        var watching: [WatchStatus] = []
+    }
+
+    let configuration: AgentConfiguration
+    let service: any VaultService
+    let secrets: WriterSecrets
+    let heads: any HeadMemory
+    let state: Monitor<State>
+    /// Set to end a capture that is under way.
+    let progress = Mutex<CaptureProgress?>(nil)
+    let links = LinkMap()
+    private let watcher = Mutex<ChangeWatcher?>(nil)
+    private let thread = Mutex<WorkerThread?>(nil)
+
+    package init(
+        service: any VaultService, secrets: WriterSecrets, heads: any HeadMemory, configuration: AgentConfiguration
+    ) {
+        self.service = service
+        self.secrets = secrets
+        self.heads = heads
+        self.configuration = configuration
+        var first = State(settling: Settling(durations: configuration.durations))
+        first.scanSince = SystemClock.monotonic
+        first.scanReasons = ["started"]
+        first.status.roots = configuration.source.roots
+        state = Monitor(first)
+    }
+
+    /// Begins to watch, then to protect. When it returns, nothing that happens from now on is missed.
+    ///
+    /// Throws when there can be no watch at all, not even by scans. Call once.
+    package func start() throws {
+        let scope = WatchScope(
+            roots: configuration.source.roots, ignored: configuration.ignored,
+            exclusions: configuration.source.exclusions)
+        var watching = ChangeWatcher.Configuration(
+            scope: scope, crossFileSystems: !configuration.source.oneFileSystem)
+        if configuration.durations.afterClose == 0 { watching.batchInterval = 0 }
+        let links = links
+        watching.otherNames = { links.names(of: $0) }
+        configuration.watching(&watching)
+        let watcher = try ChangeWatcher(watching, consumer: Consumer(state: state))
+        try watcher.start()
+        self.watcher.withLock { $0 = watcher }
+        do throws(Errno) {
+            let worker = try WorkerThread(name: "agent", stack: 16 << 20) { [self] in AgentLoop(self).run() }
+            thread.withLock { $0 = worker }
+        } catch {
+            watcher.stop()
+            throw HoldfastError(.io, "protection cannot begin: \(error)", cause: error)
+        }
+    }
+
+    /// Stores all that has happened until now, without waiting for anything to settle, and waits for it.
+    ///
+    /// - Returns: the newest point, which holds it.
+    /// - Throws: why it could not be stored; it still will be. `busy` when that took longer than `seconds`.
+    package func captureNow(seconds: Int) throws -> CommittedPoint? {
+        watcher.withLock { $0 }?.flush()
+        let wanted = state.update { state in
+            state.flushesWanted += 1
+            state.flushError = nil
+            return state.flushesWanted
+        }
+        let isDone = state.waitUntil(
+            { $0.flushesDone >= wanted || $0.flushError != nil || $0.isStopping },
+            nanoseconds: Int64(seconds) * 1_000_000_000)
+        return try state.withLock { state in
+            if let error = state.flushError { throw error }
+            guard isDone, state.flushesDone >= wanted else {
+                throw HoldfastError(
+                    .busy, "it is not stored after \(seconds) seconds; the agent goes on", isTemporary: true)
+            }
+            return state.status.lastPoint
+        }
+    }
+
+    /// Ends protection. What is known to have changed is stored if that takes at most `seconds`.
+    ///
+    /// - Returns: whether everything is stored.
+    @discardableResult
+    package func stop(seconds: Int) -> Bool {
+        let isScanning = state.withLock { $0.status.activity == .scanning }
+        let isStored = !isScanning && (try? captureNow(seconds: seconds)) != nil
+        abandon()
+        return isStored
+    }
+
+    /// Ends protection at once; what is not stored will be found by the scan of the next start.
+    package func abandon() {
+        watcher.withLock { watcher in
+            defer { watcher = nil }
+            return watcher
+        }?.stop()
+        state.update { $0.isStopping = true }
+        progress.withLock { $0?.stopRequested.store(true, ordering: .relaxed) }
+        thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }?.join()
+    }
+
+    /// How protection stands.
+    package var status: AgentStatus {
+        let watching = watcher.withLock { $0?.status }
+        return state.withLock { state in
+            var status = state.status
+            status.fileSystems = watching ?? state.watching
+            let oldest = [state.scanSince, state.takenSince, state.settling.oldest].compactMap { $0 }.min()
+            status.lag = oldest.map { max(SystemClock.monotonic - $0, 0) } ?? 0
+            status.waiting = state.settling.count + state.taken
+            return status
+        }
+    }
+
+    /// Asks for a look at everything.
+    package func scan() {
+        state.update { $0.wantScan("asked for") }
+    }
+
+    /// Takes facts from the watcher's thread.
+    private struct Consumer: ChangeConsumer {
+        let state: Monitor<State>
+
+        func received(_ facts: [DirtyFact]) {
+            let now = SystemClock.monotonic
+            state.update { state in
+                for fact in facts {
+                    switch fact {
+                    // What is out of sight is not deleted: it is left as it was until it is back.
+                    case .fileSystem(_, .unmounted): continue
+                    case .fileSystem(_, let loss): state.wantScan("\(loss)")
+                    default: state.settling.add(fact, at: now)
+                    }
+                }
+            }
+        }
+
+        func changed(_ status: [WatchStatus]) { state.update { $0.watching = status } }
+    }
+}
+
+extension AgentService.State {
+    mutating func wantScan(_ reason: String) {
+        if scanSince == nil { scanSince = SystemClock.monotonic }
+        scanReasons.insert(reason)
+    }
+}
+
+/// The names under which files with several names were captured.
+final class LinkMap: Sendable {
+    /// Names that are remembered; beyond it they are found by scans.
+    private static let limit = 1_000_000
+
+    private struct State {
+        var names: [CaptureSource.FileNode: Set<TreePath>] = [:]
+        var count = 0
+    }
+
+    private let state = Mutex(State())
+
+    func names(of file: CaptureSource.FileNode) -> [TreePath] { state.withLock { Array($0.names[file] ?? []) } }
+
+    func forget() { state.withLock { $0 = State() } }
+
+    func note(_ entry: CachedEntry) {
+        guard let link = entry.entry.linkGroup, let path = TreePath(key: entry.key) else { return }
+        state.withLock { state in
+            guard state.count < LinkMap.limit else { return }
+            let file = CaptureSource.FileNode(device: link.device, inode: link.inode)
+            if state.names[file, default: []].insert(path).inserted { state.count += 1 }
+        }
+    }
+}

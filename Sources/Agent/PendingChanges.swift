@@ -1,0 +1,38 @@
+import Capture
+import Model
+import Vault
+
+/// What is to be looked at, or was and is not stored yet. It stays until its point is acknowledged.
+struct PendingChanges {
+    private(set) var shallow: Set<TreePath> = []
+    private(set) var deep: Set<TreePath> = []
+    private(set) var moves: [EntryMemory.Move] = []
+    /// Something of it was still changing after the longest wait.
+    private(set) var isFuzzy = false
+    /// When the oldest change of it came; `nil` when there is none.
+    private(set) var oldest: Int64?
+
+    var isEmpty: Bool { shallow.isEmpty && deep.isEmpty }
+    var count: Int { shallow.count + deep.count }
+    var selection: PathSelection { PathSelection(shallow: shallow, deep: deep) }
+
+    /// Takes what has settled. File systems are for others to look at.
+    mutating func add(_ changes: [Settling.Change], since: Int64?) {
+        for change in changes {
+            switch change {
+            case .path(let path, let fuzzy):
+                shallow.insert(path)
+                isFuzzy = isFuzzy || fuzzy
+            case .subtree(let path, let fuzzy):
+                deep.insert(path)
+                isFuzzy = isFuzzy || fuzzy
+            case .moved(let from, let to, let isDirectory):
+                if isDirectory { deep.insert(to) } else { shallow.insert(to) }
+                moves.append(EntryMemory.Move(from: from, to: to))
+            case .fileSystem: continue
+            }
+        }
+        guard !isEmpty, let since else { return }
+        oldest = min(oldest ?? since, since)
+    }
+}

@@ -1,0 +1,107 @@
+package import Model
+
+/// Finds when one path changed, from point to point.
+///
+/// Most points say nothing of most paths: a point with the same references as the one before is not opened, and of one that
+/// adds deltas to the same tree only those are read. Nodes are read once, however many trees share them.
+package final class VersionHistory {
+    /// What became of the path.
+    package enum Change: String, Sendable {
+        case added, removed, content, metadata
+        /// A file where a directory was, and so on.
+        case type
+    }
+
+    package struct Version: Sendable {
+        package var change: Change
+        /// As it is now; `nil` when it is gone.
+        package var entry: Entry?
+    }
+
+    private final class Nodes: NodeSource {
+        private let fetcher: BlobFetcher
+        private var known: [ContentKey: [UInt8]] = [:]
+        private var size = 0
+
+        init(_ service: any VaultService) { fetcher = BlobFetcher(service: service, checker: nil) }
+
+        func node(_ key: ContentKey, type: BlobType) throws -> [UInt8] {
+            if let bytes = known[key] { return bytes }
+            let bytes = try fetcher.fetch(key, type: type) { Array($0) }
+            if size > 32 << 20 { (known, size) = ([:], 0) }
+            known[key] = bytes
+            size += bytes.count
+            return bytes
+        }
+    }
+
+    /// What is known of a row of points that protect the same.
+    private struct Row {
+        var references: [BlobID]
+        var record: PointRecord
+        var entry: Entry?
+    }
+
+    private let path: TreePath
+    private let service: any VaultService
+    private let keys: any PointOpener
+    private let machines: [MachineRecord]
+    private let nodes: Nodes
+    private var rows: [UInt64: Row] = [:]
+    private var last: Entry?
+
+    /// - Parameter machines: the records of the machine that made the points.
+    package init(path: TreePath, service: any VaultService, keys: any PointOpener, machines: [MachineRecord]) {
+        self.path = path
+        self.service = service
+        self.keys = keys
+        self.machines = machines
+        nodes = Nodes(service)
+    }
+
+    /// What the next point says; points in the order of their times. `nil`: nothing new.
+    package func next(_ point: PointSummary) throws -> Version? {
+        let before = rows[point.series]
+        if let before, before.references == point.references { return nil }
+        let record = try keys.openRecord(
+            try service.point(point.id), machines: machines, redactions: try service.redactions(of: point.id))
+        let isProtected = record.protectedPaths.contains {
+            TreePath(normalizing: $0).map { $0.contains(path) || path.contains($0) } ?? false
+        }
+        guard isProtected else { return nil }
+        var entry = before?.entry
+        if try before.map({ try saysNothing(record, after: $0.record) }) != true {
+            entry = try TreeReader(source: nodes, root: record.root, deltas: record.deltas).lookup(path)
+        }
+        rows[point.series] = Row(references: point.references, record: record, entry: entry)
+        defer { last = entry }
+        return VersionHistory.change(from: last, to: entry).map { Version(change: $0, entry: entry) }
+    }
+
+    /// Whether a point has the tree and deltas of the one before and further deltas that do not name the path.
+    private func saysNothing(_ record: PointRecord, after before: PointRecord) throws -> Bool {
+        guard record.root == before.root, record.deltas.starts(with: before.deltas) else { return false }
+        let key = path.key
+        for delta in record.deltas.dropFirst(before.deltas.count) {
+            for operation in try Delta.decode(try nodes.node(delta, type: .delta)).operations {
+                if operation.key == key, operation.change != .deleteBelow { return false }
+                guard operation.change == .deleteBelow, let above = TreePath(key: operation.key) else { continue }
+                if above != path, above.contains(path) { return false }
+            }
+        }
+        return true
+    }
+
+    private static func change(from before: Entry?, to after: Entry?) -> Change? {
+        switch (before, after) {
+        case (nil, nil): return nil
+        case (nil, _?): return .added
+        case (_?, nil): return .removed
+        case (let before?, let after?):
+            if before == after { return nil }
+            if before.kind != after.kind { return .type }
+            return before.content != after.content || before.size != after.size || before.target != after.target
+                ? .content : .metadata
+        }
+    }
+}

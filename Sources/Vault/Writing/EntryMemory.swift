@@ -1,0 +1,157 @@
+package import Model
+
+/// What a machine knows of its protected paths between two full scans: the cache that the last scan wrote, and what has been
+/// stored since.
+///
+/// Only what the vault has acknowledged goes in, so that a look at it tells what the newest point holds. Not for use from
+/// several threads at once.
+package final class EntryMemory: KnownEntries {
+    /// What a stored delta changed.
+    package struct Changes {
+        package var puts: [CachedEntry] = []
+        /// Keys of paths that are gone; what is below them is in `emptied`.
+        package var gone: [[UInt8]] = []
+        /// Keys of directories with nothing below them any more; what comes anew below them is in `puts`.
+        package var emptied: [[UInt8]] = []
+
+        package init() {}
+    }
+
+    /// Something that had another path before; of a directory all below it too.
+    package struct Move: Hashable, Sendable {
+        package var from: TreePath
+        package var to: TreePath
+
+        package init(from: TreePath, to: TreePath) {
+            self.from = from
+            self.to = to
+        }
+    }
+
+    private let index: CacheIndex
+    private var changed: [[UInt8]: CachedEntry?] = [:]
+    /// Prefixes of keys of which only what `changed` says holds.
+    private var hidden: Set<[UInt8]> = []
+    private var moves: [TreePath: TreePath] = [:]
+    /// The cache could not be read: nothing that was answered since can be relied on.
+    package private(set) var failure: (any Error)?
+    /// Nothing is known: everything is read again.
+    package var isIgnored = false
+
+    package let plan = RebundlePlan()
+
+    package init(_ index: CacheIndex) { self.index = index }
+
+    /// How many paths are kept in memory.
+    package var count: Int { changed.count + hidden.count }
+
+    // MARK: Asking
+
+    /// What is known of a key.
+    package func entry(_ key: [UInt8]) -> CachedEntry? {
+        if failure != nil { return nil }
+        if let known = changed[key] { return known }
+        if isHidden(key) { return nil }
+        do { return try index.find(key) } catch {
+            failure = error
+            return nil
+        }
+    }
+
+    /// Everything that is known below a directory, in no order.
+    package func forEach(below directory: TreePath, _ body: (CachedEntry) -> Void) {
+        let prefix = directory.subtreePrefix
+        do {
+            try index.forEach(beginningWith: prefix) { known in
+                if !known.key.isEmpty, changed[known.key] == nil, !isHidden(known.key) { body(known) }
+                return true
+            }
+        } catch {
+            failure = error
+        }
+        for (key, known) in changed where !key.isEmpty && key.starts(with: prefix) { if let known { body(known) } }
+    }
+
+    private func isHidden(_ key: [UInt8]) -> Bool {
+        if hidden.isEmpty || key.isEmpty { return false }
+        if hidden.contains([]) { return true }
+        for end in 1..<key.count where key[end - 1] == 0 && hidden.contains(Array(key[..<end])) { return true }
+        return false
+    }
+
+    // MARK: For the walk
+
+    /// Takes what was renamed before a walk; `find` then knows it under its new path.
+    package func expect(_ moves: [Move]) {
+        self.moves = Dictionary(moves.map { ($0.to, $0.from) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    package func find(
+        _ key: [UInt8], where isWanted: (FileIdentity, EntryKind, UInt64, FileTime) -> Bool
+    ) -> CachedEntry? {
+        if isIgnored { return nil }
+        var known = entry(key)
+        if !moves.isEmpty, let old = oldPath(of: key), var moved = entry(old.key),
+            known?.identity.inode != moved.identity.inode
+        {
+            moved.key = key
+            known = moved
+        }
+        guard let known,
+            isWanted(known.identity, known.entry.kind, known.entry.size, known.entry.mtime)
+        else { return nil }
+        return known
+    }
+
+    package func isMoved(_ key: [UInt8]) -> Bool {
+        guard !moves.isEmpty, !isIgnored, let path = TreePath(key: key) else { return false }
+        return moves[path] != nil
+    }
+
+    private func oldPath(of key: [UInt8]) -> TreePath? {
+        guard let path = TreePath(key: key) else { return nil }
+        var above: TreePath? = path
+        while let directory = above {
+            if let from = moves[directory] {
+                return TreePath(unchecked: from.bytes + path.bytes.dropFirst(directory.bytes.count))
+            }
+            above = directory.parent
+        }
+        return nil
+    }
+
+    package func hasKey(beginningWith prefix: [UInt8]) -> Bool {
+        if changed.contains(where: { $0.value != nil && $0.key.starts(with: prefix) }) { return true }
+        var found = false
+        do {
+            try index.forEach(beginningWith: prefix) { known in
+                if changed[known.key] == nil, !isHidden(known.key) { found = true }
+                return !found
+            }
+        } catch {
+            failure = error
+        }
+        return found
+    }
+
+    // MARK: Learning
+
+    /// Takes what a point changed, once the vault has acknowledged it.
+    package func apply(_ changes: Changes) {
+        if !changes.emptied.isEmpty {
+            let prefixes = Set(changes.emptied.compactMap { TreePath(key: $0)?.subtreePrefix })
+            hidden.formUnion(prefixes)
+            let before = changed
+            for key in before.keys where EntryMemory.isBelow(key, prefixes) { changed[key] = nil }
+        }
+        for key in changes.gone { changed[key] = .some(nil) }
+        for put in changes.puts { changed[put.key] = put }
+    }
+
+    private static func isBelow(_ key: [UInt8], _ prefixes: Set<[UInt8]>) -> Bool {
+        if key.isEmpty { return false }
+        if prefixes.contains([]) { return true }
+        for end in 1..<key.count where key[end - 1] == 0 && prefixes.contains(Array(key[..<end])) { return true }
+        return false
+    }
+}
