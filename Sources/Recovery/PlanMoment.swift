@@ -40,9 +40,14 @@ final class PlanMoment: Sendable {
         return PlanMoment(FileInstant(seconds: seconds, nanoseconds: UInt32(max(rest, 0))))
     }
 
+    /// A change time that lies further in the future than this, in seconds, was made when the clock was wrong: it says nothing,
+    /// and cannot be set back. It would keep its file from being restored until that time has come.
+    private static let future: Int64 = 3_600
+
     /// Whether somebody else may have changed a file since.
     func isBefore(_ status: FileStatus) -> Bool {
         let changed = status.changed
+        if changed.seconds > SystemClock.wall / 1_000_000_000 + PlanMoment.future { return false }
         // Some file systems keep whole seconds, FAT two of them: then the change may have come later than it says.
         let isLater =
             changed.nanoseconds == 0 ? changed.seconds >= start.seconds - 1 : !(changed < start)

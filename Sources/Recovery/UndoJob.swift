@@ -6,8 +6,9 @@ package import Vault
 /// Takes the last restore in place back: what it replaced or removed returns from the point that was made before it, and
 /// what it made is removed. This is a restore in place itself, with a point before it: it can be taken back in turn.
 ///
-/// A restore that was interrupted and run again is taken back as one: where its runs disagree about a path, the first one
-/// saw what had been there. An undo that was interrupted, or that could not do all of it, is gone on with by the next one.
+/// A restore that was interrupted and run again is taken back as one. Where its runs disagree about a path, what a newer run
+/// found there counts: it may be somebody's work of the time between; only when that is a file that the older run had begun
+/// and not completed, the older one saw what had been there. An undo that was interrupted, or that could not do all of it, is gone on with by the next one.
 package final class UndoJob {
     package let record: UndoRecord
     /// What comes back, in the destination.
@@ -19,6 +20,13 @@ package final class UndoJob {
 
     /// What comes back from which point, those of the newest run first: what older ones say of the same place comes last.
     private var sources: [(before: PointID?, paths: [TreePath])] = []
+    /// Paths that a newer run replaced and an older one too, or made: what the older one says of them.
+    private var contested: [TreePath: Older] = [:]
+    private enum Older {
+        case made
+        /// It returns from the point of that run, an index of `sources`.
+        case replaced(Int)
+    }
     /// What is taken back, newest first.
     private let steps: [UndoRecord.Step]
     private let store: UndoStore
@@ -60,6 +68,11 @@ package final class UndoJob {
                 switch line {
                 case .created(let bytes), .changed(let bytes):
                     let path = TreePath(unchecked: bytes)
+                    if case .changed = line, known.contains(path) {
+                        contested[path] = .made
+                        paths.append(path)
+                        return
+                    }
                     if UndoJob.isCovered(path, by: known) { return }
                     found.insert(path)
                     if case .created = line { removing.append(path) } else { paths.append(path) }
@@ -69,6 +82,37 @@ package final class UndoJob {
             }
             sources.insert((step.before, paths), at: 0)
             if steps.count > 1 { known.formUnion(found) }
+        }
+        if !contested.isEmpty { preferNewer() }
+    }
+
+    /// Of several lines about a path the newest counts; the next older one is remembered.
+    private func preferNewer() {
+        var seen: Set<TreePath> = []
+        for index in sources.indices {
+            sources[index].paths.removeAll { path in
+                guard contested[path] != nil, !seen.insert(path).inserted else { return false }
+                if case .made? = contested[path] { contested[path] = .replaced(index) }
+                return true
+            }
+        }
+        removing.removeAll { contested[$0] != nil }
+    }
+
+    /// What an older run had begun and not completed is nobody's work: there the older run's word counts after all.
+    private func dropUnfinished(open: (PointID) throws -> PointReader) throws {
+        for (path, older) in contested {
+            guard let index = sources.firstIndex(where: { $0.paths.contains(path) }),
+                let before = sources[index].before,
+                let place = RestoreJob.below(record.root, [path]).first,
+                let entry = try open(before).tree.lookup(place), entry.kind == .regular,
+                entry.mode & 0o7777 == FileWriter.unfinishedMode
+            else { continue }
+            sources[index].paths.removeAll { $0 == path }
+            switch older {
+            case .made: removing.append(path)
+            case .replaced(let other): sources[other].paths.append(path)
+            }
         }
     }
 
@@ -144,9 +188,17 @@ package final class UndoJob {
         let before: PointID?
         let readers: [(reader: PointReader, paths: [TreePath])]
         do {
+            var opened: [PointID: PointReader] = [:]
+            func reader(_ point: PointID) throws -> PointReader {
+                if let known = opened[point] { return known }
+                let made = try open(point)
+                opened[point] = made
+                return made
+            }
+            try dropUnfinished(open: reader)
             readers = try sources.compactMap { source in
                 guard !source.paths.isEmpty, let before = source.before else { return nil }
-                return (try open(before), source.paths)
+                return (try reader(before), source.paths)
             }
             before = protection.isEmpty ? nil : try protect(RestoreJob.below(record.root, protection))
         } catch {
@@ -163,7 +215,7 @@ package final class UndoJob {
         let log = RestoreLog()
         written.note(device: try deviceOfRoot(), place)
         unseal(log, moment)
-        if !record.isComplete { removeUnfinished(log) }
+        if !record.isComplete { removeUnfinished(log, moment) }
         for path in removing { remove(path, log, moment) }
         // What one point brought back another may replace: that is no change of somebody else.
         let restored = try readers.enumerated().map { index, source in
@@ -289,7 +341,7 @@ package final class UndoJob {
     }
 
     /// What a run that was killed had not completed lies beside its place, under a name that only a run of that point makes.
-    private func removeUnfinished(_ log: RestoreLog) {
+    private func removeUnfinished(_ log: RestoreLog, _ moment: PlanMoment) {
         let points = Set([record.restored] + steps.compactMap(\.before))
         for path in returning + removing {
             guard let parent = path.parent,
@@ -299,8 +351,13 @@ package final class UndoJob {
             for point in points {
                 let name = FileWriter.temporaryName(for: TerminatedName(path.name), mark: FileWriter.mark(of: point))
                 do throws(Errno) {
-                    try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory.raw, pointer)
+                    // The directory's change time will be of this removal.
+                    let above = try directory.status()
+                    let isOurs = !moment.isBefore(above)
+                    try name.withPointer { (pointer) throws(Errno) in
+                        try FileSystem.remove(at: directory.raw, pointer)
                     }
+                    if isOurs { moment.note(above) }
                 } catch {
                     if error != .noEntry {
                         log.add(.failed, path.bytes, "what was not completed of it cannot be removed: \(error)")

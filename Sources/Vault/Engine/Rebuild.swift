@@ -28,9 +28,7 @@ extension LocalVault {
         let start = SystemClock.monotonic
         let found = try compare(looksForLost: true, checksNames: false)
         if let old {
-            do { try takeOver(from: old) } catch let error as HoldfastError where error.code == .damaged {
-                // What can be read of it was taken over.
-            }
+            try takeOver(from: old)
         }
         var report = RebuildReport()
         report.packs = found.adopted
@@ -46,8 +44,8 @@ extension LocalVault {
     private func takeOver(from old: any VaultCatalog) throws {
         var cursor: CopyReference?
         while true {
-            let batch = try old.unwellCopies(after: cursor, limit: 1_024)
-            guard let last = batch.last else { break }
+            // The old catalog is what is being replaced: what cannot be read of it is not taken over.
+            guard let batch = try? old.unwellCopies(after: cursor, limit: 1_024), let last = batch.last else { break }
             cursor = last.reference
             let bad = batch.filter(\.condition.isBad)
             let packs = try catalog.packs(bad.map(\.packName))
@@ -61,8 +59,7 @@ extension LocalVault {
         }
         var number: Int64 = 0
         while true {
-            let batch = try old.packs(after: number, limit: 1_024)
-            guard let last = batch.last else { break }
+            guard let batch = try? old.packs(after: number, limit: 1_024), let last = batch.last else { break }
             number = last.number
             for (pack, new) in zip(batch, try catalog.packs(batch.map(\.name))) {
                 guard let new else { continue }

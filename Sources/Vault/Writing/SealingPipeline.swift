@@ -157,7 +157,11 @@ package final class SealingPipeline: @unchecked Sendable {
             queue.isClosed = true
             if queue.error == nil { queue.error = HoldfastError(.cancelled, "the backup was stopped") }
         }
-        packing.update { $0.isClosed = true }
+        packing.update { packing in
+            packing.isClosed = true
+            // Workers whose pack is full wait for the thread that stores packs, which may have ended.
+            if packing.error == nil { packing.error = HoldfastError(.cancelled, "the backup was stopped") }
+        }
         for thread in threads { thread.join() }
         threads = []
     }
@@ -381,7 +385,8 @@ package final class SealingPipeline: @unchecked Sendable {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {
             // In the same order they would make the same name again.
-            if pack.blobs.count > 1 {
+            // Nodes stand behind what they name, in this order only.
+            if pack.packClass == .data, pack.blobs.count > 1 {
                 pack = try pack.reordered(in: vault)
                 try service.store(pack, lease: lease)
             } else {
@@ -394,7 +399,7 @@ package final class SealingPipeline: @unchecked Sendable {
         return pack.blobs.map { $0.id }
     }
 
-    /// A single blob has no other order: a blob that nothing names stands beside it, until the next collection.
+    /// Where there is no other order: a blob that nothing names stands beside it, until the next collection.
     private func padded(_ pack: SealedPack) throws -> SealedPack {
         let again = OpenPack(vault: vault, writer: writer, packClass: pack.packClass)
         for blob in pack.blobs { try again.append(from: pack.bytes, blob) }

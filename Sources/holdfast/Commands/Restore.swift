@@ -256,6 +256,12 @@ enum UndoView {
                     ? "To take it back was begun and did not come to its end; this goes on with it."
                     : "It was interrupted; what it did until then is taken back.")
         }
+        if !record.earlier.isEmpty {
+            mustAsk = true
+            console.note(
+                "It was interrupted and run again: both runs are taken back. What was there when the second one began returns."
+            )
+        }
         if job.hasAbandoned {
             mustAsk = true
             console.note("A later restore was interrupted before it changed anything; this one is older than that.")
