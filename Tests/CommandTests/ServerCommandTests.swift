@@ -12,7 +12,7 @@ struct ServerCommandTests {
         private(set) var server: Process?
         private(set) var address = ""
 
-        init() throws {
+        init(ownerOnly: Bool = false) throws {
             fixture = try ProgramFixture()
             vault = fixture.directory.appendingPathComponent("vault").path
             sheet = fixture.directory.appendingPathComponent("sheet").path
@@ -22,7 +22,8 @@ struct ServerCommandTests {
                 at: fixture.directory.appendingPathComponent("files"), withIntermediateDirectories: true)
             try write("a.txt", "first\n")
             let made = try objects(
-                ["vault", "init", "--vault", vault, "--passphrase-file", passphrase], state: "owner")
+                ["vault", "init", "--vault", vault, "--passphrase-file", passphrase]
+                    + (ownerOnly ? ["--owner-only"] : []), state: "owner")
             let words = try #require(made.lazy.compactMap { $0["key_sheet"] as? [String] }.first)
             try Data(words.joined(separator: " ").utf8).write(to: URL(fileURLWithPath: sheet))
         }
@@ -264,5 +265,47 @@ struct ServerCommandTests {
         let recovered = try place.objects(
             ["server", "recover", "--from", place.vault, "--key-sheet", place.sheet], state: "new")
         #expect(recovered.first?["machines"] as? Int == 1)
+    }
+
+    @Test(
+        "an owner-only vault behind a server: machines write without the passphrase and read with it; the server cannot"
+    )
+    func ownerOnly() throws {
+        let place = try Place(ownerOnly: true)
+        defer { place.close() }
+        try place.start(state: "server")
+        try place.objects(["server", "check-sheet", place.sheet, "--vault", place.vault], state: "server")
+        let line = try place.objects(["server", "token", "--address", place.address], state: "server")
+        let code = try #require(line.first?["code"] as? String)
+        let without = try place.run(["enrol", place.address, code], state: "mail")
+        #expect(without.status == 1 && without.error.contains("passphrase"), "\(without.error)")
+        // The same code still holds for the same machine.
+        try place.objects(
+            ["enrol", place.address, code, "--name", "mail", "--passphrase-file", place.passphrase], state: "mail")
+        try place.objects(["backup", place.files, "--vault", place.address], state: "mail")
+        try place.write("a.txt", "second\n")
+        try place.objects(["backup", place.files, "--vault", place.address], state: "mail")
+        #expect(try place.objects(["points", "--vault", place.address], state: "mail").count == 2)
+        let path = place.files + "/a.txt"
+        let read = try place.run(
+            ["cat", "latest", path, "--vault", place.address, "--passphrase-file", place.passphrase], state: "mail")
+        #expect(read.status == 0 && read.text == "second\n", "\(read.error)")
+        let sealed = try place.run(["cat", "latest", path, "--vault", place.address], state: "mail")
+        #expect(sealed.status == 1)
+
+        // An administrator without the passphrase looks after it and reads nothing.
+        let token = try place.token("administrator", server: "server")
+        func administer(_ arguments: String...) throws -> ProgramFixture.Result {
+            try place.run(arguments + ["--vault", place.address, "--token-file", token], state: "x")
+        }
+        #expect(try administer("vault", "verify", "--level", "packs").status == 0)
+        #expect(try administer("vault", "verify", "--level", "data").status == 1)
+        #expect(try administer("cat", "latest", path, "--machine", "mail").status == 1)
+        let hold = try administer(
+            "points", "hold", "--from", "2020-01-01", "--machine", "mail", "--reference", "x", "--passphrase-file",
+            place.passphrase)
+        #expect(hold.status == 0, "\(hold.error)")
+        #expect(try administer("retention", "apply", "--keep-last", "1", "--machine", "mail", "--json").status == 0)
+        #expect(try place.objects(["points", "--vault", place.address], state: "mail").count == 2, "held")
     }
 }

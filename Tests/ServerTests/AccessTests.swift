@@ -45,6 +45,7 @@ struct AccessTests {
         "POST /api/v1/machines/{machine}/approve": [.administrator],
         "POST /api/v1/machines/{machine}/refuse": [.administrator],
         "PUT /api/v1/machines/{machine}/key": [.owner],
+        "PUT /api/v1/machines/{machine}/record": [.owner],
         "GET \(base)": people.union(machines),
         "GET \(base)/statistics": people,
         "GET \(base)/holds": people,

@@ -71,6 +71,41 @@ package struct EnrolmentRequest: SecretValue {
     }
 }
 
+/// What a machine gets when it has enrolled with the server of an owner-only vault, which has no key to it: the key files,
+/// with which the owner's passphrase makes what the machine writes with, on the machine.
+package struct OwnerOnlyGrant: Sendable {
+    package var machine: MachineID
+    package var vault: VaultID
+    package var material: KeyMaterial
+    /// Until a person approves, nothing can be written.
+    package var isWaiting: Bool
+
+    package init(machine: MachineID, vault: VaultID, material: KeyMaterial, isWaiting: Bool) {
+        self.machine = machine
+        self.vault = vault
+        self.material = material
+        self.isWaiting = isWaiting
+    }
+
+    package func encoded() -> [UInt8] {
+        JSONValue.object([
+            "machine": .string(machine.hex), "vault": .string(vault.hex), "waiting": .bool(isWaiting),
+            "owner_only": .bool(true),
+            "material": .string(String(decoding: AdministrationMessages.encode(material), as: UTF8.self)),
+        ]).encoded()
+    }
+
+    /// `nil` when the answer is that of a server that can open its vault.
+    package static func decode(_ body: [UInt8]) throws -> OwnerOnlyGrant? {
+        let fields = try JSONFields(parsing: body, document: "the server's answer to the enrolment")
+        guard fields.has("owner_only") else { return nil }
+        return OwnerOnlyGrant(
+            machine: try fields.identifier("machine"), vault: try fields.identifier("vault"),
+            material: try AdministrationMessages.keyMaterial(Array(try fields.string("material").utf8)),
+            isWaiting: try VaultMessages.flag(fields, "waiting"))
+    }
+}
+
 /// What a machine gets when it has enrolled: all that it writes with but its own keys.
 package struct EnrolmentGrant: SecretValue {
     package var machine: MachineID

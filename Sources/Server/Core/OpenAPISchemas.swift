@@ -118,6 +118,12 @@ enum OpenAPISchemas {
             "signing": digest("The key that signs its points."),
             "proof": text("Made with `key`, base64url."),
         ]),
+        "OwnerOnlyGrant": all([
+            "machine": identifier("The machine."), "vault": identifier("The vault."),
+            "owner_only": flag("Always true."), "material": text("The vault's key files, as KeyMaterial."),
+            "waiting": flag("A person has to approve first."),
+        ]),
+        "EnrolmentAnswer": .object(["oneOf": .array([reference("EnrolmentGrant"), reference("OwnerOnlyGrant")])]),
         "EnrolmentGrant": all([
             "machine": identifier("The machine."), "vault": identifier("The vault."),
             "public": text("The vault's public key."), "public_number": number("Its number."),

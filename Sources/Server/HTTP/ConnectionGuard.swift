@@ -34,7 +34,18 @@ struct GuardedChannel: ServerChildChannel {
         return value
     }
 
-    func handle(value: Value, logger: Logger) async { await current.get().handle(value: value, logger: logger) }
+    /// Cancelling closes the connection instead of the reading from it: a stream that comes to an open connection nobody reads
+    /// from would end the process.
+    func handle(value: Value, logger: Logger) async {
+        let channel = current.get()
+        let task = Task { await channel.handle(value: value, logger: logger) }
+        await withTaskCancellationHandler {
+            await task.value
+        } onCancel: {
+            value.channel.close(promise: nil)
+        }
+        value.channel.close(promise: nil)
+    }
 
     struct TooManyConnections: Error {}
 }

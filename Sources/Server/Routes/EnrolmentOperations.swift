@@ -10,7 +10,7 @@ enum EnrolmentOperations {
         Operation(
             "POST", "/api/v1/enroll",
             "Lets a machine in that has a token; answers with what it writes to the vault with.",
-            tag: "enrolment", access: .open, request: .json("EnrolmentRequest"), response: .json("EnrolmentGrant"),
+            tag: "enrolment", access: .open, request: .json("EnrolmentRequest"), response: .json("EnrolmentAnswer"),
             status: 201,
             failures: [
                 (403, "The token does not hold, or the request is not proven."),
@@ -18,8 +18,7 @@ enum EnrolmentOperations {
                 (429, "Too many enrolments from this address have failed."),
             ], maximumBody: 16 << 10, isGuessable: true
         ) { core, request in
-            let grant = try core.enrol(try EnrolmentRequest.decode(request.body))
-            return ServerAnswer(status: 201, body: grant.encoded())
+            ServerAnswer(status: 201, body: try core.enrol(try EnrolmentRequest.decode(request.body)))
         }
     ]
 }
@@ -63,7 +62,7 @@ extension ServerCore {
     /// Coming again with the same keys answers the same, so that a machine whose first answer was lost gets in. Another key
     /// for an id that is known waits for a person: it may be the machine after a new installation, a clone of it, or somebody
     /// who found its id.
-    func enrol(_ request: EnrolmentRequest) throws -> EnrolmentGrant {
+    func enrol(_ request: EnrolmentRequest) throws -> [UInt8] {
         let refused = HoldfastError(
             .denied,
             "This enrolment code does not hold any more: it was used, its time is over, or it is another server's.",
@@ -76,7 +75,7 @@ extension ServerCore {
 
     private func enrol(
         _ request: EnrolmentRequest, _ token: AccessToken, _ refused: HoldfastError
-    ) throws -> EnrolmentGrant {
+    ) throws -> [UInt8] {
         let now = clock()
         if let known = try catalog.machine(request.machine) {
             guard known.state != .retired else {
@@ -87,16 +86,10 @@ extension ServerCore {
             if known.key == request.key { return try grant(known.id, isWaiting: known.state == .waiting) }
             if known.waitingKey == request.key { return try grant(known.id, isWaiting: true) }
         }
-        guard let keys else {
-            throw HoldfastError(
-                .keyNeeded,
-                "This server cannot open its vault, so machines are enrolled by who has the vault's passphrase: run "
-                    + "`holdfast vault join` with it.")
-        }
         try requireKeySheet(for: request.machine)
         guard try catalog.use(tokenHash: token.hash, at: now) else { throw refused }
         do {
-            return try admit(request, group: token.group, keys, now)
+            return try admit(request, group: token.group, now)
         } catch {
             try catalog.giveBack(tokenHash: token.hash)
             throw error
@@ -117,8 +110,8 @@ extension ServerCore {
     }
 
     private func admit(
-        _ request: EnrolmentRequest, group: String, _ keys: VaultKeys, _ now: Timestamp
-    ) throws -> EnrolmentGrant {
+        _ request: EnrolmentRequest, group: String, _ now: Timestamp
+    ) throws -> [UInt8] {
         if try catalog.machine(request.machine) != nil {
             // The machine that is known goes on working: whoever found its id must not be able to stop it.
             let known = try catalog.change(request.machine) { known in
@@ -127,7 +120,8 @@ extension ServerCore {
             }
             return try grant(known.id, isWaiting: true)
         }
-        try register(request.machine, name: request.name, signing: request.signing, keys, now)
+        // In an owner-only vault the machine brings its record itself.
+        if let keys { try register(request.machine, name: request.name, signing: request.signing, keys, now) }
         try catalog.add(
             ManagedMachine(
                 id: request.machine, name: request.name, group: group, key: request.key, enrolled: now, lastSeen: now))
@@ -145,17 +139,29 @@ extension ServerCore {
         try vault.register(record)
     }
 
-    private func grant(_ machine: MachineID, isWaiting: Bool) throws -> EnrolmentGrant {
-        guard let keys else { throw HoldfastError(.keyNeeded, "This server cannot open its vault.") }
-        return try EnrolmentGrant(machine: machine, keys: keys, isWaiting: isWaiting)
+    private func grant(_ machine: MachineID, isWaiting: Bool) throws -> [UInt8] {
+        if let keys { return try EnrolmentGrant(machine: machine, keys: keys, isWaiting: isWaiting).encoded() }
+        return OwnerOnlyGrant(
+            machine: machine, vault: vaultID, material: try KeyMaterial(try vault.store), isWaiting: isWaiting
+        ).encoded()
+    }
+
+    /// Registers a machine of an owner-only vault with the record that its owner's keys have signed.
+    func register(_ record: MachineRecord, of machine: MachineID) throws {
+        guard keys == nil else {
+            throw HoldfastError(.forbidden, "the server itself registers the machines of this vault")
+        }
+        guard record.machine == machine else {
+            throw HoldfastError(.denied, "a machine registers itself only")
+        }
+        try vault.register(record)
     }
 
     /// Lets a machine that waits go on with the history of its id.
     package func approve(_ id: MachineID) throws {
-        guard let keys, let machine = try catalog.machine(id), let key = machine.waitingKey,
-            let signing = machine.waitingSigning
+        guard let machine = try catalog.machine(id), let key = machine.waitingKey, let signing = machine.waitingSigning
         else { throw HoldfastError(.notFound, "No such machine waits for approval.") }
-        try register(id, name: machine.name, signing: signing, keys, clock())
+        if let keys { try register(id, name: machine.name, signing: signing, keys, clock()) }
         try catalog.change(id) { current in
             // Another may have come to wait meanwhile; that one was not looked at.
             guard current.waitingKey == key else {

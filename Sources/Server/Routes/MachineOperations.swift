@@ -50,7 +50,22 @@ enum MachineOperations {
             }
             return .nothing
         },
+        record,
     ]
+
+    private static let record = Operation(
+        "PUT", "/api/v1/machines/{machine}/record",
+        "Registers a machine of an owner-only vault with its record, signed by the vault's key.", tag: "machines",
+        request: .binary("a machine's record"), status: 204,
+        failures: [(409, "The server can open the vault and registers its machines itself.")], maximumBody: 64 << 10
+    ) { core, request in
+        let id = try request.machine()
+        guard try request.id("machine", as: MachineID.self) == id else {
+            throw HoldfastError(.denied, "a machine registers itself only")
+        }
+        try core.register(try request.body.withUnsafeBytes { try MachineRecord.decode($0) }, of: id)
+        return .nothing
+    }
 
     private static func encode(_ machine: ManagedMachine) -> JSONValue {
         let state =

@@ -20,6 +20,8 @@ struct Enrol: Command {
               export HOLDFAST_VAULT=https://backup.example.org:7443
               holdfast backup /etc /home
 
+            An owner-only vault is opened here and nowhere else: enrolling asks for its passphrase, and so does restoring.
+
             Enrolling again is harmless. A machine whose id is known to the server already (after a new installation, or a copy \
             of another) waits until an administrator approves it there.
             """
@@ -29,6 +31,7 @@ struct Enrol: Command {
     var server: String
     @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
     var name: String?
+    @OptionGroup var passphrase: PassphraseOptions
     @OptionGroup var global: GlobalOptions
 
     /// The code as it is typed or comes in; at most one line of it is looked at.
@@ -54,10 +57,16 @@ struct Enrol: Command {
             try state.save(identity)
         }
         let known = try ServerMembership.credentials(address, state)
+        let fresh = try ServerMembership.keys(for: address, machine: identity.id, state)
         let signing = try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing }
         let enrolled = try Enrolling.enrol(
             address: address, code: code, machine: identity.id, name: identity.name,
-            key: known?.machine == identity.id ? known?.key ?? .random() : .random(), signing: signing ?? .random())
+            key: known?.machine == identity.id ? known?.key ?? fresh.key : fresh.key, signing: signing ?? fresh.signing
+        ) { material in
+            try VaultKeys.unlock(
+                config: material.config, files: material.files,
+                secret: try passphrase.secret(console, vault: address.description))
+        }
         try ServerMembership(credentials: enrolled.credentials, secrets: enrolled.secrets).save(state)
         try console.emit(
             "enrolled",

@@ -41,6 +41,29 @@ struct ServerMembership {
         }
     }
 
+    /// The keys with which this machine comes to a server, kept before the first request: when the answer is lost, it comes
+    /// again as the same.
+    static func keys(
+        for address: ServerAddress, machine: MachineID, _ state: StateDirectory
+    ) throws -> (key: SigningKey, signing: SigningKey) {
+        let name = "enrolling_\(machine.hex.prefix(8))_\(fileName(address))"
+        func known() throws -> (key: SigningKey, signing: SigningKey)? {
+            guard let bytes = try state.document(name, in: folder) else { return nil }
+            let fields = try JSONFields(parsing: bytes, document: "\(folder)/\(name)")
+            guard let key = SigningKey(seed: try fields.bytes("key-seed")),
+                let signing = SigningKey(seed: try fields.bytes("signing-seed"))
+            else { throw fields.wrong("key-seed") }
+            return (key, signing)
+        }
+        if let known = try known() { return known }
+        let made = (key: SigningKey.random(), signing: SigningKey.random())
+        let document = JSONValue.object([
+            "key-seed": .string(Hex.encode(made.key.seed)), "signing-seed": .string(Hex.encode(made.signing.seed)),
+        ])
+        if try state.keep(document.encoded(), as: name, in: folder, replacing: false) { return made }
+        return try known() ?? made
+    }
+
     func save(_ state: StateDirectory) throws {
         try state.save(secrets)
         try state.keep(credentials.encoded(), as: ServerMembership.fileName(credentials.address), in: Self.folder)

@@ -16,6 +16,8 @@ final class VaultSession {
     /// The server that the vault is behind.
     private let server: (connection: ServerConnection, secrets: WriterSecrets?)?
     private var remote: RemoteAdministration?
+    /// Whether a person is signed in, and not this machine.
+    private var isPerson: Bool { server.map { $0.secrets == nil } ?? false }
     private var unlocked: VaultKeys?
 
     /// Opens the vault that the options or the environment name.
@@ -56,6 +58,7 @@ final class VaultSession {
                 known.credentials, patience: patience ?? (access == .read ? .person : .job))
             server = (connection, known.secrets)
             vault = RemoteVault(connection, vault: known.credentials.vault)
+            remote = RemoteAdministration(connection, vault: known.credentials.vault)
             return
         }
         server = nil
@@ -88,7 +91,7 @@ final class VaultSession {
     /// What the vault's owner does with it, here or through a server.
     func administration() throws -> any VaultAdministration {
         if let local { return LocalAdministration(local) }
-        if let remote { return remote }
+        if let remote, isPerson { return remote }
         throw HoldfastError(
             .keyNeeded, "This is for an administrator: a machine may only add to the vault and read what it added.",
             context: [
@@ -130,7 +133,7 @@ final class VaultSession {
     /// The vault's keys. Asks for the passphrase at most once.
     func keys(_ options: PassphraseOptions) throws -> VaultKeys {
         if let unlocked { return unlocked }
-        let material = try administration().keyMaterial()
+        let material = try remote?.keyMaterial() ?? administration().keyMaterial()
         let secret = try options.secret(console, vault: name)
         let keys = try VaultKeys.unlock(config: material.config, files: material.files, secret: secret)
         for file in keys.unreadable {
@@ -142,12 +145,10 @@ final class VaultSession {
 
     /// What opens points: the vault's keys, or the server's grants.
     func opener(_ options: PassphraseOptions) throws -> any PointOpener {
-        guard let server else { return try keys(options) }
-        if let secrets = server.secrets { return PointGrants(server.connection, secrets: secrets) }
-        let administration = try administration()
         // An owner-only vault is opened here, by who has its passphrase and may see its key files.
-        guard try administration.hasKeys else { return try keys(options) }
-        return PointGrants(server.connection, config: try administration.config)
+        guard let server, let remote, try remote.hasKeys else { return try keys(options) }
+        if let secrets = server.secrets { return PointGrants(server.connection, secrets: secrets) }
+        return PointGrants(server.connection, config: try remote.config)
     }
 
     /// What opens points, when it can be had without asking anybody.
