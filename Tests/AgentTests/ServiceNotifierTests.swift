@@ -27,7 +27,7 @@ struct ServiceNotifierTests {
         #expect(notifier.watchdogInterval == 15_000_000_000)
         func received() -> String {
             var buffer = [UInt8](repeating: 0, count: 256)
-            let count = recv(listener, &buffer, buffer.count, Int32(MSG_DONTWAIT.rawValue))
+            let count = recv(listener, &buffer, buffer.count, Int32(MSG_DONTWAIT))
             return String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
         }
         notifier.ready()
