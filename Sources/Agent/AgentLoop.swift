@@ -65,7 +65,7 @@ final class AgentLoop {
             let isAsked = state.flushesWanted > state.flushesDone && state.flushError == nil
             if now < retryAt, !isAsked { return .wait(retryAt) }
             if now >= nextScan { state.wantScan("due") }
-            if memory == nil || (memory?.count ?? 0) > AgentLoop.memoryLimit { state.wantScan("memory") }
+            if state.scanSince == nil, (memory?.count ?? .max) > AgentLoop.memoryLimit { state.wantScan("memory") }
             if state.scanSince != nil {
                 state.status.activity = .scanning
                 return .scan
@@ -77,7 +77,7 @@ final class AgentLoop {
                 return pending.isEmpty ? .answer(flush) : .capture
             }
             if hasPending { return .capture }
-            let allowed = lastPoint == .min ? Int64.min : lastPoint + configuration.interval
+            let allowed = earliestPoint
             if due <= now, allowed <= now {
                 take(&state, at: now)
                 if !pending.isEmpty { return .capture }
@@ -86,6 +86,9 @@ final class AgentLoop {
             return .wait(min(max(due, allowed), nextScan))
         }
     }
+
+    /// Before that no further point is made.
+    private var earliestPoint: Int64 { lastPoint == .min ? .min : lastPoint + configuration.interval }
 
     private func take(_ state: inout AgentService.State, at time: Int64) {
         let oldest = state.settling.oldest
@@ -99,6 +102,7 @@ final class AgentLoop {
     private func wait(until time: Int64) {
         let left = time == .max ? 3_600_000_000_000 : max(time - SystemClock.monotonic, 0)
         let isBackingOff = SystemClock.monotonic < retryAt
+        let allowed = earliestPoint
         if let writer, writer.age > configuration.leaseAge, !isBackingOff { renew(writer) }
         _ = agent.state.waitUntil(
             { state in
@@ -106,7 +110,7 @@ final class AgentLoop {
                     return true
                 }
                 if isBackingOff { return false }
-                return state.scanSince != nil || (state.settling.next ?? .max) < time
+                return state.scanSince != nil || max(state.settling.next ?? .max, allowed) < time
             }, nanoseconds: min(left, configuration.leaseAge))
     }
 
@@ -232,7 +236,8 @@ final class AgentLoop {
         totals = report.statistics
         notKept = [:]
         furtherNotKept = report.omittedWarnings
-        for warning in report.warnings { keep(warning) }
+        // What vanished meanwhile is nothing that could be kept.
+        for warning in report.warnings where warning.reason != .vanished { keep(warning) }
         let isBlind = agent.status.fileSystems.contains { if case .scan = $0.mode { true } else { false } }
         nextScan =
             SystemClock.monotonic + (isBlind ? configuration.blindScanInterval : configuration.scanInterval)
@@ -281,7 +286,7 @@ final class AgentLoop {
     private func done(_ committed: CommittedPoint?, _ time: Timestamp) {
         pending = PendingChanges()
         memory?.isIgnored = false
-        if let committed { publish(committed, time, isScan: false) }
+        if let committed { publish(committed, time, isScan: false) } else { publishNotKept() }
         agent.state.update { state in
             state.taken = 0
             state.takenSince = nil
@@ -317,14 +322,20 @@ final class AgentLoop {
     }
 
     private func publish(_ point: CommittedPoint, _ time: Timestamp, isScan: Bool) {
-        let named = notKept.sorted { $0.key.bytes.lexicographicallyPrecedes($1.key.bytes) }.prefix(100).map(\.value)
-        let count = UInt64(notKept.count) + furtherNotKept
+        publishNotKept()
         agent.state.update { state in
             state.status.statistics = point.statistics
             state.status.lastPoint = point
             state.status.lastTime = time
             state.status.points += 1
             if isScan { state.status.scans += 1 }
+        }
+    }
+
+    private func publishNotKept() {
+        let named = notKept.sorted { $0.key.bytes.lexicographicallyPrecedes($1.key.bytes) }.prefix(100).map(\.value)
+        let count = UInt64(notKept.count) + furtherNotKept
+        agent.state.update { state in
             state.status.notKept = named
             state.status.notKeptCount = count
         }

@@ -16,7 +16,7 @@ let canWatch = geteuid() == 0 && (try? FanotifyGroup()) != nil
 /// A service that goes through another one and can be cut off, as a server that is away is.
 final class CuttableVault: VaultService {
     private let inner: any VaultService
-    private let state = Mutex<(isCut: Bool, isLosing: Int)>((false, 0))
+    private let state = Mutex<(isCut: Bool, refusals: [HoldfastError.Code])>((false, []))
     let commits = Atomic<Int>(0)
 
     init(_ inner: any VaultService) { self.inner = inner }
@@ -24,6 +24,12 @@ final class CuttableVault: VaultService {
     var isCut: Bool {
         get { state.withLock { $0.isCut } }
         set { state.withLock { $0.isCut = newValue } }
+    }
+
+    /// What the next commits are refused with.
+    var refusals: [HoldfastError.Code] {
+        get { state.withLock { $0.refusals } }
+        set { state.withLock { $0.refusals = newValue } }
     }
 
     private func check() throws {
@@ -46,6 +52,9 @@ final class CuttableVault: VaultService {
     }
     func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt {
         try check()
+        if let code = state.withLock({ $0.refusals.isEmpty ? nil : $0.refusals.removeFirst() }) {
+            throw HoldfastError(code, "refused for the test")
+        }
         let receipt = try inner.commit(point, lease: lease)
         commits.add(1, ordering: .relaxed)
         // What was done and is not heard of.

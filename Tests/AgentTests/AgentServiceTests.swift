@@ -6,6 +6,7 @@ import Testing
 import Vault
 
 @testable import Agent
+@testable import Capture
 
 @Suite("The agent", .serialized, .enabled(if: canWatch))
 struct AgentServiceTests {
@@ -141,6 +142,44 @@ struct AgentServiceTests {
         try fixture.start()
         try fixture.checkNewest()
         try fixture.checkSequence()
+    }
+
+    @Test(
+        "a commit that is refused is made again from what is known, and in the end from the files",
+        arguments: [
+            [HoldfastError.Code.leaseLost], [.missingBlobs], [.missingBlobs, .missingBlobs, .missingBlobs],
+            [.headMoved],
+            [.noSpace, .leaseLost, .leaseLost, .damaged],
+        ])
+    func refusals(_ codes: [HoldfastError.Code]) throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 3)
+        for index in 0..<20 { fixture.put("\(index)", random.bytes(5_000)) }
+        try fixture.start()
+        fixture.service.refusals = codes
+        fixture.put("3", random.bytes(9_000))
+        _ = Glibc.rename("\(fixture.root)/4", "\(fixture.root)/four")
+        unlink("\(fixture.root)/5")
+        try fixture.waits { $0.lag == 0 && $0.problem == nil && $0.points > 1 }
+        try fixture.settle()
+        #expect(fixture.service.refusals.isEmpty)
+        try fixture.checkNewest()
+        try fixture.checkSequence()
+    }
+
+    @Test("an event that is lost on purpose is found by the comparison, and by the next scan")
+    func lostEvent() throws {
+        guard let fixture = try AgentFixture() else { return }
+        try fixture.start {
+            $0.watching = { watching in watching.drops = { $0.elementsEqual("unseen".utf8) } }
+        }
+        fixture.put("seen", "told")
+        fixture.put("unseen", "not told")
+        try fixture.settle()
+        #expect(try fixture.differences() == ["not stored: \(fixture.root)/unseen"])
+        fixture.agent?.scan()
+        try fixture.waits { $0.scans > 1 && $0.lag == 0 }
+        try fixture.checkNewest()
     }
 
     @Test("50,000 files that are created within seconds are all stored")

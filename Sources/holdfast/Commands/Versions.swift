@@ -7,6 +7,7 @@ struct Versions: Command {
     static let configuration = CommandConfiguration(
         commandName: "versions",
         abstract: "The versions of a file that can be brought back.",
+        usage: "holdfast versions <path> [<options>]",
         discussion: """
             One line for each point at which the path was not as at the point before: when, what changed, and how long it was. \
             With that time or point it is brought back:
