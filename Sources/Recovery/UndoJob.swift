@@ -68,7 +68,8 @@ package final class UndoJob {
                 switch line {
                 case .created(let bytes), .changed(let bytes):
                     let path = TreePath(unchecked: bytes)
-                    if case .changed = line, known.contains(path) {
+                    // A restore names only what it finds different; a taking back names what its first run had done, too.
+                    if case .changed = line, !record.asked.isEmpty, known.contains(path) {
                         contested[path] = .made
                         paths.append(path)
                         return

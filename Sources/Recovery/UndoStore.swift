@@ -24,13 +24,13 @@ package struct UndoRecord: Hashable, Sendable {
     /// Stands for the paths that were asked for: an interrupted restore that is run again is known by it.
     var asked = ""
     /// Runs of the same restore before this one that were interrupted, newest first: they are taken back with it.
-    var earlier: [Step] = []
+    package var earlier: [Step] = []
     /// What this run takes back, newest first; empty when it is no `--undo`, or when it came to its end. As long as it has
     /// not, the next `--undo` goes on with these.
     var taking: [Step] = []
 
     /// A run of a restore: where it wrote down what it would do, and the point that was made before.
-    struct Step: Hashable, Sendable {
+    package struct Step: Hashable, Sendable {
         var list: String
         var before: PointID?
 
