@@ -89,6 +89,7 @@ package final class ServerCore: Sendable {
     /// What has to be done from time to time.
     package func upkeep() {
         leases.sweep()
+        holder.upkeep()
         protectIfChanged()
     }
 

@@ -7,6 +7,10 @@ import Vault
 /// The vault that a server serves. It can be let go of for as long as its catalog is made anew.
 final class VaultHolder: Sendable {
     private let vault: Mutex<LocalVault?>
+    /// What opens the vault again, after it was let go of.
+    private let reopening = Mutex<(@Sendable () throws -> LocalVault)?>(nil)
+    /// The catalog is being made anew.
+    private let isRebuilding = Mutex(false)
     private let prepare: @Sendable (LocalVault) -> Void
     let id: VaultID
     let config: VaultConfig
@@ -37,14 +41,33 @@ final class VaultHolder: Sendable {
             defer { vault = nil }
             return vault != nil
         }
+        isRebuilding.withLock { $0 = isMine || $0 }
+        defer { if isMine { isRebuilding.withLock { $0 = false } } }
         guard isMine else { _ = try get(); throw HoldfastError(.busy, "the vault's catalog is being made anew") }
         var options = VaultDirectory.Options()
         options.access = .change
+        let asked = options
+        reopening.withLock { $0 = { try VaultDirectory.open(path: path, options: asked) } }
         let report = Result { try VaultHolder.patiently { try VaultDirectory.rebuild(path: path, options: options) } }
-        let opened = try VaultHolder.patiently { try VaultDirectory.open(path: path, options: options) }
-        prepare(opened)
-        vault.withLock { $0 = opened }
+        try VaultHolder.patiently { try reopen() }
         return try report.get()
+    }
+
+    /// Opens a vault that was let go of and could not be opened again; does nothing for one that is open.
+    func reopen() throws {
+        try reopening.withLock { reopening in
+            guard let open = reopening else { return }
+            let opened = try open()
+            prepare(opened)
+            vault.withLock { $0 = opened }
+            reopening = nil
+        }
+    }
+
+    /// After a rebuild whose vault could not be opened: tries again. To be called from time to time.
+    func upkeep() {
+        if isRebuilding.withLock({ $0 }) { return }
+        try? reopen()
     }
 
     /// Requests that are under way hold the vault for a moment longer.
