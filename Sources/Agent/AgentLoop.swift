@@ -257,9 +257,16 @@ final class AgentLoop {
         agent.progress.withLock { $0 = progress }
         if agent.state.withLock({ $0.isStopping }) { return }
         let time = Timestamp(nanoseconds: SystemClock.wall)
-        let outcome = try PathCapture(
-            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret
-        ).run(pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
+        let look = PathCapture(
+            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret)
+        var outcome = try look.run(
+            pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
+        let others = otherNames(outcome, memory)
+        if !others.isEmpty {
+            pending.add(others)
+            outcome = try look.run(
+                pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
+        }
         for path in pending.shallow { notKept[path] = nil }
         for warning in outcome.warnings { keep(warning) }
         if outcome.isEmpty { return done(nil, time) }
@@ -281,6 +288,18 @@ final class AgentLoop {
         for entry in outcome.changed { agent.links.note(entry) }
         lastPoint = SystemClock.monotonic
         done(committed, time)
+    }
+
+    /// Names under which files were captured that have further names only now: what is written through the new name changes
+    /// what the old one shows, of which nothing was told.
+    private func otherNames(_ outcome: PathCapture.Outcome, _ memory: EntryMemory) -> [TreePath] {
+        var files: Set<LinkGroup> = []
+        for found in outcome.changed {
+            guard let link = found.entry.linkGroup, memory.entry(found.key)?.entry.linkGroup != link else { continue }
+            files.insert(link)
+        }
+        if files.isEmpty { return [] }
+        return memory.paths(of: files).filter { !pending.shallow.contains($0) }
     }
 
     private func done(_ committed: CommittedPoint?, _ time: Timestamp) {

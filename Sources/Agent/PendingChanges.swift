@@ -16,6 +16,9 @@ struct PendingChanges {
     var count: Int { shallow.count + deep.count }
     var selection: PathSelection { PathSelection(shallow: shallow, deep: deep) }
 
+    /// Takes further paths to look at with the others.
+    mutating func add(_ paths: some Sequence<TreePath>) { shallow.formUnion(paths) }
+
     /// Takes what has settled. File systems are for others to look at.
     mutating func add(_ changes: [Settling.Change], since: Int64?) {
         for change in changes {

@@ -57,6 +57,26 @@ struct AgentServiceTests {
         }
     }
 
+    @Test("what is written through a new name of a file is in its old name too")
+    func newName() throws {
+        guard let fixture = try AgentFixture() else { return }
+        fixture.put("old", "as it was")
+        fixture.put("before", "from before the scan")
+        fixture.put("again", "of a point")
+        try fixture.start()
+        fixture.put("again", "of another point")
+        try fixture.settle()
+        for name in ["old", "before", "again"] {
+            #expect(link("\(fixture.root)/\(name)", "\(fixture.root)/\(name)-linked") == 0)
+            fixture.put("\(name)-linked", "written through the other name")
+        }
+        try fixture.settle()
+        try fixture.checkNewest()
+        fixture.put("old", "and back")
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+
     @Test("what is deleted is gone from the newest point, and in the ones before")
     func delete() throws {
         guard let fixture = try AgentFixture() else { return }

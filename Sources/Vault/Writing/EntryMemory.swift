@@ -72,6 +72,26 @@ package final class EntryMemory: KnownEntries {
         for (key, known) in changed where !key.isEmpty && key.starts(with: prefix) { if let known { body(known) } }
     }
 
+    /// The paths under which files are known, by device and inode. Looks at everything that is known.
+    package func paths(of files: Set<LinkGroup>) -> [TreePath] {
+        var found: [TreePath] = []
+        func look(_ key: [UInt8], _ identity: FileIdentity) {
+            guard files.contains(LinkGroup(device: identity.device, inode: identity.inode)),
+                let path = TreePath(key: key)
+            else { return }
+            found.append(path)
+        }
+        do {
+            try index.forEachIdentity { key, identity in
+                if changed[key] == nil, !isHidden(key) { look(key, identity) }
+            }
+        } catch {
+            failure = error
+        }
+        for (key, known) in changed { if let known { look(key, known.identity) } }
+        return found
+    }
+
     private func isHidden(_ key: [UInt8]) -> Bool {
         if hidden.isEmpty || key.isEmpty { return false }
         if hidden.contains([]) { return true }
