@@ -72,9 +72,13 @@ struct AgentKillTests {
         var server = try serve()
         let code = try place.attempt(["server", "token", "--address", address] + serverState)
         let text = try #require(try ProgramFixture.objects(code).first?["code"] as? String)
+        let file = place.directory.path + "/code"
+        try Data((text + "\n").utf8).write(to: URL(fileURLWithPath: file))
         place.fixture.environment["HOLDFAST_STATE"] = place.directory.path + "/client-state"
         let end = ContinuousClock.now + .seconds(30)
-        while try place.attempt("enrol", address, text).status != 0, ContinuousClock.now < end { usleep(100_000) }
+        while try place.attempt("enrol", address, "--code-file", file).status != 0, ContinuousClock.now < end {
+            usleep(100_000)
+        }
         place.fixture.environment["HOLDFAST_VAULT"] = address
         let agent = try place.start(["agent", "run", "--protect", place.files.path, "--settle", "0.05"])
         defer {

@@ -33,6 +33,13 @@ struct ServerCommandTests {
             try Data(text.utf8).write(to: URL(fileURLWithPath: files).appendingPathComponent(name))
         }
 
+        /// A file with an enrolment code.
+        func codeFile(_ code: String) throws -> String {
+            let file = fixture.directory.appendingPathComponent("code")
+            try Data((code + "\n").utf8).write(to: file)
+            return file.path
+        }
+
         /// Runs a command with the state directory of that name.
         func run(_ arguments: [String], state: String) throws -> ProgramFixture.Result {
             try fixture.run(arguments + ["--state", fixture.directory.appendingPathComponent("state-\(state)").path])
@@ -92,7 +99,7 @@ struct ServerCommandTests {
         func enrol(_ machine: String, server: String) throws {
             let code = try #require(
                 try objects(["server", "token", "--address", address], state: server).first?["code"] as? String)
-            try objects(["enrol", address, code, "--name", machine], state: machine)
+            try objects(["enrol", address, "--code-file", try codeFile(code), "--name", machine], state: machine)
         }
 
         /// A file with an access code.
@@ -277,11 +284,14 @@ struct ServerCommandTests {
         try place.objects(["server", "check-sheet", place.sheet, "--vault", place.vault], state: "server")
         let line = try place.objects(["server", "token", "--address", place.address], state: "server")
         let code = try #require(line.first?["code"] as? String)
-        let without = try place.run(["enrol", place.address, code], state: "mail")
+        let without = try place.run(["enrol", place.address, "--code-file", try place.codeFile(code)], state: "mail")
         #expect(without.status == 1 && without.error.contains("passphrase"), "\(without.error)")
         // The same code still holds for the same machine.
         try place.objects(
-            ["enrol", place.address, code, "--name", "mail", "--passphrase-file", place.passphrase], state: "mail")
+            [
+                "enrol", place.address, "--code-file", try place.codeFile(code), "--name", "mail", "--passphrase-file",
+                place.passphrase,
+            ], state: "mail")
         try place.objects(["backup", place.files, "--vault", place.address], state: "mail")
         try place.write("a.txt", "second\n")
         try place.objects(["backup", place.files, "--vault", place.address], state: "mail")

@@ -29,13 +29,16 @@ struct Enrol: Command {
 
     @Argument(help: ArgumentHelp("The address of the server: https://HOST[:PORT].", valueName: "server"))
     var server: String
+    @Option(help: ArgumentHelp("A file with the enrolment code on its first line.", valueName: "file"))
+    var codeFile: PathArgument?
     @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
     var name: String?
     @OptionGroup var passphrase: PassphraseOptions
     @OptionGroup var global: GlobalOptions
 
     /// The code as it is typed or comes in; at most one line of it is looked at.
-    private static func readCode() throws -> String {
+    private func readCode() throws -> String {
+        if let codeFile { return try PassphraseOptions.firstLine(of: codeFile.bytes, what: "enrolment code") }
         if Terminal.isTerminal(STDIN_FILENO) {
             return String(decoding: try PassphraseOptions.ask(bytesFor: "Enrolment code: "), as: UTF8.self)
         }
@@ -49,7 +52,7 @@ struct Enrol: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let address = try ServerAddress(server)
-        let code = try EnrolmentCode(try Enrol.readCode())
+        let code = try EnrolmentCode(try readCode())
         let state = try StateDirectory(path: try global.stateDirectory())
         var identity = try state.machine(orNamed: name ?? Machine.hostName)
         if let name, identity.name != name {

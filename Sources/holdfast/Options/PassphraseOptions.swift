@@ -53,6 +53,11 @@ struct PassphraseOptions: ParsableArguments {
         }
     }
 
+    /// The first line of a file that holds a secret.
+    static func firstLine(of path: [UInt8], what: String) throws -> String {
+        String(decoding: try read(path, what: what).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+
     static func keySheet(_ file: PathArgument) throws -> KeySheet {
         if file.bytes == [UInt8(ascii: "-")] {
             var typed = try ask(bytesFor: "Words of the key sheet: ")
