@@ -239,6 +239,12 @@ final class WatchedFileSystem {
             let file = resolver.file(object.bytes)
         else { return }
         if file.status.links == 1, let name = event.place?.name, file.part?.name.elementsEqual(name) == true { return }
+        // The name that was used may be gone again, and nobody may know another one than this.
+        if let part = file.part, let parent = part.parent {
+            let seen = resolver.places(of: parent)
+            let mask = event.mask.intersection(WatchedFileSystem.changes)
+            part.name.withUnsafeBytes { translator.translate(mask, seen, $0, into: &facts) }
+        }
         let writer: DirtyFact.Writer =
             event.mask.contains(.closedAfterWriting) ? .closed : event.mask.contains(.modified) ? .open : .metadata
         for path in otherNames(.init(device: file.status.device, inode: file.status.inode)) {
