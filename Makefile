@@ -14,6 +14,8 @@ PROGRAM := $(HOLDFAST_BUILD)/release/release/holdfast
 PREFIX ?= /usr/local
 PROTECT ?=
 CASES ?=
+# Suites in which time counts: they run last, and one after the other.
+TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
@@ -28,7 +30,8 @@ run: release  ## Protect directories of this machine, restore them elsewhere and
 
 test: build  ## Run every test
 	@scripts/dependencies tests
-	swift test $(DEBUG) --disable-xctest --skip-build
+	swift test $(DEBUG) --disable-xctest --skip-build --skip '$(TIMED)'
+	swift test $(DEBUG) --disable-xctest --skip-build --no-parallel --filter '$(TIMED)'
 
 bench: release  ## Measure beside restic and borg on the same data (CASES="--smoke" or others for the cases of the long run)
 	@scripts/dependencies bench
