@@ -37,7 +37,7 @@ extension LocalVault {
                 where [.damaged, .wrongKey, .notFound, .io].contains(error.code)
             {
                 report.findings.append("point \(point.id.hex) cannot be opened: \(error.message)")
-                if point.condition == .whole { isComplete = false }
+                isComplete = false
             }
         }
         report.checkedBlobs = walk.checkedBlobs
@@ -169,8 +169,7 @@ private struct DataWalk {
                         }
                     } catch let error as HoldfastError where error.code == .damaged || error.code == .io {
                         // A sector that cannot be read is damage like any other: a dying disk is when the whole list counts.
-                        // What was known before keeps no pack from being dated: it would do so every time.
-                        if copy.type != .data, !copy.condition.isBad { failed.insert(copy.id) }
+                        if copy.type != .data { failed.insert(copy.id) }
                         foundBlobs += try vault.catalog.setCondition(
                             isIntact ? .falseContents : .damaged, of: [copy.reference])
                     } catch let error as HoldfastError where error.code == .notFound {
