@@ -44,10 +44,13 @@ final class PlanMoment: Sendable {
     /// and cannot be set back. It would keep its file from being restored until that time has come.
     private static let future: Int64 = 3_600
 
+    /// - Parameter now: the present in seconds since 1970.
+    static func mayBeLate(_ changed: FileInstant, now: Int64) -> Bool { changed.seconds <= now + future }
+
     /// Whether somebody else may have changed a file since.
     func isBefore(_ status: FileStatus) -> Bool {
         let changed = status.changed
-        if changed.seconds > SystemClock.wall / 1_000_000_000 + PlanMoment.future { return false }
+        guard PlanMoment.mayBeLate(changed, now: SystemClock.wall / 1_000_000_000) else { return false }
         // Some file systems keep whole seconds, FAT two of them: then the change may have come later than it says.
         let isLater =
             changed.nanoseconds == 0 ? changed.seconds >= start.seconds - 1 : !(changed < start)

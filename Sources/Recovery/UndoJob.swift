@@ -102,17 +102,24 @@ package final class UndoJob {
 
     /// What an older run had begun and not completed is nobody's work: there the older run's word counts after all.
     private func dropUnfinished(open: (PointID) throws -> PointReader) throws {
-        for (path, older) in contested {
-            guard let index = sources.firstIndex(where: { $0.paths.contains(path) }),
-                let before = sources[index].before,
-                let place = RestoreJob.below(record.root, [path]).first,
-                let entry = try open(before).tree.lookup(place), entry.kind == .regular,
-                entry.mode & 0o7777 == FileWriter.unfinishedMode
-            else { continue }
-            sources[index].paths.removeAll { $0 == path }
-            switch older {
-            case .made: removing.append(path)
-            case .replaced(let other): sources[other].paths.append(path)
+        if contested.isEmpty { return }
+        var unfinished: Set<TreePath> = []
+        for source in sources {
+            guard let before = source.before else { continue }
+            for path in source.paths where contested[path] != nil {
+                guard let place = RestoreJob.below(record.root, [path]).first,
+                    let entry = try open(before).tree.lookup(place), entry.kind == .regular,
+                    entry.mode & 0o7777 == FileWriter.unfinishedMode
+                else { continue }
+                unfinished.insert(path)
+            }
+        }
+        if unfinished.isEmpty { return }
+        for index in sources.indices { sources[index].paths.removeAll { unfinished.contains($0) } }
+        for path in unfinished.sorted(by: { $0.bytes.lexicographicallyPrecedes($1.bytes) }) {
+            switch contested[path] {
+            case .replaced(let other)?: sources[other].paths.append(path)
+            default: removing.append(path)
             }
         }
     }

@@ -235,4 +235,17 @@ import Vault
         #expect(inPlace.removed == 2)
         #expect(try RestoreFixture.shell("cat '\(data)/a' '\(data)/deep/b'") == "12")
     }
+
+    @Test("a change time of a clock that was hours ahead keeps nothing from being restored")
+    func future() throws {
+        let fixture = try RestoreFixture()
+        try fixture.make("printf 1 > f")
+        let status = try FileSystem.status(Array((fixture.source + "/f").utf8))
+        // Seen from a moment before the change it is a change of somebody else ...
+        #expect(PlanMoment(FileInstant(seconds: status.changed.seconds - 60, nanoseconds: 1)).isBefore(status))
+        // ... and so it is with a clock that says the present is a minute earlier, but not with one that is hours behind.
+        let now = status.changed.seconds
+        #expect(PlanMoment.mayBeLate(status.changed, now: now - 60))
+        #expect(!PlanMoment.mayBeLate(status.changed, now: now - 2 * 3_600))
+    }
 }

@@ -41,6 +41,23 @@ package struct SecretToken: SecretValue {
     }
 }
 
+/// A token and the identity key of the server that gave it out, as one word: `<prefix><token>.<key>`.
+private enum PinnedToken {
+    static func text(_ prefix: String, _ token: SecretToken, _ key: VerifyingKey) -> String {
+        prefix + String(token.text.dropFirst(SecretToken.prefix.count)) + "." + Base64URL.encode(key.bytes.array)
+    }
+
+    /// `nil` for anything that `text` would not write.
+    static func parse(_ prefix: String, _ text: String) -> (token: SecretToken, key: VerifyingKey)? {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, parts[0].hasPrefix(prefix),
+            let token = SecretToken(SecretToken.prefix + parts[0].dropFirst(prefix.count)),
+            let key = Base64URL.decode(parts[1]).flatMap({ Bytes32($0) })
+        else { return nil }
+        return (token, VerifyingKey(bytes: key))
+    }
+}
+
 /// What a person carries from the server to a machine that is to enrol: the token and the server's identity key.
 package struct EnrolmentCode: SecretValue {
     static let prefix = "hfe_"
@@ -54,23 +71,16 @@ package struct EnrolmentCode: SecretValue {
     }
 
     /// One word, to be copied whole.
-    package var text: String {
-        EnrolmentCode.prefix + String(token.text.dropFirst(SecretToken.prefix.count)) + "."
-            + Base64URL.encode(serverKey.bytes.array)
-    }
+    package var text: String { PinnedToken.text(EnrolmentCode.prefix, token, serverKey) }
 
     package init(_ text: String) throws {
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 2, parts[0].hasPrefix(EnrolmentCode.prefix),
-            let token = SecretToken(SecretToken.prefix + parts[0].dropFirst(EnrolmentCode.prefix.count)),
-            let key = Base64URL.decode(parts[1]).flatMap({ Bytes32($0) })
-        else {
+        guard let (token, key) = PinnedToken.parse(EnrolmentCode.prefix, text) else {
             throw HoldfastError(
                 .usage, "This is not an enrolment code of a Holdfast server.",
                 context: ["hint": "`holdfast server token` on the server prints one: a word that begins with hfe_."])
         }
         self.token = token
-        serverKey = VerifyingKey(bytes: key)
+        serverKey = key
     }
 }
 
@@ -88,20 +98,13 @@ package struct AccessCode: SecretValue {
     }
 
     /// One word, to be copied whole.
-    package var text: String {
-        AccessCode.prefix + String(token.text.dropFirst(SecretToken.prefix.count)) + "."
-            + Base64URL.encode(serverKey.bytes.array)
-    }
+    package var text: String { PinnedToken.text(AccessCode.prefix, token, serverKey) }
 
     /// Takes the first line of a file.
     package init(file: [UInt8]) throws {
         let line = file.split(separator: UInt8(ascii: "\n"), maxSplits: 1).first.map(Array.init) ?? []
-        let text = String(decoding: line, as: UTF8.self).trimmingPrefix { $0 == " " }
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 2, parts[0].hasPrefix(AccessCode.prefix),
-            let token = SecretToken(SecretToken.prefix + parts[0].dropFirst(AccessCode.prefix.count)),
-            let key = Base64URL.decode(parts[1].filter { !$0.isWhitespace }).flatMap({ Bytes32($0) })
-        else {
+        let text = String(decoding: line, as: UTF8.self).filter { !$0.isWhitespace }
+        guard let (token, key) = PinnedToken.parse(AccessCode.prefix, text) else {
             throw HoldfastError(
                 .usage, "The token file does not hold an access code of a Holdfast server.",
                 context: [
@@ -111,6 +114,6 @@ package struct AccessCode: SecretValue {
                 ])
         }
         self.token = token
-        serverKey = VerifyingKey(bytes: key)
+        serverKey = key
     }
 }
