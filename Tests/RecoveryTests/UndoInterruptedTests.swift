@@ -124,6 +124,22 @@ import Vault
         #expect(try store.last()?.earlier == [])
     }
 
+    @Test("what the first of two runs had begun and not completed is nobody's work, and does not return")
+    func halfWritten() throws {
+        let fixture = try RestoreFixture()
+        let store = try store(fixture)
+        try fixture.make("printf old > n; printf old > keep")
+        let reader = try fixture.backup()
+        try fixture.make("rm n; printf worked > keep")
+        #expect(try restore(fixture, reader, store, stopping: true) == nil)
+        // Killed while it wrote.
+        try fixture.make("printf ol > n; chmod 1600 n")
+        #expect(try restore(fixture, reader, store)?.issues == [])
+        #expect(try fixture.make("cat n") == "old")
+        #expect(try undo(fixture, store)?.issues == [])
+        #expect(try fixture.make("ls; cat keep") == "keep\nworked")
+    }
+
     @Test("a taking back that was interrupted goes on the next time, and can be taken back in turn")
     func undoInterrupted() throws {
         let fixture = try RestoreFixture()
