@@ -16,6 +16,9 @@ package struct AgentConfiguration: Sendable {
     package var readers = 2
     /// Where the writer's caches live.
     package var cacheDirectory: [UInt8]
+    /// Where versions wait to be sent, and where the local history is.
+    package var spoolDirectory: [UInt8]
+    package var spoolLimits = SpoolLimits()
     package var hostName: String
     package var program: String
     /// Where every change is told, everything is looked at so often all the same, in nanoseconds.
@@ -33,8 +36,9 @@ package struct AgentConfiguration: Sendable {
     ///   in proportion.
     package init(
         source: CaptureSource, ignored: [TreePath], settle: Double, sealing: SealingPipeline.Options,
-        cacheDirectory: [UInt8], hostName: String, program: String
+        cacheDirectory: [UInt8], spoolDirectory: [UInt8], hostName: String, program: String
     ) {
+        self.spoolDirectory = spoolDirectory
         self.source = source
         self.ignored = ignored
         let unit = Int64(max(settle, 0) * 1_000_000_000)

@@ -1,4 +1,5 @@
 import Capture
+import Catalog
 import Model
 import Platform
 import Synchronization
@@ -13,18 +14,23 @@ final class AgentLoop {
         /// Nothing is to do, and somebody wants to hear that.
         case answer(UInt64)
         case wait(Int64)
+        /// Nothing can be built on what the vault was thought to hold.
+        case lost(Bool)
+        case tidy
     }
 
     private let agent: AgentService
     private let configuration: AgentConfiguration
-    private var writer: DeltaPointWriter?
-    private var base: ContinuousState?
+    private let spool: Spool
+    private var pipeline: SealingPipeline?
+    private var counters = WritingCounters()
     private var memory: EntryMemory?
     private var totals = PointStatistics()
     private var pending = PendingChanges()
     private var failures = 0
     private var retryAt: Int64 = .min
     private var nextScan: Int64 = .max
+    private var nextTidying: Int64 = .min
     private var lastPoint: Int64 = .min
     /// The flush that the changes in hand answer.
     private var flush: UInt64 = 0
@@ -35,18 +41,28 @@ final class AgentLoop {
     private static let memoryLimit = 500_000
     /// Paths that are named as not kept.
     private static let notKeptLimit = 10_000
+    /// Paths that a scan beside what is known looks at; it keeps some 16 bytes for each.
+    private static let lookLimit = 4_000_000
+    /// Why everything is written down anew, not only compared with what is known.
+    private static let fullReasons: Set<String> = ["due", "memory", "base"]
+    /// The spool's room is looked at so often, in nanoseconds.
+    private static let tidyingInterval: Int64 = 60_000_000_000
 
     init(_ agent: AgentService) {
         self.agent = agent
         configuration = agent.configuration
+        spool = agent.spool
     }
 
     func run() {
+        attempt { try restore() }
         while true {
             switch next() {
             case .stop:
-                writer?.close()
+                pipeline?.stop()
                 return
+            case .lost(let forgetsCaches): attempt { try forget(forgetsCaches) }
+            case .tidy: attempt { try tidy() }
             case .scan: attempt { try scan() }
             case .capture: attempt { try capture() }
             case .answer(let flush): agent.state.update { $0.flushesDone = max($0.flushesDone, flush) }
@@ -62,10 +78,15 @@ final class AgentLoop {
         let hasPending = !pending.isEmpty
         return agent.state.withLock { state -> Step in
             if state.isStopping { return .stop }
+            if let forgetsCaches = state.baseIsLost { return .lost(forgetsCaches) }
             let isAsked = state.flushesWanted > state.flushesDone && state.flushError == nil
             if now < retryAt, !isAsked { return .wait(retryAt) }
             if now >= nextScan { state.wantScan("due") }
-            if state.scanSince == nil, (memory?.count ?? .max) > AgentLoop.memoryLimit { state.wantScan("memory") }
+            if state.scanSince == nil, memory == nil { state.wantScan("base") }
+            if state.scanSince == nil, memory.map({ $0.count > AgentLoop.memoryLimit }) == true, state.isAllSent {
+                state.wantScan("memory")
+            }
+            if now >= nextTidying { return .tidy }
             if state.scanSince != nil {
                 state.status.activity = .scanning
                 return .scan
@@ -83,7 +104,7 @@ final class AgentLoop {
                 if !pending.isEmpty { return .capture }
             }
             if failures == 0 { state.status.activity = .idle }
-            return .wait(min(max(due, allowed), nextScan))
+            return .wait(min(max(due, allowed), nextScan, nextTidying))
         }
     }
 
@@ -103,15 +124,15 @@ final class AgentLoop {
         let left = time == .max ? 3_600_000_000_000 : max(time - SystemClock.monotonic, 0)
         let isBackingOff = SystemClock.monotonic < retryAt
         let allowed = earliestPoint
-        if let writer, writer.age > configuration.leaseAge, !isBackingOff { renew(writer) }
         _ = agent.state.waitUntil(
             { state in
                 if state.isStopping || (state.flushesWanted > state.flushesDone && state.flushError == nil) {
                     return true
                 }
+                if state.baseIsLost != nil { return true }
                 if isBackingOff { return false }
                 return state.scanSince != nil || max(state.settling.next ?? .max, allowed) < time
-            }, nanoseconds: min(left, configuration.leaseAge))
+            }, nanoseconds: left)
     }
 
     // MARK: Errors
@@ -123,8 +144,8 @@ final class AgentLoop {
             retryAt = .min
             agent.state.update { $0.status.problem = nil }
         } catch {
-            writer?.close()
-            writer = nil
+            pipeline?.stop()
+            pipeline = nil
             answer(error)
         }
     }
@@ -136,20 +157,15 @@ final class AgentLoop {
         case .cancelled?:
             if agent.state.withLock({ $0.isStopping }) { return }
         case .tooMuchChanged?:
-            wantScan("too much")
-            return
-        case .leaseLost? where failures == 0:
-            // The first time a new lease does.
-            failures = 1
-            if base == nil { wantScan("lease") }
-            return
-        case .missingBlobs? where memory?.isIgnored == false && base != nil:
-            // The vault lacks what it was thought to have: what waits is read again, whatever is known of it.
-            memory?.isIgnored = true
-            return
-        case .missingBlobs?, .leaseLost?, .damaged?:
-            forget(known?.code == .missingBlobs)
-            wantScan("base")
+            wantScan("due")
+        case .noSpace?:
+            // History makes room for what waits.
+            if (try? spool.makeRoom(isNeeded: true, now: now)) == true, failures < 100 {
+                failures += 1
+                return
+            }
+        case .missingBlobs?, .leaseLost?, .damaged?, .spoolDamaged?:
+            agent.state.update { $0.baseIsLost = known?.code == .missingBlobs || $0.baseIsLost == true }
         default: break
         }
         failures += 1
@@ -166,146 +182,178 @@ final class AgentLoop {
 
     private func wantScan(_ reason: String) { agent.state.update { $0.wantScan(reason) } }
 
+    private var now: Timestamp { Timestamp(nanoseconds: SystemClock.wall) }
+
     /// Nothing that is known can be relied on; with `all` not even what earlier runs wrote down.
-    private func forget(_ all: Bool) {
+    private func forget(_ all: Bool) throws {
+        try spool.index.forget()
         memory = nil
-        base = nil
         if all {
             WriterCache.remove(
                 vault: agent.secrets.vault, source: configuration.source.cacheSource,
                 from: configuration.cacheDirectory)
         }
+        agent.state.update { state in
+            state.baseIsLost = nil
+            state.wantScan("base")
+        }
     }
 
-    // MARK: Everything
+    /// Looks after the spool's room.
+    private func tidy() throws {
+        nextTidying = SystemClock.monotonic + AgentLoop.tidyingInterval
+        try spool.makeRoom(now: now)
+    }
 
+    // MARK: What an earlier run left
+
+    /// Goes on from what is in the spool, if it is about the same paths.
+    private func restore() throws {
+        let summary = try spool.index.summary()
+        agent.state.update { state in
+            state.captured = summary.newestWaiting ?? 0
+            state.waitingSince = summary.oldestWaiting
+        }
+        agent.sender.wake()
+        guard let base = try spool.index.base(), base.source == configuration.source.cacheSource,
+            let reader = cache(), reader.identity.point == base.scan
+        else { return }
+        let restored = EntryMemory(try CacheIndex(reader))
+        let known = try spool.index.known()
+        restored.apply(known)
+        memory = restored
+        totals = base.totals
+        for entry in known.puts { agent.links.note(entry) }
+        agent.state.update { $0.status.statistics = base.totals }
+        setNextScan()
+    }
+
+    private func cache() -> CacheReader? {
+        CacheReader(
+            path: configuration.cacheDirectory + Array("/".utf8)
+                + WriterCache.name(vault: agent.secrets.vault, source: configuration.source.cacheSource))
+    }
+
+    private func setNextScan() {
+        let isBlind = agent.status.fileSystems.contains { if case .scan = $0.mode { true } else { false } }
+        nextScan =
+            SystemClock.monotonic + (isBlind ? configuration.blindScanInterval : configuration.scanInterval)
+    }
+
+    // MARK: Scans
+
+    /// Looks at everything: beside what is known when that can be, and else as a full backup, which needs the vault.
     private func scan() throws {
-        writer?.close()
-        writer = nil
-        let begun = agent.state.update { state in
-            state.status.scanReasons = state.scanReasons.sorted()
-            defer { state.scanReasons = [] }
-            return state.scanSince ?? SystemClock.monotonic
+        let (begun, reasons, canSend) = agent.state.withLock { state in
+            (state.scanSince ?? SystemClock.monotonic, state.scanReasons, state.isAllSent && state.sendError == nil)
         }
         // What is told from here on is looked at after the scan; what came before is found by it.
         agent.state.update { state in
             state.takenSince = [begun, state.takenSince].compactMap { $0 }.min()
             state.scanSince = nil
+            state.scanReasons = []
+            state.status.scanReasons = reasons.sorted()
         }
         do {
-            let progress = CaptureProgress()
-            agent.progress.withLock { $0 = progress }
-            if agent.state.withLock({ $0.isStopping }) { progress.stopRequested.store(true, ordering: .relaxed) }
-            var request = BackupRequest(
-                source: configuration.source, kind: .continuous, sealing: configuration.sealing,
-                readers: configuration.readers, hostName: configuration.hostName, program: configuration.program)
-            request.labels = ["scan"]
-            let job = BackupJob(
-                service: agent.service, secrets: agent.secrets, heads: agent.heads,
-                cacheDirectory: configuration.cacheDirectory, request: request, progress: progress)
-            agent.links.forget()
-            let links = agent.links
-            job.observer = { links.note($0) }
-            let report = try job.run()
-            try adopt(report)
+            let isFullWanted = !reasons.isDisjoint(with: AgentLoop.fullReasons)
+            if let memory, !isFullWanted || !canSend {
+                try lookAround(memory)
+            } else {
+                do { try fullScan() } catch {
+                    // The vault is away: what has changed is kept until it is back.
+                    guard let memory, (error as? HoldfastError)?.code != .cancelled else { throw error }
+                    try lookAround(memory)
+                }
+            }
         } catch {
             agent.state.update { state in
                 state.scanSince = min(begun, state.scanSince ?? begun)
+                state.scanReasons.formUnion(reasons)
                 state.takenSince = pending.oldest
             }
             throw error
         }
+        setNextScan()
         pending = PendingChanges()
         agent.state.update { state in
+            state.status.scans += 1
             state.takenSince = nil
             state.taken = 0
         }
     }
 
-    /// Takes the point of a scan as what changes are compared with.
+    private func beginCapture() -> CaptureProgress {
+        let progress = CaptureProgress()
+        agent.progress.withLock { $0 = progress }
+        if agent.state.withLock({ $0.isStopping }) { progress.stopRequested.store(true, ordering: .relaxed) }
+        return progress
+    }
+
+    /// A full backup: a tree and a cache of its own. Nothing waits to be sent, and nothing is sent meanwhile.
+    private func fullScan() throws {
+        let progress = beginCapture()
+        var request = BackupRequest(
+            source: configuration.source, kind: .continuous, sealing: configuration.sealing,
+            readers: configuration.readers, hostName: configuration.hostName, program: configuration.program)
+        request.labels = ["scan"]
+        let job = BackupJob(
+            service: agent.service, secrets: agent.secrets, heads: agent.heads,
+            cacheDirectory: configuration.cacheDirectory, request: request, progress: progress)
+        agent.links.forget()
+        let links = agent.links
+        job.observer = { links.note($0) }
+        let report = try agent.sender.paused {
+            guard try spool.index.summary().waiting == 0 else {
+                throw HoldfastError(
+                    .busy, "Versions wait to be sent before everything is looked at.", isTemporary: true)
+            }
+            return try job.run()
+        }
+        try adopt(report)
+    }
+
+    /// Takes the point of a full backup as what changes are compared with.
     private func adopt(_ report: BackupReport) throws {
-        let path =
-            configuration.cacheDirectory + Array("/".utf8)
-            + WriterCache.name(vault: agent.secrets.vault, source: configuration.source.cacheSource)
-        guard let reader = CacheReader(path: path), reader.identity.point == report.point else {
+        guard let reader = cache(), reader.identity.point == report.point else {
             throw HoldfastError(.io, "what the scan wrote down of the files cannot be read", isTemporary: true)
         }
-        base = ContinuousState(
+        let state = ContinuousState(
             point: report.point, incarnation: reader.identity.incarnation, root: reader.identity.root)
+        try spool.index.rebase(
+            SpoolBase(
+                source: configuration.source.cacheSource, scan: report.point, state: state, totals: report.statistics))
         memory = EntryMemory(try CacheIndex(reader))
         totals = report.statistics
         notKept = [:]
         furtherNotKept = report.omittedWarnings
         // What vanished meanwhile is nothing that could be kept.
         for warning in report.warnings where warning.reason != .vanished { keep(warning) }
-        let isBlind = agent.status.fileSystems.contains { if case .scan = $0.mode { true } else { false } }
-        nextScan =
-            SystemClock.monotonic + (isBlind ? configuration.blindScanInterval : configuration.scanInterval)
+        publishNotKept()
         lastPoint = SystemClock.monotonic
         let committed = CommittedPoint(
             point: report.point, number: report.number, head: report.head, statistics: report.statistics)
-        publish(committed, report.time, isScan: true)
+        agent.state.update { state in
+            state.sendError = nil
+            state.sent = state.captured
+            state.waitingSince = nil
+            state.publish(committed, report.time)
+        }
+    }
+
+    /// Compares everything with what is known.
+    private func lookAround(_ memory: EntryMemory) throws {
+        var selection = PendingChanges()
+        selection.add(configuration.source.roots.map { .subtree($0, isFuzzy: false) }, since: nil)
+        try capture(selection, memory, labels: ["scan"], lookLimit: AgentLoop.lookLimit)
     }
 
     // MARK: What changed
 
     private func capture() throws {
-        guard let memory else { return wantScan("memory") }
-        let started = SystemClock.monotonic
-        let writer = try openWriter()
-        let progress = CaptureProgress()
-        agent.progress.withLock { $0 = progress }
-        if agent.state.withLock({ $0.isStopping }) { return }
-        let time = Timestamp(nanoseconds: SystemClock.wall)
-        let look = PathCapture(
-            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret)
-        var outcome = try look.run(
-            pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
-        let others = otherNames(outcome, memory)
-        if !others.isEmpty {
-            pending.add(others)
-            outcome = try look.run(
-                pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
-        }
-        for path in pending.shallow { notKept[path] = nil }
-        for warning in outcome.warnings { keep(warning) }
-        if outcome.isEmpty { return done(nil, time) }
-        var statistics = totals
-        outcome.update(&statistics) { memory.entry($0) }
-        let next = statistics
-        statistics.bytesRead = outcome.bytesRead
-        statistics.milliseconds = UInt64(max(SystemClock.monotonic - started, 0)) / 1_000_000
-        let draft = PointDraft(
-            kind: .continuous, time: time, labels: pending.isFuzzy ? ["fuzzy"] : [], consistency: .crash,
-            statistics: statistics, warnings: outcome.warnings, omittedWarnings: outcome.omittedWarnings,
-            paths: configuration.source.roots.map(\.bytes), hostName: configuration.hostName,
-            program: configuration.program, exclusions: configuration.source.exclusionTexts)
-        let committed = try writer.commit(try outcome.deltas(), draft)
-        // Acknowledged: from here on it is what is known.
-        base = writer.state
-        totals = next
-        memory.apply(outcome.memoryChanges)
-        for entry in outcome.changed { agent.links.note(entry) }
-        lastPoint = SystemClock.monotonic
-        done(committed, time)
-    }
-
-    /// Names under which files were captured that have further names only now: what is written through the new name changes
-    /// what the old one shows, of which nothing was told.
-    private func otherNames(_ outcome: PathCapture.Outcome, _ memory: EntryMemory) -> [TreePath] {
-        var files: Set<LinkGroup> = []
-        for found in outcome.changed {
-            guard let link = found.entry.linkGroup, memory.entry(found.key)?.entry.linkGroup != link else { continue }
-            files.insert(link)
-        }
-        if files.isEmpty { return [] }
-        return memory.paths(of: files).filter { !pending.shallow.contains($0) }
-    }
-
-    private func done(_ committed: CommittedPoint?, _ time: Timestamp) {
+        guard let memory else { return wantScan("base") }
+        try capture(pending, memory, labels: pending.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
         pending = PendingChanges()
-        memory?.isIgnored = false
-        if let committed { publish(committed, time, isScan: false) } else { publishNotKept() }
+        memory.isIgnored = false
         agent.state.update { state in
             state.taken = 0
             state.takenSince = nil
@@ -313,21 +361,84 @@ final class AgentLoop {
         }
     }
 
-    private func openWriter() throws -> DeltaPointWriter {
-        if let writer { return writer }
-        guard let base else { throw HoldfastError(.leaseLost, "there is no point to go on from") }
-        let opened = try DeltaPointWriter(
-            service: agent.service, secrets: agent.secrets, heads: agent.heads, state: base,
-            options: configuration.sealing)
-        writer = opened
+    /// Looks at what is selected, and puts what is not as it was known into the spool.
+    private func capture(
+        _ wanted: PendingChanges, _ memory: EntryMemory, labels: [String], lookLimit: Int
+    ) throws {
+        var wanted = wanted
+        let started = SystemClock.monotonic
+        let pipeline = try openPipeline()
+        let progress = beginCapture()
+        if agent.state.withLock({ $0.isStopping }) { throw HoldfastError(.cancelled, "the agent ends") }
+        let time = now
+        let look = PathCapture(
+            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret, lookLimit: lookLimit)
+        var outcome = try look.run(
+            wanted.selection, moves: wanted.moves, pipeline: pipeline, progress: progress)
+        let others = otherNames(outcome, memory, wanted)
+        if !others.isEmpty {
+            wanted.add(others)
+            outcome = try look.run(wanted.selection, moves: wanted.moves, pipeline: pipeline, progress: progress)
+        }
+        try pipeline.flush()
+        for path in wanted.shallow { notKept[path] = nil }
+        for warning in outcome.warnings { keep(warning) }
+        publishNotKept()
+        if outcome.isEmpty { return }
+        var next = totals
+        outcome.update(&next) { memory.entry($0) }
+        let changes = outcome.memoryChanges
+        var record = PointRecord(root: ContentKey(.zero))
+        record.labels = labels
+        record.consistency = .crash
+        record.statistics = next
+        record.statistics.bytesRead = outcome.bytesRead
+        record.statistics.newBytes = counters.newBytes.exchange(0, ordering: .relaxed)
+        record.statistics.storedBytes = counters.storedBytes.exchange(0, ordering: .relaxed)
+        record.statistics.milliseconds = UInt64(max(SystemClock.monotonic - started, 0)) / 1_000_000
+        record.warnings = outcome.warnings
+        record.furtherWarnings = outcome.omittedWarnings
+        record.protectedPaths = configuration.source.roots.map(\.bytes)
+        record.host = configuration.hostName
+        record.program = configuration.program
+        record.exclusions = configuration.source.exclusionTexts
+        let sequence = try spool.append(changes, record, time: time, totals: next)
+        // In the spool: from here on it is what is known.
+        totals = next
+        memory.apply(changes)
+        for entry in outcome.changed { agent.links.note(entry) }
+        lastPoint = SystemClock.monotonic
+        agent.state.update { state in
+            state.captured = sequence
+            if state.waitingSince == nil { state.waitingSince = time }
+        }
+        agent.sender.wake()
+    }
+
+    private func openPipeline() throws -> SealingPipeline {
+        if let pipeline { return pipeline }
+        counters = WritingCounters()
+        let opened = SealingPipeline(
+            service: spool, lease: LeaseID(high: 0, low: 0), vault: agent.secrets.vault,
+            machine: agent.secrets.machine, secret: agent.secrets.domainSecret, options: configuration.sealing,
+            counters: counters)
+        try opened.start()
+        pipeline = opened
         return opened
     }
 
-    /// Opens another lease while nothing is to do.
-    private func renew(_ old: DeltaPointWriter) {
-        old.close()
-        writer = nil
-        attempt { _ = try openWriter() }
+    /// Names under which files were captured that have further names only now: what is written through the new name changes
+    /// what the old one shows, of which nothing was told.
+    private func otherNames(
+        _ outcome: PathCapture.Outcome, _ memory: EntryMemory, _ wanted: PendingChanges
+    ) -> [TreePath] {
+        var files: Set<LinkGroup> = []
+        for found in outcome.changed {
+            guard let link = found.entry.linkGroup, memory.entry(found.key)?.entry.linkGroup != link else { continue }
+            files.insert(link)
+        }
+        if files.isEmpty { return [] }
+        return memory.paths(of: files).filter { !wanted.shallow.contains($0) }
     }
 
     // MARK: Status
@@ -338,17 +449,6 @@ final class AgentLoop {
             return
         }
         notKept[path] = warning
-    }
-
-    private func publish(_ point: CommittedPoint, _ time: Timestamp, isScan: Bool) {
-        publishNotKept()
-        agent.state.update { state in
-            state.status.statistics = point.statistics
-            state.status.lastPoint = point
-            state.status.lastTime = time
-            state.status.points += 1
-            if isScan { state.status.scans += 1 }
-        }
     }
 
     private func publishNotKept() {

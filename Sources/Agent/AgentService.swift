@@ -1,4 +1,5 @@
 import Capture
+import Catalog
 import Model
 import Platform
 import Synchronization
@@ -7,13 +8,13 @@ package import Vault
 /// Protects a machine while it runs: what changes is in the vault soon afterwards, as a point of its own.
 ///
 /// ```
-/// watcher  ── facts ──▶  settling  ── what is quiet ──▶  capture  ──▶  point
-///                           ▲                              │
-///                           └──── stays until acknowledged ┘
+/// watcher ── facts ──▶ settling ── what is quiet ──▶ capture ──▶ spool ──▶ sender ──▶ vault
+///                         ▲                             │
+///                         └──── stays until captured ───┘
 /// ```
 ///
-/// A full scan comes first, and again whenever it is not known what happened. Nothing is forgotten while the vault cannot be
-/// reached; what waits is bounded, because many changes become their directory.
+/// A scan comes first, and again whenever it is not known what happened. While the vault cannot be reached versions are kept in
+/// the spool; what does not fit waits as paths, which are bounded, because many changes become their directory.
 package final class AgentService: Sendable {
     struct State {
         var settling: Settling
@@ -26,6 +27,16 @@ package final class AgentService: Sendable {
         var flushesDone: UInt64 = 0
         /// What flushes were answered with: the error of the last one that failed.
         var flushError: (any Error)?
+        /// The newest moment that was captured, and the newest that the vault has.
+        var captured: Int64 = 0
+        var sent: Int64 = 0
+        /// Why something could not be sent the last time; `nil` when it could.
+        var sendError: (any Error)?
+        var sendFailures = 0
+        /// Nothing can be built on what the vault was thought to hold; whether what is known of files goes with it.
+        var baseIsLost: Bool?
+        /// When the oldest moment was captured that the vault does not have.
+        var waitingSince: Timestamp?
         /// What the loop has taken and not stored yet: since when the oldest of it waits, and how much it is.
         var takenSince: Int64?
         var taken = 0
@@ -41,12 +52,15 @@ package final class AgentService: Sendable {
     /// Set to end a capture that is under way.
     let progress = Mutex<CaptureProgress?>(nil)
     let links = LinkMap()
+    package let spool: Spool
+    let sender: SpoolSender
+    private let relay: Relay
     private let watcher = Mutex<ChangeWatcher?>(nil)
     private let thread = Mutex<WorkerThread?>(nil)
 
     package init(
         service: any VaultService, secrets: WriterSecrets, heads: any HeadMemory, configuration: AgentConfiguration
-    ) {
+    ) throws {
         self.service = service
         self.secrets = secrets
         self.heads = heads
@@ -56,6 +70,12 @@ package final class AgentService: Sendable {
         first.scanReasons = ["started"]
         first.status.roots = configuration.source.roots
         state = Monitor(first)
+        spool = try Spool(
+            directory: configuration.spoolDirectory, vault: secrets.vault, limits: configuration.spoolLimits)
+        relay = Relay(state, spool)
+        sender = SpoolSender(
+            spool: spool, service: service, secrets: secrets, heads: heads, configuration: configuration,
+            listener: relay)
     }
 
     /// Begins to watch, then to protect. When it returns, nothing that happens from now on is missed.
@@ -77,6 +97,7 @@ package final class AgentService: Sendable {
         do throws(Errno) {
             let worker = try WorkerThread(name: "agent", stack: 16 << 20) { [self] in AgentLoop(self).run() }
             thread.withLock { $0 = worker }
+            try sender.start()
         } catch {
             watcher.stop()
             throw HoldfastError(.io, "protection cannot begin: \(error)", cause: error)
@@ -88,6 +109,26 @@ package final class AgentService: Sendable {
     /// - Returns: the newest point, which holds it.
     /// - Throws: why it could not be stored; it still will be. `busy` when that took longer than `seconds`.
     package func captureNow(seconds: Int) throws -> CommittedPoint? {
+        let end = SystemClock.monotonic + Int64(seconds) * 1_000_000_000
+        try spoolNow(seconds: seconds)
+        let (wanted, failures) = state.withLock { ($0.captured, $0.sendFailures) }
+        sender.wake(hurries: true)
+        let isDone = state.waitUntil(
+            { $0.sent >= wanted || $0.sendFailures != failures || $0.isStopping },
+            nanoseconds: end - SystemClock.monotonic)
+        return try state.withLock { state in
+            if state.sent >= wanted { return state.status.lastPoint }
+            if isDone, let error = state.sendError { throw error }
+            throw AgentService.late(seconds)
+        }
+    }
+
+    private static func late(_ seconds: Int) -> HoldfastError {
+        HoldfastError(.busy, "it is not stored after \(seconds) seconds; the agent goes on", isTemporary: true)
+    }
+
+    /// Captures all that has happened until now; it is in the spool then, and survives a power cut.
+    package func spoolNow(seconds: Int) throws {
         watcher.withLock { $0 }?.flush()
         let wanted = state.update { state in
             state.flushesWanted += 1
@@ -97,13 +138,9 @@ package final class AgentService: Sendable {
         let isDone = state.waitUntil(
             { $0.flushesDone >= wanted || $0.flushError != nil || $0.isStopping },
             nanoseconds: Int64(seconds) * 1_000_000_000)
-        return try state.withLock { state in
+        try state.withLock { state in
             if let error = state.flushError { throw error }
-            guard isDone, state.flushesDone >= wanted else {
-                throw HoldfastError(
-                    .busy, "it is not stored after \(seconds) seconds; the agent goes on", isTemporary: true)
-            }
-            return state.status.lastPoint
+            guard isDone, state.flushesDone >= wanted else { throw AgentService.late(seconds) }
         }
     }
 
@@ -114,6 +151,8 @@ package final class AgentService: Sendable {
     package func stop(seconds: Int) -> Bool {
         let isScanning = state.withLock { $0.status.activity == .scanning }
         let isStored = !isScanning && (try? captureNow(seconds: seconds)) != nil
+        // What could not be sent is at least kept.
+        if !isStored { try? spool.synchronize() }
         abandon()
         return isStored
     }
@@ -126,6 +165,7 @@ package final class AgentService: Sendable {
         }?.stop()
         state.update { $0.isStopping = true }
         progress.withLock { $0?.stopRequested.store(true, ordering: .relaxed) }
+        sender.stop()
         thread.withLock { thread in
             defer { thread = nil }
             return thread
@@ -139,7 +179,16 @@ package final class AgentService: Sendable {
             var status = state.status
             status.fileSystems = watching ?? state.watching
             let oldest = [state.scanSince, state.takenSince, state.settling.oldest].compactMap { $0 }.min()
-            status.lag = oldest.map { max(SystemClock.monotonic - $0, 0) } ?? 0
+            let unseen = oldest.map { max(SystemClock.monotonic - $0, 0) } ?? 0
+            let unsent = state.waitingSince.map { max(SystemClock.wall - $0.nanoseconds, 1) } ?? 0
+            status.lag = max(unseen, unsent)
+            status.spooled = state.captured > state.sent
+            if let error = state.sendError, status.problem == nil {
+                status.problem = (error as? HoldfastError)?.message ?? String(describing: error)
+                if status.activity == .idle { status.activity = .waiting }
+            }
+            status.spoolBytes = spool.used
+            status.isSpoolFull = spool.isFull
             status.waiting = state.settling.count + state.taken
             return status
         }
@@ -172,7 +221,50 @@ package final class AgentService: Sendable {
     }
 }
 
+/// Takes word from the sender's thread.
+private final class Relay: SpoolSender.Listener {
+    private let state: Monitor<AgentService.State>
+    private let spool: Spool
+
+    init(_ state: Monitor<AgentService.State>, _ spool: Spool) {
+        self.state = state
+        self.spool = spool
+    }
+
+    func sent(_ moment: SpoolMoment, _ point: CommittedPoint) {
+        let summary = try? spool.index.summary()
+        state.update { state in
+            state.sent = max(state.sent, moment.sequence)
+            state.sendError = nil
+            state.waitingSince = summary.flatMap(\.oldestWaiting)
+            state.publish(point, moment.time)
+        }
+    }
+
+    func failed(_ error: any Error) {
+        state.update { state in
+            state.sendError = error
+            state.sendFailures += 1
+        }
+    }
+
+    func lost(forgetsCaches: Bool, _ error: any Error) {
+        state.update { $0.baseIsLost = forgetsCaches || $0.baseIsLost == true }
+    }
+}
+
 extension AgentService.State {
+    /// Whether the vault has everything that was captured.
+    var isAllSent: Bool { sent >= captured && waitingSince == nil }
+
+    /// A point is in the vault.
+    mutating func publish(_ point: CommittedPoint, _ time: Timestamp) {
+        status.statistics = point.statistics
+        status.lastPoint = point
+        status.lastTime = time
+        status.points += 1
+    }
+
     mutating func wantScan(_ reason: String) {
         if scanSince == nil { scanSince = SystemClock.monotonic }
         scanReasons.insert(reason)

@@ -121,6 +121,7 @@ extension AgentStatus {
             "lag": .integer(lag), "waiting": number(waiting), "points": number(points), "scans": number(scans),
             "scan_reasons": .array(scanReasons.map { .string($0) }),
             "not_kept_count": number(notKeptCount),
+            "spooled": .bool(spooled), "spool_bytes": number(spoolBytes), "spool_full": .bool(isSpoolFull),
             "file_systems": .array(
                 fileSystems.map { system in
                     var row: [String: JSONValue] = [

@@ -31,6 +31,12 @@ package struct AgentStatus: Sendable {
     /// Points since the start.
     package var points: UInt64 = 0
     package var scans: UInt64 = 0
+    /// Versions are in the spool that the vault does not have yet.
+    package var spooled = false
+    /// What the spool uses, local history included, in bytes.
+    package var spoolBytes: UInt64 = 0
+    /// The last version did not fit into the spool: its path waits instead.
+    package var isSpoolFull = false
     /// Why everything was looked at the last time.
     package var scanReasons: [String] = []
     /// Why the vault could not be reached the last time; `nil` when it could.

@@ -8,8 +8,10 @@ package import Vault
 /// The same walk, readers and bundles as a full backup, on the calling thread: what changes from second to second is little,
 /// and only sealing is worth more threads.
 package final class PathCapture {
-    /// More paths than this below what was selected: a full scan is the better way.
+    /// More paths than this that changed: a full scan is the better way.
     package static let limit = 100_000
+    /// Paths that are looked at below what was selected.
+    private let lookLimit: Int
 
     /// What was found.
     package struct Outcome: Sendable {
@@ -39,12 +41,22 @@ package final class PathCapture {
     private let largeSlabs = SlabPool(slabSize: PathCapture.largeSlab, limit: 6)
 
     package init(
-        source: CaptureSource, memory: EntryMemory, secret: DomainSecret, changeTimes: ChangeTimeTrust = .thisKernel
+        source: CaptureSource, memory: EntryMemory, secret: DomainSecret, changeTimes: ChangeTimeTrust = .thisKernel,
+        lookLimit: Int = PathCapture.limit
     ) {
+        self.lookLimit = lookLimit
         self.source = source
         self.memory = memory
         self.secret = secret
         self.changeTimes = changeTimes
+    }
+
+    /// A key in few bytes. Two keys of one scan that have the same are one in many million scans, and then something that is gone
+    /// is noticed by the next one.
+    private static func short(_ key: [UInt8]) -> Int {
+        var hasher = Hasher()
+        key.withUnsafeBytes { hasher.combine(bytes: $0) }
+        return hasher.finalize()
     }
 
     /// Looks at what is selected and gives contents that are new to `pipeline`. Nothing that is said of a path is older than
@@ -58,7 +70,7 @@ package final class PathCapture {
         progress: CaptureProgress = CaptureProgress()
     ) throws -> Outcome {
         var outcome = Outcome()
-        var seen: Set<[UInt8]> = []
+        var seen: Set<Int> = []
         memory.expect(moves)
         defer { memory.expect([]) }
         let reader = FileReader(
@@ -67,8 +79,8 @@ package final class PathCapture {
         let hasDeep = !selection.deep.isEmpty
         let sequencer = CaptureSequencer(pipeline: pipeline, progress: progress, reader: reader) { found in
             if hasDeep {
-                seen.insert(found.key)
-                if seen.count > PathCapture.limit { throw PathCapture.tooMuch }
+                seen.insert(PathCapture.short(found.key))
+                if seen.count > self.lookLimit { throw PathCapture.tooMuch }
             }
             if let known = memory.entry(found.key), known.entry == found.entry, !memory.isIgnored {
                 outcome.unchanged += 1
@@ -102,7 +114,7 @@ package final class PathCapture {
 
     /// What was known and is not there: what the walk did not find, what lies below it, and what a deep look did not see.
     private func findLosses(
-        _ missing: [TreePath], _ selection: PathSelection, _ seen: Set<[UInt8]>, _ outcome: inout Outcome
+        _ missing: [TreePath], _ selection: PathSelection, _ seen: Set<Int>, _ outcome: inout Outcome
     ) {
         var lost: [TreePath: CachedEntry] = [:]
         func lose(_ known: CachedEntry) { if let path = TreePath(key: known.key) { lost[path] = known } }
@@ -110,7 +122,7 @@ package final class PathCapture {
         for deep in selection.deep where memory.entry(deep.key) != nil {
             // What was left out of the walk (by a rule, or because it could not be entered) is not seen either; it was not
             // known, or it is gone from what is kept, as after a full scan.
-            memory.forEach(below: deep) { if !seen.contains($0.key) { lose($0) } }
+            memory.forEach(below: deep) { if !seen.contains(PathCapture.short($0.key)) { lose($0) } }
         }
         var emptied: Set<TreePath> = []
         for (path, known) in lost where known.entry.kind == .directory { emptied.insert(path) }
@@ -146,25 +158,6 @@ extension PathCapture.Outcome {
         changes.gone = gone.map(\.key)
         changes.emptied = emptied.map { $0.path.key }
         return changes
-    }
-
-    /// The deltas that have its effect one after the other: one, unless that does not fit into a blob.
-    package func deltas() throws -> [Delta] {
-        var first: [Delta.Operation] = []
-        for (path, _) in emptied { first.append(Delta.Operation(key: path.key, change: .deleteBelow)) }
-        for entry in gone { first.append(Delta.Operation(key: entry.key, change: .delete)) }
-        let puts = changed.map { Delta.Operation(key: $0.key, change: .put($0.entry)) }
-        let whole = try Delta(first + puts)
-        if try whole.encoded() != nil { return [whole] }
-        return try Self.split(first[...]) + Self.split(puts[...])
-    }
-
-    private static func split(_ operations: ArraySlice<Delta.Operation>) throws -> [Delta] {
-        if operations.isEmpty { return [] }
-        let delta = try Delta(Array(operations))
-        if try operations.count == 1 || delta.encoded() != nil { return [delta] }
-        let middle = operations.startIndex + operations.count / 2
-        return try split(operations[..<middle]) + split(operations[middle...])
     }
 
     /// How the numbers of the state change. `before` gives what was known of a key.

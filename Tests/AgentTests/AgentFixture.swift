@@ -111,10 +111,10 @@ final class AgentFixture {
         var configuration = AgentConfiguration(
             source: CaptureSource(roots: [try #require(TreePath(root))]), ignored: [], settle: settle,
             sealing: SealingPipeline.Options(), cacheDirectory: try state.cacheDirectory(of: vault.config.vault),
-            hostName: "test", program: "test")
+            spoolDirectory: Array((directory + "/spool").utf8), hostName: "test", program: "test")
         configuration.longestPause = 200_000_000
         change(&configuration)
-        let agent = AgentService(
+        let agent = try AgentService(
             service: service, secrets: machine.secrets, heads: StateHeads(state, vault: vault.config.vault),
             configuration: configuration)
         try agent.start()

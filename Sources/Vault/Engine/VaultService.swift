@@ -1,6 +1,6 @@
 package import Model
 
-/// What writers, readers and recovery ask of a vault.
+/// What writers, readers and recovery ask of a vault, beside sending packs (`BlobIntake`) and reading blobs (`BlobSource`).
 ///
 /// Two implementations: `LocalVault` (catalog and store in this process) and, over the network, one that speaks to a
 /// server. Calls block; call them from dedicated threads. Every method may be called from several threads at once.
@@ -8,7 +8,7 @@ package import Model
 /// The order that makes a backup safe is the caller's part: data packs, then meta packs, then the point. The commit of the
 /// point is the only moment at which anything becomes visible; a writer that dies before it leaves blobs that nothing
 /// refers to, and the next collection frees them.
-package protocol VaultService: AnyObject, Sendable {
+package protocol VaultService: BlobIntake, BlobSource {
     /// The vault behind this service.
     var vault: VaultID { get }
 
@@ -19,25 +19,6 @@ package protocol VaultService: AnyObject, Sendable {
 
     /// Ends a lease. Ending one that is unknown or ended already is fine.
     func closeLease(_ id: LeaseID)
-
-    /// Which of `blobs` must be sent: `true` means not present. At most `VaultLimits.missingBatch` blobs.
-    ///
-    /// What is answered as present (`false`) stays present while the lease is live. A machine is answered by its own copies
-    /// and by checked ones. A copy that only another machine sent is opened and checked first, which takes the content
-    /// key and a vault that knows the secret; else it must be sent again. So nobody can poison what others rely on.
-    ///
-    /// - Throws: `leaseLost`, `usage` for too many blobs.
-    func missing(_ blobs: [BlobQuestion], lease: LeaseID) throws -> [Bool]
-
-    /// Stores a pack of class data or meta and registers its blobs. Sending the same pack again is fine.
-    ///
-    /// Check and registration are one transaction: either all that the pack's blobs name is present or nothing of the
-    /// pack is registered. A blob may name blobs that stand before it in the same pack.
-    ///
-    /// - Throws: `missingBlobs` with the list in `blobs`; `condemned` when the collector is removing a pack of this name
-    ///   (pack the blobs anew); `leaseLost`; `noSpace`; `damaged` for a pack that breaks the format's rules; `denied` for one
-    ///   whose writer is not the machine of the lease.
-    func store(_ pack: SealedPack, lease: LeaseID) throws
 
     /// Makes a point visible. On return it is on stable storage. Committing the same point again answers the same.
     ///
@@ -62,16 +43,6 @@ package protocol VaultService: AnyObject, Sendable {
     /// The redactions of a point that the vault holds, in any order. A reader opens what the newest puts in place of the
     /// point's record, after the check of the vault's signature.
     func redactions(of point: PointID) throws -> [RedactionRecord]
-
-    /// Hands the framed bytes of each of `ids` to `body`, once each, in the order in which they lie in the packs.
-    ///
-    /// A copy that is not what it should be is recorded as damaged and the next copy is tried; `body` says the same of a
-    /// copy that does not open by throwing `damaged`. When it throws `misnamed` the next copy is tried, and nothing is
-    /// recorded. The bytes are valid during the call only.
-    ///
-    /// - Throws: `damaged` with the list in `blobs` after everything that could be read was handed over; other errors
-    ///   of `body` at once.
-    func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws
 }
 
 extension VaultService {
@@ -102,7 +73,7 @@ package struct BlobQuestion: Sendable {
     }
 }
 
-extension VaultService {
+extension BlobIntake {
     /// The same without content keys.
     package func missing(_ ids: [BlobID], lease: LeaseID) throws -> [Bool] {
         try missing(ids.map { BlobQuestion(id: $0) }, lease: lease)

@@ -225,6 +225,14 @@ package struct StateDirectory: Sendable {
         return path + Array("/cache/\(vault.hex)".utf8)
     }
 
+    /// The path of a directory (mode 0700) for versions on their way to a vault, and for the local history.
+    package func spoolDirectory(of vault: VaultID) throws -> [UInt8] {
+        let directory = try open()
+        let spool = try openDirectory("spool", in: directory.raw)
+        _ = try openDirectory(vault.hex, in: spool.raw)
+        return path + Array("/spool/\(vault.hex)".utf8)
+    }
+
     /// A document that another part of the program keeps here; `nil` when there is none. Names are plain file names.
     package func document(_ name: String, in folder: String) throws -> [UInt8]? {
         let directory = try open()

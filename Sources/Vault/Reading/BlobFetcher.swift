@@ -59,12 +59,12 @@ package final class ContentChecker: Sendable {
 /// Every blob is proved twice on the way: by the tag of its seal and, with a `ContentChecker`, by deriving its content
 /// key from the plaintext. A copy that fails is reported to the service, which tries the next one.
 package final class BlobFetcher {
-    private let service: any VaultService
+    private let service: any BlobSource
     private let checker: ContentChecker?
     private let opener = BlobOpener()
     private var places: [BlobID: Int] = [:]
 
-    package init(service: any VaultService, checker: ContentChecker?) {
+    package init(service: any BlobSource, checker: ContentChecker?) {
         self.service = service
         self.checker = checker
     }

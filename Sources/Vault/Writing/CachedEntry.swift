@@ -57,6 +57,40 @@ package struct CachedEntry: Hashable, Sendable {
     }
 }
 
+extension CachedEntry {
+    /// The blobs that its content and its attributes are kept in: pieces of the content, of lists of such, and attributes.
+    package var contentKeys: [ContentKey] {
+        var keys: [ContentKey] = []
+        switch entry.content {
+        case .none: break
+        case .extents(let extents): keys += extents.compactMap(\.key)
+        case .list(let list, _):
+            keys.append(list)
+            keys += pieces
+            keys += chunks.map(\.key)
+        }
+        if let attributes = entry.attributesBlob { keys.append(attributes) }
+        return keys
+    }
+
+    /// The bytes by which it is kept on this machine; see `CachedEntryCoding`.
+    package func encoded() -> [UInt8] {
+        var out = ByteWriter(capacity: 128)
+        CachedEntryCoding.encode(self, into: &out)
+        return out.bytes
+    }
+
+    /// Reads what `encoded` made. Throws `damaged` for anything else.
+    package init(decoding bytes: [UInt8], key: [UInt8]) throws {
+        self = try bytes.withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            let head = try CachedEntryCoding.decodeHead(&reader)
+            var names = CachedNames()
+            return try CachedEntryCoding.decodeRest(&reader, key: key, head: head, names: &names)
+        }
+    }
+}
+
 /// The encoding of records in the writer's cache. It never leaves the machine and may change with any version: a cache
 /// of another version is dropped, which costs a re-read.
 enum CachedEntryCoding {

@@ -73,13 +73,23 @@ package final class DeltaPointWriter {
         }
     }
 
+    /// Where blobs go that the points name.
+    package var lease: LeaseID { committer.lease.id }
+
     /// Nanoseconds since the lease was opened. One that is held for long keeps the collector from freeing what it might need.
     package var age: Int64 { SystemClock.monotonic - opened }
 
-    /// Commits one point, whose statistics get what was new and stored for it: the state before with `changes` over it. Contents that they name were submitted to `pipeline`.
+    /// Commits one point: the state before with `changes` over it. Contents that they name were given to `pipeline`; what of them
+    /// was new and stored is added to the numbers of the draft.
     ///
-    /// - Parameter changes: applied one after the other; usually one.
-    package func commit(_ changes: [Delta], _ draft: PointDraft) throws -> CommittedPoint {
+    /// - Parameters:
+    ///   - changes: applied one after the other; usually one.
+    ///   - point: its id.
+    ///   - prepared: called with the state that will be, before the vault hears of it.
+    package func commit(
+        _ changes: [Delta], _ draft: PointDraft, point: PointID = .random(),
+        prepared: (ContinuousState) throws -> Void = { _ in }
+    ) throws -> CommittedPoint {
         var next = state
         let changes = changes.filter { !$0.isEmpty }
         if changes.count == 1, state.deltas.count < FormatLimits.deltas, let key = try changes[0].store(in: nodes) {
@@ -94,11 +104,13 @@ package final class DeltaPointWriter {
         record.statistics = draft.statistics
         let new = counters.newBytes.load(ordering: .relaxed)
         let stored = counters.storedBytes.load(ordering: .relaxed)
-        record.statistics.newBytes = new - counted.new
-        record.statistics.storedBytes = stored - counted.stored
+        record.statistics.newBytes += new - counted.new
+        record.statistics.storedBytes += stored - counted.stored
         counted = (new, stored)
-        let committed = try committer.commit(record, draft, point: .random())
-        next.point = committed.point
+        next.point = point
+        next.incarnation = committer.position.incarnation
+        try prepared(next)
+        let committed = try committer.commit(record, draft, point: point)
         next.incarnation = committed.head.incarnation
         state = next
         return committed

@@ -15,6 +15,55 @@ package final class EntryMemory: KnownEntries {
         package var emptied: [[UInt8]] = []
 
         package init() {}
+
+        package var isEmpty: Bool { puts.isEmpty && gone.isEmpty && emptied.isEmpty }
+
+        /// The deltas that have its effect one after the other: one, unless that does not fit into a blob.
+        package func deltas() throws -> [Delta] {
+            let first =
+                emptied.map { Delta.Operation(key: $0, change: .deleteBelow) }
+                + gone.map { Delta.Operation(key: $0, change: .delete) }
+            let last = puts.map { Delta.Operation(key: $0.key, change: .put($0.entry)) }
+            let whole = try Delta(first + last)
+            if try whole.encoded() != nil { return [whole] }
+            return try Changes.split(first[...]) + Changes.split(last[...])
+        }
+
+        private static func split(_ operations: ArraySlice<Delta.Operation>) throws -> [Delta] {
+            if operations.isEmpty { return [] }
+            let delta = try Delta(Array(operations))
+            if try operations.count == 1 || delta.encoded() != nil { return [delta] }
+            let middle = operations.startIndex + operations.count / 2
+            return try split(operations[..<middle]) + split(operations[middle...])
+        }
+    }
+
+    /// Several changes, one after the other, that become one with the same effect.
+    package struct Joined {
+        private var outcomes: [[UInt8]: CachedEntry?] = [:]
+        private var emptied: Set<[UInt8]> = []
+
+        package init() {}
+
+        package mutating func add(_ changes: Changes) {
+            let prefixes = Set(changes.emptied.compactMap { TreePath(key: $0)?.subtreePrefix })
+            if !prefixes.isEmpty {
+                outcomes = outcomes.filter { !EntryMemory.isBelow($0.key, prefixes) }
+                emptied = emptied.filter { !EntryMemory.isBelow($0, prefixes) }
+                emptied.formUnion(changes.emptied)
+            }
+            for key in changes.gone { outcomes[key] = .some(nil) }
+            for put in changes.puts { outcomes[put.key] = put }
+        }
+
+        package var changes: Changes {
+            var changes = Changes()
+            changes.emptied = Array(emptied)
+            for (key, outcome) in outcomes {
+                if let outcome { changes.puts.append(outcome) } else { changes.gone.append(key) }
+            }
+            return changes
+        }
     }
 
     /// Something that had another path before; of a directory all below it too.

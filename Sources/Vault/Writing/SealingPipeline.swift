@@ -101,7 +101,7 @@ package final class SealingPipeline: @unchecked Sendable {
     /// Most packs that wait to be stored beside the open one.
     private static let waitingPacks = 1
 
-    private let service: any VaultService
+    private let service: any BlobIntake
     private let lease: LeaseID
     private let vault: VaultID
     private let writer: WriterID
@@ -117,7 +117,7 @@ package final class SealingPipeline: @unchecked Sendable {
     private var threads: [WorkerThread] = []
 
     package init(
-        service: any VaultService,
+        service: any BlobIntake,
         lease: LeaseID,
         vault: VaultID,
         machine: MachineID,
@@ -378,9 +378,15 @@ package final class SealingPipeline: @unchecked Sendable {
         }
     }
 
-    /// Names and stores a pack. A name that the vault is just deleting is avoided by packing the same blobs anew.
-    private func store(_ full: OpenPack) throws -> [BlobID] {
-        var pack = try full.finish()
+    /// Names and stores a pack.
+    private func store(_ full: OpenPack) throws -> [BlobID] { try deliver(try full.finish()) }
+
+    /// Stores a pack that is made already. A name that the vault is just deleting is avoided by packing the same blobs anew.
+    ///
+    /// - Returns: its blobs, and perhaps one more that nothing names.
+    @discardableResult
+    package func deliver(_ pack: SealedPack) throws -> [BlobID] {
+        var pack = pack
         do {
             try service.store(pack, lease: lease)
         } catch let error as HoldfastError where error.code == .condemned {

@@ -66,9 +66,10 @@ struct AgentRun: Command {
         let vault = session.vault.vault
         let configuration = AgentConfiguration(
             source: source, ignored: ignored, settle: settle, sealing: sealing,
-            cacheDirectory: try state.cacheDirectory(of: vault), hostName: Machine.hostName,
+            cacheDirectory: try state.cacheDirectory(of: vault),
+            spoolDirectory: try state.spoolDirectory(of: vault), hostName: Machine.hostName,
             program: "holdfast \(Holdfast.version)")
-        let agent = AgentService(
+        let agent = try AgentService(
             service: session.vault, secrets: secrets, heads: StateHeads(state, vault: vault),
             configuration: configuration)
         try agent.start()

@@ -1,0 +1,169 @@
+package import Model
+import Vault
+
+/// Freeing what is not needed, oldest history first, and joining what waits when room gets short.
+extension SpoolIndex {
+    /// Drops history that was captured before `time`. Moments that wait are never dropped.
+    ///
+    /// - Returns: how many moments.
+    @discardableResult
+    package func expire(before time: Timestamp) throws -> Int {
+        try write { session in
+            let old = try session.all(
+                "SELECT sequence FROM moment WHERE state <> $1 AND time < $2 ORDER BY sequence LIMIT 10000",
+                .integer(SpoolSchema.MomentState.waiting.rawValue), .time(time)
+            ) { $0.integer(0) }
+            for sequence in old { try SpoolIndex.drop(sequence, session) }
+            return old.count
+        }
+    }
+
+    /// Drops the oldest moment that does not wait. `false` when there is none.
+    package func dropOldest() throws -> Bool {
+        try write { session in
+            guard
+                let oldest = try session.first(
+                    "SELECT sequence FROM moment WHERE state <> $1 ORDER BY sequence LIMIT 1",
+                    .integer(SpoolSchema.MomentState.waiting.rawValue), decode: { $0.integer(0) })
+            else { return false }
+            try SpoolIndex.drop(oldest, session)
+            return true
+        }
+    }
+
+    private static func drop(_ sequence: Int64, _ session: SQLiteSession) throws {
+        try session.run("DELETE FROM moment WHERE sequence = $1", .integer(sequence))
+        try session.run("DELETE FROM change WHERE sequence = $1", .integer(sequence))
+        try session.run("DELETE FROM use WHERE sequence = $1", .integer(sequence))
+    }
+
+    /// Takes packs out of the index that no moment needs. To be called while nothing is captured: what is captured is needed
+    /// only when its moment is there.
+    ///
+    /// - Returns: their names; the files can be removed.
+    package func takeUnused() throws -> [PackName] {
+        try write { session in
+            let packs = try session.all(
+                "SELECT number, name, bytes FROM pack WHERE NOT EXISTS (SELECT 1 FROM use WHERE use.pack = pack.number)",
+                decode: SpoolIndex.pack)
+            for pack in packs { try SpoolIndex.remove(pack.number, session) }
+            return packs.map(\.name)
+        }
+    }
+
+    private static func remove(_ pack: Int64, _ session: SQLiteSession) throws {
+        try session.run("DELETE FROM blob WHERE pack = $1", .integer(pack))
+        try session.run("DELETE FROM pack WHERE number = $1", .integer(pack))
+        try session.run("DELETE FROM use WHERE pack = $1", .integer(pack))
+    }
+
+    /// The names of all packs.
+    package func packNames() throws -> Set<PackName> {
+        try read { Set(try $0.all("SELECT name FROM pack") { PackName(try $0.digest(0)) }) }
+    }
+
+    /// A pack of which only some blobs are still needed.
+    package struct PartlyUsed: Sendable {
+        package var pack: SpoolPack
+        /// What is needed of it.
+        package var live: [SpoolBlob]
+    }
+
+    /// Makes one moment of those that wait, except of the first `keeping`: of each path only its last state stays.
+    ///
+    /// - Parameter label: what the point says of it.
+    /// - Returns: packs that hold other blobs too and are worth rewriting; `nil` when fewer than two waited.
+    package func joinWaiting(after kept: Int64, label: String) throws -> [PartlyUsed]? {
+        try write { session -> [PartlyUsed]? in
+            let moments = try session.all(
+                """
+                SELECT sequence, time, record, point, attempt FROM moment WHERE state = $1 AND sequence > $2
+                ORDER BY sequence
+                """, .integer(SpoolSchema.MomentState.waiting.rawValue), .integer(kept), decode: SpoolIndex.moment)
+            guard moments.count > 1, let first = moments.first, let last = moments.last else { return nil }
+            var joined = EntryMemory.Joined()
+            for moment in moments { joined.add(try SpoolIndex.changes(of: moment.sequence, session)) }
+            let changes = joined.changes
+            var record = last.record
+            record.warnings = moments.flatMap(\.record.warnings)
+            record.furtherWarnings = moments.reduce(0) { $0 + $1.record.furtherWarnings }
+            var labels = Set(moments.flatMap(\.record.labels))
+            labels.insert(label)
+            record.labels = labels.sorted()
+            for number in [\PointStatistics.bytesRead, \.newBytes, \.storedBytes, \.milliseconds] {
+                record.statistics[keyPath: number] = moments.reduce(0) { $0 &+ $1.record.statistics[keyPath: number] }
+            }
+            let packs = try session.all(
+                """
+                SELECT DISTINCT pack.number, pack.name, pack.bytes FROM use JOIN pack ON pack.number = use.pack
+                WHERE use.sequence >= $1 AND use.sequence <= $2
+                """, .integer(first.sequence), .integer(last.sequence), decode: SpoolIndex.pack)
+            for moment in moments {
+                try session.run("DELETE FROM change WHERE sequence = $1", .integer(moment.sequence))
+                try session.run("DELETE FROM use WHERE sequence = $1", .integer(moment.sequence))
+                if moment.sequence != last.sequence {
+                    try session.run("DELETE FROM moment WHERE sequence = $1", .integer(moment.sequence))
+                }
+            }
+            try session.run(
+                "UPDATE moment SET record = $1, point = NULL, attempt = NULL WHERE sequence = $2",
+                .bytes(try record.encoded()), .integer(last.sequence))
+            try SpoolIndex.note(SpoolIndex.rows(changes), last.sequence, session)
+            try SpoolIndex.use(changes.puts, last.sequence, session)
+            return try SpoolIndex.partlyUsed(packs, changes, last.sequence, session)
+        }
+    }
+
+    /// Which of `packs` are needed by one moment alone, and that by less than half.
+    private static func partlyUsed(
+        _ packs: [SpoolPack], _ changes: EntryMemory.Changes, _ sequence: Int64, _ session: SQLiteSession
+    ) throws -> [PartlyUsed] {
+        let live = Set(changes.puts.flatMap(\.contentKeys).map { BlobCrypto.id(of: $0) })
+        var found: [PartlyUsed] = []
+        for pack in packs {
+            let users = try session.all("SELECT sequence FROM use WHERE pack = $1", .integer(pack.number)) {
+                $0.integer(0)
+            }
+            guard users == [sequence] else { continue }
+            let blobs = try session.all(
+                "SELECT id, key, start, length FROM blob WHERE pack = $1 ORDER BY start", .integer(pack.number)
+            ) {
+                SpoolBlob(
+                    id: BlobID(try $0.digest(0)), key: $0.isNull(1) ? nil : ContentKey(try $0.digest(1)),
+                    start: $0.number(2), length: Int($0.integer(3)))
+            }
+            let needed = blobs.filter { live.contains($0.id) }
+            let size = needed.reduce(0) { $0 + $1.length }
+            if UInt64(size) * 2 < pack.bytes { found.append(PartlyUsed(pack: pack, live: needed)) }
+        }
+        return found
+    }
+
+    /// Puts a new pack, with what is needed of an old one, in the old one's place.
+    package func replace(_ old: SpoolPack, with name: PackName, bytes: UInt64, _ blobs: [SpoolBlob]) throws {
+        try write { session in
+            let users = try session.all("SELECT sequence FROM use WHERE pack = $1", .integer(old.number)) {
+                $0.integer(0)
+            }
+            try SpoolIndex.remove(old.number, session)
+            try session.run("INSERT INTO pack (name, bytes, is_sent) VALUES ($1, $2, 0)", .id(name), .number(bytes))
+            let number = try session.first("SELECT last_insert_rowid()") { $0.integer(0) } ?? 0
+            let insert = try session.prepare(
+                "INSERT OR IGNORE INTO blob (id, key, pack, start, length) VALUES ($1, $2, $3, $4, $5)")
+            for blob in blobs {
+                try insert.run([
+                    .id(blob.id), blob.key.map { .id($0) } ?? .null, .integer(number), .number(blob.start),
+                    .number(blob.length),
+                ])
+            }
+            for user in users {
+                try session.run("INSERT INTO use (pack, sequence) VALUES ($1, $2)", .integer(number), .integer(user))
+            }
+        }
+    }
+
+    /// Gives room in the index's file back to the disk.
+    package func shrink() throws {
+        _ = try write { session in try session.prepare("PRAGMA incremental_vacuum(256)").rows([]) { _ in true } }
+    }
+}
