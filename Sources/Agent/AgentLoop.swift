@@ -32,6 +32,10 @@ final class AgentLoop {
     private var nextScan: Int64 = .max
     private var nextTidying: Int64 = .min
     private var lastPoint: Int64 = .min
+    /// Paths that are captured at once: fewer when they do not fit into the spool together.
+    private var portion = Int.max
+    /// Waiting for room in the spool: what was sent when there was none.
+    private var sentBefore: Int64?
     /// The flush that the changes in hand answer.
     private var flush: UInt64 = 0
     private var notKept: [TreePath: PointWarning] = [:]
@@ -123,6 +127,14 @@ final class AgentLoop {
     private func wait(until time: Int64) {
         let left = time == .max ? 3_600_000_000_000 : max(time - SystemClock.monotonic, 0)
         let isBackingOff = SystemClock.monotonic < retryAt
+        let sentBefore = sentBefore
+        var hasRoom = false
+        defer {
+            if hasRoom {
+                retryAt = .min
+                self.sentBefore = nil
+            }
+        }
         let allowed = earliestPoint
         _ = agent.state.waitUntil(
             { state in
@@ -130,7 +142,10 @@ final class AgentLoop {
                     return true
                 }
                 if state.baseIsLost != nil { return true }
-                if isBackingOff { return false }
+                if isBackingOff {
+                    hasRoom = sentBefore.map { state.sent > $0 } ?? false
+                    return hasRoom
+                }
                 return state.scanSince != nil || max(state.settling.next ?? .max, allowed) < time
             }, nanoseconds: left)
     }
@@ -159,11 +174,7 @@ final class AgentLoop {
         case .tooMuchChanged?:
             wantScan("due")
         case .noSpace?:
-            // History makes room for what waits.
-            if (try? spool.makeRoom(isNeeded: true, now: now)) == true, failures < 100 {
-                failures += 1
-                return
-            }
+            if makeRoom() { return }
         case .missingBlobs?, .leaseLost?, .damaged?, .spoolDamaged?:
             agent.state.update { $0.baseIsLost = known?.code == .missingBlobs || $0.baseIsLost == true }
         default: break
@@ -178,6 +189,27 @@ final class AgentLoop {
             state.status.activity = .waiting
             if state.flushesWanted > state.flushesDone { state.flushError = error }
         }
+    }
+
+    /// Finds room for what does not fit into the spool.
+    ///
+    /// - Returns: whether it is worth trying again at once.
+    private func makeRoom() -> Bool {
+        // History makes room for what waits.
+        if (try? spool.makeRoom(isNeeded: true, now: now)) == true, failures < 100 {
+            failures += 1
+            return true
+        }
+        let (isAllSent, sent) = agent.state.withLock { ($0.isAllSent, $0.sent) }
+        sentBefore = sent
+        // Nothing is in the spool, and still it does not fit: less at once, or past the spool.
+        guard isAllSent else { return false }
+        if pending.count > 1 {
+            portion = max(min(portion, pending.count) / 2, 1)
+        } else {
+            wantScan("due")
+        }
+        return true
     }
 
     private func wantScan(_ reason: String) { agent.state.update { $0.wantScan(reason) } }
@@ -351,12 +383,15 @@ final class AgentLoop {
 
     private func capture() throws {
         guard let memory else { return wantScan("base") }
-        try capture(pending, memory, labels: pending.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
-        pending = PendingChanges()
-        memory.isIgnored = false
+        let (part, rest) = pending.split(portion)
+        try capture(part, memory, labels: part.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
+        pending = rest
+        sentBefore = nil
+        if rest.isEmpty { portion = .max }
         agent.state.update { state in
-            state.taken = 0
-            state.takenSince = nil
+            state.taken = rest.count
+            state.takenSince = rest.oldest
+            if !rest.isEmpty { return }
             state.flushesDone = max(state.flushesDone, flush)
         }
     }
@@ -402,7 +437,8 @@ final class AgentLoop {
         record.host = configuration.hostName
         record.program = configuration.program
         record.exclusions = configuration.source.exclusionTexts
-        let sequence = try spool.append(changes, record, time: time, totals: next)
+        let access = AccessFinder(changes, memory)
+        let sequence = try spool.append(changes, record, time: time, totals: next) { access.access(to: $0) }
         // In the spool: from here on it is what is known.
         totals = next
         memory.apply(changes)

@@ -32,7 +32,8 @@ package final class AgentService: Sendable {
         var sent: Int64 = 0
         /// Why something could not be sent the last time; `nil` when it could.
         var sendError: (any Error)?
-        var sendFailures = 0
+        /// The last attempt to send that failed.
+        var failedAttempt = 0
         /// Nothing can be built on what the vault was thought to hold; whether what is known of files goes with it.
         var baseIsLost: Bool?
         /// When the oldest moment was captured that the vault does not have.
@@ -111,14 +112,15 @@ package final class AgentService: Sendable {
     package func captureNow(seconds: Int) throws -> CommittedPoint? {
         let end = SystemClock.monotonic + Int64(seconds) * 1_000_000_000
         try spoolNow(seconds: seconds)
-        let (wanted, failures) = state.withLock { ($0.captured, $0.sendFailures) }
+        let wanted = state.withLock { $0.captured }
+        let running = sender.attempts.load(ordering: .relaxed)
         sender.wake(hurries: true)
         let isDone = state.waitUntil(
-            { $0.sent >= wanted || $0.sendFailures != failures || $0.isStopping },
+            { $0.sent >= wanted || $0.failedAttempt > running || $0.isStopping },
             nanoseconds: end - SystemClock.monotonic)
         return try state.withLock { state in
             if state.sent >= wanted { return state.status.lastPoint }
-            if isDone, let error = state.sendError { throw error }
+            if isDone, let error = state.sendError, state.failedAttempt > running { throw error }
             throw AgentService.late(seconds)
         }
     }
@@ -241,10 +243,10 @@ private final class Relay: SpoolSender.Listener {
         }
     }
 
-    func failed(_ error: any Error) {
+    func failed(_ error: any Error, attempt: Int) {
         state.update { state in
             state.sendError = error
-            state.sendFailures += 1
+            state.failedAttempt = attempt
         }
     }
 

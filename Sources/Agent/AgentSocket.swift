@@ -4,12 +4,23 @@ import Platform
 import Synchronization
 package import Vault
 
-/// Questions to an agent that runs, through a socket in its state directory, which only its owner may enter: one line of
-/// JSON each way.
+/// Questions to an agent that runs: one line of JSON each way, and after the answer what it announces.
+///
+/// There are two sockets: in the state directory, which only its owner may enter, one for everything; and in the runtime
+/// directory one for everybody on the machine, who may ask for their own files in the local history.
 package enum AgentSocket {
-    /// The socket's name in the state directory.
+    /// The name of both sockets.
     package static let name = "agent.socket"
+    /// Where everybody finds the agent.
+    package static let publicDirectory = Array("/run/holdfast".utf8)
     private static let maximumLength = 1 << 20
+
+    /// What a question is answered with.
+    package enum Reply {
+        case fields([String: JSONValue])
+        /// A line, and bytes after it until the end. An error in between cuts them short.
+        case stream([String: JSONValue], (_ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void)
+    }
 
     /// Asks the agent of a state directory.
     ///
@@ -26,12 +37,71 @@ package enum AgentSocket {
                 .notFound, "No agent runs on this machine with the state directory \(TreePath.display(state)).",
                 context: ["hint": "Start one: holdfast agent run --protect PATH --vault LOCATION"], cause: error)
         }
+        return try fields(answer)
+    }
+
+    /// What the agent answers; throws what it answers as an error.
+    private static func fields(_ answer: [UInt8]) throws -> JSONFields {
         let fields = try JSONFields(parsing: answer, document: "the agent's answer")
         if fields.has("error") {
             throw HoldfastError(
                 HoldfastError.Code(fields.has("code") ? try fields.string("code") : "io"), try fields.string("error"))
         }
         return fields
+    }
+
+    /// Asks, and gives the bytes that come after the answer to `body`.
+    ///
+    /// - Throws: what the agent answers as an error, `io` when the bytes are fewer than the answer's `size`.
+    package static func stream(
+        _ question: [String: JSONValue], directory: [UInt8], begin: (JSONFields) throws -> Void,
+        _ body: (UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        let socket = try connect(directory)
+        do throws(Errno) { try socket.writeAll(JSONValue.object(question).encoded() + [UInt8(ascii: "\n")]) } catch {
+            throw broken(error)
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
+        defer { buffer.deallocate() }
+        var line: [UInt8] = []
+        var expected: UInt64?
+        var count: UInt64 = 0
+        while true {
+            let length: Int
+            do throws(Errno) { length = try socket.read(into: buffer) } catch { throw broken(error) }
+            if length == 0 { break }
+            var bytes = UnsafeRawBufferPointer(rebasing: buffer[..<length])
+            if expected == nil {
+                guard let end = bytes.firstIndex(of: UInt8(ascii: "\n")) else {
+                    line += bytes
+                    if line.count > maximumLength { throw broken(nil) }
+                    continue
+                }
+                line += bytes[..<end]
+                let fields = try fields(line)
+                expected = UInt64(try fields.integer("length", in: 0...Int64.max))
+                try begin(fields)
+                bytes = UnsafeRawBufferPointer(rebasing: bytes[(end + 1)...])
+            }
+            count += UInt64(bytes.count)
+            if !bytes.isEmpty { try body(bytes) }
+        }
+        if expected == nil { _ = try fields(line) }
+        guard count == expected else {
+            throw HoldfastError(
+                .damaged, "The agent has given only a part: the rest is not kept on this machine any more, or it ended."
+            )
+        }
+    }
+
+    private static func broken(_ error: Errno?) -> HoldfastError {
+        HoldfastError(.io, "The agent on this machine does not answer as it should.", cause: error)
+    }
+
+    private static func connect(_ directory: [UInt8]) throws -> FileDescriptor {
+        do throws(Errno) { return try LocalSocket.connect(directory: directory, name: name) } catch {
+            throw HoldfastError(.notFound, "No agent on this machine can be asked: \(error).", cause: error)
+        }
     }
 
     /// Serves questions until `stop`.
@@ -41,18 +111,25 @@ package enum AgentSocket {
         private let isStopping = Atomic<Bool>(false)
         private let thread = Mutex<WorkerThread?>(nil)
 
-        /// - Parameter answer: called on a thread of its own for each question.
+        /// Questions that are answered at once.
+        fileprivate static let mostAtOnce = 32
+        private let atOnce = Atomic<Int>(0)
+
+        /// - Parameters:
+        ///   - isOpen: everybody who can enter the directory may ask.
+        ///   - answer: called on a thread of its own for each question.
         package init(
-            state: [UInt8], _ answer: @escaping @Sendable (JSONFields) throws -> [String: JSONValue]
+            directory: [UInt8], isOpen: Bool = false,
+            _ answer: @escaping @Sendable (JSONFields, LocalPerson) throws -> Reply
         ) throws {
             do throws(Errno) {
-                listener = try LocalListener(directory: state, name: AgentSocket.name)
+                listener = try LocalListener(directory: directory, name: AgentSocket.name, isOpen: isOpen)
                 wakeUp = try WakeUp()
                 let worker = try WorkerThread(name: "socket") { [self] in run(answer) }
                 thread.withLock { $0 = worker }
             } catch {
                 throw HoldfastError(
-                    .io, "the agent's socket in \(TreePath.display(state)) cannot be made: \(error)", cause: error)
+                    .io, "the agent's socket in \(TreePath.display(directory)) cannot be made: \(error)", cause: error)
             }
         }
 
@@ -65,15 +142,20 @@ package enum AgentSocket {
             }?.join()
         }
 
-        private func run(_ answer: @escaping @Sendable (JSONFields) throws -> [String: JSONValue]) {
+        private func run(_ answer: @escaping @Sendable (JSONFields, LocalPerson) throws -> Reply) {
             while true {
                 let happened = try? Poll.wait(
                     for: [(wakeUp.raw, .readable), (listener.raw, .readable)], milliseconds: nil)
                 if isStopping.load(ordering: .acquiring) { return }
                 guard happened?.last == true, let socket = try? listener.accept(seconds: 60) else { continue }
                 let connection = Connection(socket)
-                // One that takes long must not keep the others waiting.
-                _ = try? WorkerThread(name: "answer") { connection.serve(answer) }
+                // One that takes long must not keep the others waiting; too many are told to come back.
+                let isBusy = atOnce.add(1, ordering: .relaxed).newValue > Server.mostAtOnce
+                let worker = try? WorkerThread(name: "answer") { [self] in
+                    if isBusy { connection.refuse() } else { connection.serve(answer) }
+                    atOnce.subtract(1, ordering: .relaxed)
+                }
+                if worker == nil { atOnce.subtract(1, ordering: .relaxed) }
             }
         }
     }
@@ -83,18 +165,31 @@ package enum AgentSocket {
 
         init(_ socket: consuming FileDescriptor) { self.socket = socket }
 
-        func serve(_ answer: (JSONFields) throws -> [String: JSONValue]) {
-            var reply: [String: JSONValue]
+        func refuse() { send(["error": .string("The agent is busy; ask again."), "code": .string("busy")]) }
+
+        func serve(_ answer: (JSONFields, LocalPerson) throws -> Reply) {
             do {
-                reply = try answer(try JSONFields(parsing: try question(), document: "the question"))
+                let who = try LocalSocket.peer(socket)
+                let person = LocalPerson(uid: who.uid, gid: who.gid, groups: who.groups)
+                let asked = try JSONFields(parsing: try question(), document: "the question")
+                switch try answer(asked, person) {
+                case .fields(let fields): send(fields)
+                case .stream(let fields, let write):
+                    send(fields, newline: true)
+                    // Who reads sees by the length that it was cut short.
+                    try? write { bytes in try socket.writeAll(bytes) }
+                }
             } catch {
                 let known = error as? HoldfastError
-                reply = [
+                send([
                     "error": .string(known?.message ?? String(describing: error)),
                     "code": .string(known?.code.description ?? "io"),
-                ]
+                ])
             }
-            try? socket.writeAll(JSONValue.object(reply).encoded())
+        }
+
+        private func send(_ fields: [String: JSONValue], newline: Bool = false) {
+            try? socket.writeAll(JSONValue.object(fields).encoded() + (newline ? [UInt8(ascii: "\n")] : []))
         }
 
         private func question() throws -> [UInt8] {

@@ -16,6 +16,19 @@ struct PendingChanges {
     var count: Int { shallow.count + deep.count }
     var selection: PathSelection { PathSelection(shallow: shallow, deep: deep) }
 
+    /// The first so many of it and the rest. What was renamed is known to both.
+    func split(_ count: Int) -> (part: PendingChanges, rest: PendingChanges) {
+        if self.count <= count { return (self, PendingChanges()) }
+        var (part, rest) = (self, self)
+        let first = shallow.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }.prefix(count)
+        part.shallow = Set(first)
+        part.deep = Set(
+            deep.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }.prefix(max(count - first.count, 0)))
+        rest.shallow.subtract(part.shallow)
+        rest.deep.subtract(part.deep)
+        return (part, rest)
+    }
+
     /// Takes further paths to look at with the others.
     mutating func add(_ paths: some Sequence<TreePath>) { shallow.formUnion(paths) }
 

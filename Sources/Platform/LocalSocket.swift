@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Sockets between programs of one machine, named by a path.
@@ -10,6 +11,20 @@ package enum LocalSocket {
             try check(Glibc.connect(socket.raw, address, length))
         }
         return socket
+    }
+
+    /// Who is at the other end of a connection, as it was when they connected: user, group and further groups.
+    package static func peer(_ socket: borrowing FileDescriptor) throws(Errno) -> (
+        uid: UInt32, gid: UInt32, groups: [UInt32]
+    ) {
+        var uid: UInt32 = 0
+        var gid: UInt32 = 0
+        let raw = socket.raw
+        try retrying { hf_peer(raw, &uid, &gid) }
+        // As many as a process may have. A kernel before Linux 4.13 does not tell: then only the first group counts.
+        var groups = [UInt32](repeating: 0, count: 65_536)
+        let count = hf_peer_groups(raw, &groups, groups.count)
+        return (uid, gid, Array(groups.prefix(max(count, 0))))
     }
 
     /// Sends one message to a socket of datagrams. A path that begins with `@` is a name without a file.
@@ -68,7 +83,9 @@ package final class LocalListener: Sendable {
     private let name: String
 
     /// Listens under a name in a directory; whoever may enter that may connect. A socket that a dead process left is replaced.
-    package init(directory: [UInt8], name: String) throws(Errno) {
+    ///
+    /// - Parameter isOpen: whoever may enter the directory may connect, not only the owner and who is in the group by the umask.
+    package init(directory: [UInt8], name: String, isOpen: Bool = false) throws(Errno) {
         let folder = try FileDescriptor.open(directory, [.pathOnly, .followLink])
         let path = LocalSocket.path(folder.raw, name)
         let socket = try LocalSocket.make(SOCK_STREAM)
@@ -76,6 +93,7 @@ package final class LocalListener: Sendable {
         try LocalSocket.withAddress(path) { (address, length) throws(Errno) in
             try LocalSocket.check(bind(socket.raw, address, length))
         }
+        if isOpen { try LocalSocket.check(chmod(String(decoding: path, as: UTF8.self), 0o666)) }
         try LocalSocket.check(listen(socket.raw, 16))
         self.socket = socket
         self.folder = folder

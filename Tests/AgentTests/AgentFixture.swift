@@ -16,7 +16,7 @@ let canWatch = geteuid() == 0 && (try? FanotifyGroup()) != nil
 /// A service that goes through another one and can be cut off, as a server that is away is.
 final class CuttableVault: VaultService {
     private let inner: any VaultService
-    private let state = Mutex<(isCut: Bool, refusals: [HoldfastError.Code])>((false, []))
+    private let state = Mutex<(isCut: Bool, refusals: [HoldfastError.Code], cutsAfterCommit: Bool)>((false, [], false))
     let commits = Atomic<Int>(0)
 
     init(_ inner: any VaultService) { self.inner = inner }
@@ -24,6 +24,12 @@ final class CuttableVault: VaultService {
     var isCut: Bool {
         get { state.withLock { $0.isCut } }
         set { state.withLock { $0.isCut = newValue } }
+    }
+
+    /// The connection breaks when something was committed.
+    var cutsAfterCommit: Bool {
+        get { state.withLock { $0.cutsAfterCommit } }
+        set { state.withLock { $0.cutsAfterCommit = newValue } }
     }
 
     /// What the next commits are refused with.
@@ -58,10 +64,15 @@ final class CuttableVault: VaultService {
         let receipt = try inner.commit(point, lease: lease)
         commits.add(1, ordering: .relaxed)
         // What was done and is not heard of.
+        if cutsAfterCommit { isCut = true }
         try check()
         return receipt
     }
-    func points(_ query: PointQuery) throws -> [PointSummary] { try inner.points(query) }
+    func points(_ query: PointQuery) throws -> [PointSummary] {
+        // Questions of the test itself have no id in them.
+        if !query.ids.isEmpty { try check() }
+        return try inner.points(query)
+    }
     func point(_ id: PointID) throws -> SealedPoint { try inner.point(id) }
     func machineRecords(of machine: MachineID) throws -> [MachineRecord] { try inner.machineRecords(of: machine) }
     func machineRecords() throws -> [MachineID: MachineRecord] { try inner.machineRecords() }
@@ -107,7 +118,10 @@ final class AgentFixture {
 
     /// Starts an agent and waits for the first scan.
     @discardableResult
-    func start(settle: Double = 0.05, _ change: (inout AgentConfiguration) -> Void = { _ in }) throws -> AgentService {
+    func start(
+        settle: Double = 0.05, _ change: (inout AgentConfiguration) -> Void = { _ in },
+        waiting: (AgentStatus) -> Bool = { $0.scans > 0 && $0.lag == 0 }
+    ) throws -> AgentService {
         var configuration = AgentConfiguration(
             source: CaptureSource(roots: [try #require(TreePath(root))]), ignored: [], settle: settle,
             sealing: SealingPipeline.Options(), cacheDirectory: try state.cacheDirectory(of: vault.config.vault),
@@ -119,7 +133,7 @@ final class AgentFixture {
             configuration: configuration)
         try agent.start()
         self.agent = agent
-        try waits { $0.scans > 0 && $0.lag == 0 }
+        try waits(waiting)
         return agent
     }
 

@@ -190,8 +190,8 @@ struct AgentServiceTests {
     @Test("an event that is lost on purpose is found by the comparison, and by the next scan")
     func lostEvent() throws {
         guard let fixture = try AgentFixture() else { return }
-        try fixture.start {
-            $0.watching = { watching in watching.drops = { $0.elementsEqual("unseen".utf8) } }
+        try fixture.start(settle: 0.05) { (configuration: inout AgentConfiguration) in
+            configuration.watching = { watching in watching.drops = { $0.elementsEqual("unseen".utf8) } }
         }
         fixture.put("seen", "told")
         fixture.put("unseen", "not told")

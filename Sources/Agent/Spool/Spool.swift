@@ -168,9 +168,10 @@ package final class Spool: BlobIntake, BlobSource {
 
     /// Adds a moment: what changed since the one before.
     package func append(
-        _ changes: EntryMemory.Changes, _ record: PointRecord, time: Timestamp, totals: PointStatistics
+        _ changes: EntryMemory.Changes, _ record: PointRecord, time: Timestamp, totals: PointStatistics,
+        access: (_ key: [UInt8]) -> [UInt8]
     ) throws -> Int64 {
-        let sequence = try index.append(changes, record, time: time, totals: totals)
+        let sequence = try index.append(changes, record, time: time, totals: totals, access: access)
         state.withLock { state in
             state.isFull = false
             state.isUnsynchronized = true

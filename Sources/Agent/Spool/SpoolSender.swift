@@ -13,8 +13,8 @@ final class SpoolSender: Sendable {
     protocol Listener: AnyObject, Sendable {
         /// A moment is stored in the vault.
         func sent(_ moment: SpoolMoment, _ point: CommittedPoint)
-        /// Something could not be sent; it is tried again.
-        func failed(_ error: any Error)
+        /// Something could not be sent; it is tried again. `attempt` is the number of the attempt; see `attempts`.
+        func failed(_ error: any Error, attempt: Int)
         /// Nothing can be built on what the vault was thought to hold. With `forgetsCaches` not even what is known of files can be
         /// relied on.
         func lost(forgetsCaches: Bool, _ error: any Error)
@@ -37,6 +37,8 @@ final class SpoolSender: Sendable {
     private let secrets: WriterSecrets
     private let heads: any HeadMemory
     private let configuration: AgentConfiguration
+    /// How often sending was begun. A failure of a later attempt says something about what is there now.
+    let attempts = Atomic<Int>(0)
     private let state = Monitor(State())
     private let thread = Mutex<WorkerThread?>(nil)
     private weak let listener: (any Listener)?
@@ -99,6 +101,8 @@ final class SpoolSender: Sendable {
             case send
             case release
             case renew
+            /// What is to be waited for has changed.
+            case again
         }
 
         func loop() {
@@ -112,10 +116,13 @@ final class SpoolSender: Sendable {
                     close()
                     sender.state.update { $0.isSending = false }
                 case .renew: close()
+                case .again: continue
                 case .send:
+                    sender.attempts.add(1, ordering: .relaxed)
                     do {
                         while try sendNext() {
                             failures = 0
+                            sender.state.withLock { $0.retryAt = .min }
                             if sender.state.withLock({ $0.isStopping || $0.pauses > 0 }) { break }
                         }
                     } catch { answer(error) }
@@ -127,6 +134,8 @@ final class SpoolSender: Sendable {
             let holdsLease = writer != nil
             let age = sender.configuration.leaseAge
             var step = Step.renew
+            let pause = wait(holdsLease, age)
+            let end = SystemClock.monotonic + pause
             let isDue = sender.state.waitUntil(
                 { state in
                     if state.isStopping {
@@ -137,16 +146,19 @@ final class SpoolSender: Sendable {
                         step = .release
                         return state.isSending
                     }
-                    guard state.isWanted, state.isHurried || SystemClock.monotonic >= state.retryAt else {
-                        return false
+                    guard state.isWanted else { return false }
+                    guard state.isHurried || SystemClock.monotonic >= state.retryAt else {
+                        step = .again
+                        return state.retryAt < end
                     }
                     state.isWanted = false
                     state.isHurried = false
                     state.isSending = true
                     step = .send
                     return true
-                }, nanoseconds: wait(holdsLease, age))
-            return isDue ? step : .renew
+                }, nanoseconds: pause)
+            if !isDue { return holdsLease ? .renew : .again }
+            return step
         }
 
         /// How long nothing is to do: until the next attempt, or until the lease gets old.
@@ -281,7 +293,7 @@ final class SpoolSender: Sendable {
             }
             // The vault is away: what waits has to survive a power cut here.
             try? spool.synchronize()
-            sender.listener?.failed(error)
+            sender.listener?.failed(error, attempt: sender.attempts.load(ordering: .relaxed))
         }
     }
 }

@@ -15,6 +15,7 @@
 #include "hf_open.h"
 #include "hf_poll.h"
 #include "hf_process.h"
+#include "hf_socket.h"
 #include "hf_space.h"
 #include "hf_stat.h"
 #include "hf_terminal.h"

@@ -1,5 +1,5 @@
 package import Model
-package import Vault
+import Vault
 
 /// What the local history says of a path.
 extension SpoolIndex {
@@ -10,14 +10,14 @@ extension SpoolIndex {
             var versions: [Int64: SpoolVersion] = [:]
             let select: SQLText =
                 """
-                SELECT change.sequence, moment.time, moment.state, change.what, change.entry FROM change
+                SELECT change.sequence, moment.time, moment.state, change.what, change.entry, change.access FROM change
                 JOIN moment ON moment.sequence = change.sequence WHERE change.path = $1 ORDER BY change.sequence
                 """
             for ancestor in ancestors {
                 try session.prepare(select).rows([.bytes(ancestor)]) { row in
                     if SpoolSchema.What(rawValue: row.integer(3)) == .emptied {
                         versions[row.integer(0)] = SpoolVersion(
-                            sequence: row.integer(0), time: row.time(1), entry: nil,
+                            sequence: row.integer(0), time: row.time(1), entry: nil, access: [],
                             isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue)
                     }
                     return true
@@ -30,19 +30,12 @@ extension SpoolIndex {
                 versions[row.integer(0)] = SpoolVersion(
                     sequence: row.integer(0), time: row.time(1),
                     entry: what == .put ? try CachedEntry(decoding: row.bytes(4), key: path.key) : nil,
+                    access: row.bytes(5),
                     isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue)
                 return true
             }
             return versions.values.sorted { $0.sequence < $1.sequence }
         }
-    }
-
-    /// The entry of a path as the history has it at a moment, or as it became known first after it; `nil` when the history
-    /// says nothing of it.
-    package func entry(of path: TreePath, at sequence: Int64) throws -> CachedEntry? {
-        let versions = try versions(of: path)
-        if let before = versions.last(where: { $0.sequence <= sequence }) { return before.entry }
-        return nil
     }
 
     private static func ancestors(of path: TreePath) -> [[UInt8]] {

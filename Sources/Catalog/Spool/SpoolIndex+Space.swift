@@ -82,7 +82,16 @@ extension SpoolIndex {
                 """, .integer(SpoolSchema.MomentState.waiting.rawValue), .integer(kept), decode: SpoolIndex.moment)
             guard moments.count > 1, let first = moments.first, let last = moments.last else { return nil }
             var joined = EntryMemory.Joined()
-            for moment in moments { joined.add(try SpoolIndex.changes(of: moment.sequence, session)) }
+            var access: [[UInt8]: [UInt8]] = [:]
+            for moment in moments {
+                joined.add(try SpoolIndex.changes(of: moment.sequence, session))
+                try session.prepare("SELECT path, access FROM change WHERE sequence = $1 AND what = $2").rows(
+                    [.integer(moment.sequence), .integer(SpoolSchema.What.put.rawValue)]
+                ) { row in
+                    access[row.bytes(0)] = row.bytes(1)
+                    return true
+                }
+            }
             let changes = joined.changes
             var record = last.record
             record.warnings = moments.flatMap(\.record.warnings)
@@ -108,7 +117,8 @@ extension SpoolIndex {
             try session.run(
                 "UPDATE moment SET record = $1, point = NULL, attempt = NULL WHERE sequence = $2",
                 .bytes(try record.encoded()), .integer(last.sequence))
-            try SpoolIndex.note(SpoolIndex.rows(changes), last.sequence, session)
+            try SpoolIndex.note(
+                SpoolIndex.rows(changes) { access[$0] ?? [] }, last.sequence, session)
             try SpoolIndex.use(changes.puts, last.sequence, session)
             return try SpoolIndex.partlyUsed(packs, changes, last.sequence, session)
         }

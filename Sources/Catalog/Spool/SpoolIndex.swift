@@ -97,6 +97,11 @@ package final class SpoolIndex: Sendable {
         }
     }
 
+    /// For tests: as if another version had written it.
+    func pretendVersion(_ version: Int64) throws {
+        _ = try write { try $0.run("UPDATE spool SET version = $1", .integer(version)) }
+    }
+
     // MARK: What the newest state is
 
     /// What was noted last; `nil` before the first full scan.
@@ -265,11 +270,13 @@ package final class SpoolIndex: Sendable {
 
     /// Adds a moment: what changed, what its point will say, and the numbers of the state.
     ///
+    /// - Parameter access: who can reach what is put; kept as it is.
     /// - Returns: its sequence number.
     package func append(
-        _ changes: EntryMemory.Changes, _ record: PointRecord, time: Timestamp, totals: PointStatistics
+        _ changes: EntryMemory.Changes, _ record: PointRecord, time: Timestamp, totals: PointStatistics,
+        access: (_ key: [UInt8]) -> [UInt8] = { _ in [] }
     ) throws -> Int64 {
-        let rows = SpoolIndex.rows(changes)
+        let rows = SpoolIndex.rows(changes, access)
         let encoded = try record.encoded()
         let totals = try SpoolIndex.encode(totals)
         return try write { session in
@@ -285,19 +292,26 @@ package final class SpoolIndex: Sendable {
         }
     }
 
-    static func rows(_ changes: EntryMemory.Changes) -> [(key: [UInt8], what: SpoolSchema.What, entry: [UInt8]?)] {
-        changes.emptied.map { ($0, .emptied, nil) } + changes.gone.map { ($0, .gone, nil) }
-            + changes.puts.map { ($0.key, .put, $0.encoded()) }
+    /// A row of `change` without its moment.
+    struct Row {
+        var key: [UInt8]
+        var what: SpoolSchema.What
+        var entry: [UInt8]?
+        var access: [UInt8]?
     }
 
-    static func note(
-        _ rows: [(key: [UInt8], what: SpoolSchema.What, entry: [UInt8]?)], _ sequence: Int64, _ session: SQLiteSession
-    ) throws {
+    static func rows(_ changes: EntryMemory.Changes, _ access: ([UInt8]) -> [UInt8]) -> [Row] {
+        changes.emptied.map { Row(key: $0, what: .emptied) } + changes.gone.map { Row(key: $0, what: .gone) }
+            + changes.puts.map { Row(key: $0.key, what: .put, entry: $0.encoded(), access: access($0.key)) }
+    }
+
+    static func note(_ rows: [Row], _ sequence: Int64, _ session: SQLiteSession) throws {
         let insert = try session.prepare(
-            "INSERT OR REPLACE INTO change (path, sequence, what, entry) VALUES ($1, $2, $3, $4)")
+            "INSERT OR REPLACE INTO change (path, sequence, what, entry, access) VALUES ($1, $2, $3, $4, $5)")
         for row in rows {
             try insert.run([
                 .bytes(row.key), .integer(sequence), .integer(row.what.rawValue), row.entry.map { .bytes($0) } ?? .null,
+                row.access.map { .bytes($0) } ?? .null,
             ])
         }
     }

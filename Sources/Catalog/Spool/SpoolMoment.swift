@@ -60,6 +60,8 @@ package struct SpoolVersion: Sendable {
     package var time: Timestamp
     /// `nil` when the path was gone from then on.
     package var entry: CachedEntry?
+    /// Who could reach it, in the words of whoever captured it.
+    package var access: [UInt8]
     package var isSent: Bool
 }
 

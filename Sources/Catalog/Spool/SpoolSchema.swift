@@ -36,7 +36,7 @@ enum SpoolSchema {
         "CREATE INDEX moment_state ON moment (state, sequence)",
         """
         CREATE TABLE change (
-            path BLOB NOT NULL, sequence INTEGER NOT NULL, what INTEGER NOT NULL, entry BLOB,
+            path BLOB NOT NULL, sequence INTEGER NOT NULL, what INTEGER NOT NULL, entry BLOB, access BLOB,
             PRIMARY KEY (path, sequence, what)
         ) WITHOUT ROWID
         """,

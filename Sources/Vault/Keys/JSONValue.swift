@@ -290,6 +290,11 @@ package struct JSONFields {
         return value
     }
 
+    package func boolean(_ name: String) throws -> Bool {
+        guard case .bool(let value) = members[name] else { throw wrong(name) }
+        return value
+    }
+
     package func integer(_ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
         guard case .integer(let value) = members[name], range.contains(value) else { throw wrong(name) }
         return value

@@ -16,17 +16,8 @@ package final class PointReader {
     package let isSigned: Bool
 
     private let lease: LeaseID?
-    private let source: BlobSource
+    private let contents: EntryContents
     private var isClosed = false
-
-    /// Gives nodes to the tree.
-    private final class BlobSource: NodeSource {
-        let fetcher: BlobFetcher
-        init(_ fetcher: BlobFetcher) { self.fetcher = fetcher }
-        func node(_ key: ContentKey, type: BlobType) throws -> [UInt8] {
-            try fetcher.fetch(key, type: type) { Array($0) }
-        }
-    }
 
     /// Opens the point `id` with the vault's keys, or with what a server grants.
     ///
@@ -73,7 +64,8 @@ package final class PointReader {
         self.checker = checker
         self.isSigned = isSigned
         self.lease = lease
-        source = BlobSource(BlobFetcher(service: service, checker: checker))
+        let source = FetchedNodes(BlobFetcher(service: service, checker: checker))
+        contents = EntryContents(fetcher: source.fetcher, nodes: source)
         tree = TreeReader(source: source, root: record.root, deltas: record.deltas, cacheBytes: cacheBytes)
     }
 
@@ -149,98 +141,10 @@ package final class PointReader {
     package func makeFetcher() -> BlobFetcher { BlobFetcher(service: service, checker: checker) }
 
     /// All extended attributes of an entry, those in a blob of their own included.
-    package func attributes(of entry: Entry) throws -> [ExtendedAttribute] {
-        guard let key = entry.attributesBlob else { return entry.attributes }
-        return try source.fetcher.fetch(key, type: .data) { try AttributeCoding.decode($0) }
-    }
+    package func attributes(of entry: Entry) throws -> [ExtendedAttribute] { try contents.attributes(of: entry) }
 
-    /// Streams the content of a regular file in order; holes are given as zeros.
-    ///
-    /// - Parameters:
-    ///   - start: the first byte wanted.
-    ///   - length: at most so many bytes; `nil` for all.
-    ///   - body: gets one piece after the other (valid during the call) until it returns false.
-    /// - Throws: `damaged` when a blob of it is lost; what came before it was given.
+    /// Streams the content of a regular file; see `EntryContents.read`.
     package func read(
         _ entry: Entry, from start: UInt64 = 0, length: UInt64? = nil, _ body: (UnsafeRawBufferPointer) throws -> Bool
-    ) throws {
-        let end = length.map { start.addingSaturated($0) }.map { min($0, entry.size) } ?? entry.size
-        if start >= end { return }
-        let stream = ContentStream(fetcher: source.fetcher, start: start, end: end)
-        try tree.extents(of: entry, from: start) { extent, position in
-            guard position < end else { return false }
-            return try stream.take(extent, at: position, body)
-        }
-        if stream.wantsMore { _ = try stream.flush(body) }
-        // A tree can say that a file is longer than its extents: the rest is a hole.
-        if stream.wantsMore { _ = try stream.zeros(to: end, body) }
-    }
-}
-
-/// Puts blobs that come in the store's order into the file's order, a few at a time.
-private final class ContentStream {
-    /// So many blobs are fetched together; each is at most 1 MiB.
-    private static let readAhead = 8
-
-    private let fetcher: BlobFetcher
-    private let end: UInt64
-    private var position: UInt64
-    private var waiting: [(extent: Extent, position: UInt64)] = []
-    private(set) var wantsMore = true
-    private static let zeroBlock = [UInt8](repeating: 0, count: 64 << 10)
-
-    init(fetcher: BlobFetcher, start: UInt64, end: UInt64) {
-        self.fetcher = fetcher
-        self.end = end
-        position = start
-    }
-
-    func take(
-        _ extent: Extent, at start: UInt64, _ body: (UnsafeRawBufferPointer) throws -> Bool
-    ) throws -> Bool {
-        waiting.append((extent, start))
-        if waiting.count >= ContentStream.readAhead { return try flush(body) }
-        return true
-    }
-
-    func flush(_ body: (UnsafeRawBufferPointer) throws -> Bool) throws -> Bool {
-        var keys: [ContentKey] = []
-        for (extent, _) in waiting { if let key = extent.key, !keys.contains(key) { keys.append(key) } }
-        var plain = [[UInt8]?](repeating: nil, count: keys.count)
-        _ = try fetcher.fetch(keys, type: .data) { index, bytes in plain[index] = Array(bytes) }
-        for (extent, start) in waiting where wantsMore {
-            let stop = min(start.addingSaturated(extent.length), end)
-            guard stop > position else { continue }
-            guard let key = extent.key else {
-                if try !zeros(to: stop, body) { return false }
-                continue
-            }
-            guard let index = keys.firstIndex(of: key), let bytes = plain[index] else {
-                throw HoldfastError(
-                    .damaged, "a part of the content is damaged or missing and there is no other copy of it",
-                    context: ["blob": BlobCrypto.id(of: key).hex])
-            }
-            let from = Int(extent.offset) + Int(position - start)
-            let count = Int(stop - position)
-            guard from + count <= bytes.count else { throw ByteReader.malformed("an extent outside of its blob") }
-            position = stop
-            wantsMore = try bytes.withUnsafeBytes {
-                try body(UnsafeRawBufferPointer(rebasing: $0[from..<(from + count)]))
-            }
-        }
-        waiting.removeAll(keepingCapacity: true)
-        return wantsMore
-    }
-
-    /// Gives zeros up to `stop`; whether more is wanted.
-    func zeros(to stop: UInt64, _ body: (UnsafeRawBufferPointer) throws -> Bool) throws -> Bool {
-        while position < stop, wantsMore {
-            let count = Int(min(stop - position, UInt64(ContentStream.zeroBlock.count)))
-            position += UInt64(count)
-            wantsMore = try ContentStream.zeroBlock.withUnsafeBytes {
-                try body(UnsafeRawBufferPointer(rebasing: $0[..<count]))
-            }
-        }
-        return wantsMore
-    }
+    ) throws { try contents.read(entry, from: start, length: length, body) }
 }

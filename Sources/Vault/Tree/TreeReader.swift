@@ -128,18 +128,7 @@ package final class TreeReader {
     package func extents(
         of entry: Entry, from start: UInt64 = 0, _ body: (Extent, _ position: UInt64) throws -> Bool
     ) throws {
-        switch entry.content {
-        case .none: return
-        case .extents(let extents):
-            var position: UInt64 = 0
-            for extent in extents {
-                let end = try ExtentCoding.add(position, extent.length)
-                if end > start, try !body(extent, position) { return }
-                position = end
-            }
-        case .list(let root, let count):
-            try ExtentListReader(source: source).read(root, count: count, from: start, body)
-        }
+        try EntryContents.extents(of: entry, from: start, nodes: source, body)
     }
 
     // MARK: Nodes

@@ -73,19 +73,36 @@ struct AgentRun: Command {
             service: session.vault, secrets: secrets, heads: StateHeads(state, vault: vault),
             configuration: configuration)
         try agent.start()
-        let server = try AgentSocket.Server(state: state.path) { try AgentRun.answer($0, agent) }
+        let history = LocalHistory(spool: agent.spool, secret: secrets.domainSecret)
+        let server = try AgentSocket.Server(directory: state.path) { question, person in
+            if let reply = try history.answer(question, person) { return reply }
+            return .fields(try AgentRun.answer(question, agent))
+        }
+        let people = try AgentRun.servePeople(history)
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(agent, source, console)
         try serve(agent, notifier)
         notifier.stopping()
         server.stop()
+        people?.stop()
         let isStored = AgentRun.stop(agent)
         lock.release()
         if !isStored {
             console.note("Not everything that has changed is stored yet; the next start finds it.")
         }
         return .done
+    }
+
+    /// Everybody on the machine may ask for their own files. Only where a system's agent runs.
+    private static func servePeople(_ history: LocalHistory) throws -> AgentSocket.Server? {
+        guard let directory = LocalAgent.publicDirectory(makes: true) else { return nil }
+        return try AgentSocket.Server(directory: directory, isOpen: true) { question, person in
+            guard let reply = try history.answer(question, person) else {
+                throw HoldfastError(.denied, "Only who runs the agent may ask this.")
+            }
+            return reply
+        }
     }
 
     /// What others ask of a running agent.

@@ -106,6 +106,7 @@ struct Restore: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
+        if !undo, !location.isNamed, let status = try restoreFromHere(console) { return status }
         let session = try VaultSession(console, location, global)
         if undo { return try takeBack(session, console) }
         let (point, paths) = try Restore.meant(point ?? "latest", paths)
@@ -169,6 +170,20 @@ struct Restore: Command {
             console.note("`holdfast restore --undo` takes this back.")
         }
         return ExitStatus(report.exitStatus)
+    }
+
+    /// Without a vault: one file at some time, from what the agent of this machine keeps. `nil` when it is something else that
+    /// is wanted.
+    private func restoreFromHere(_ console: Console) throws -> ExitStatus? {
+        let (point, paths) = try Restore.meant(point ?? "latest", paths)
+        guard let to, paths.count == 1, let path = paths.first, machine.machine == nil, !delete, !dryRun else {
+            return nil
+        }
+        let now = Timestamp(nanoseconds: SystemClock.wall)
+        let selector = try PointSelector.parse(point, now: now, zone: console.zone)
+        if case .prefix = selector { return nil }
+        return try LocalAgent(global).restore(
+            try path.treePath(), at: selector, to: try to.fromWorkingDirectory(), console)
     }
 
     /// `PATH@TIME` is that path at that time. No point is written with an `@` inside.

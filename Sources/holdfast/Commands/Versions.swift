@@ -15,6 +15,9 @@ struct Versions: Command {
               holdfast restore notes.txt@10:15 --to /tmp/restored
               holdfast restore 3fa9 notes.txt --to /tmp/restored
 
+            Without a vault the agent of this machine is asked for what it keeps itself, of the last days: no network, no \
+            passphrase and no root needed for files that you could read then.
+
             Examples:
               holdfast versions notes.txt
               holdfast versions /etc/fstab --machine mail
@@ -29,8 +32,9 @@ struct Versions: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let session = try VaultSession(console, location, global)
         let wanted = try path.treePath()
+        if !location.isNamed, machine.machine == nil { return try LocalAgent(global).show(wanted, console) }
+        let session = try VaultSession(console, location, global)
         let id = try session.machine(machine.machine, global)
         let keys = try session.opener(passphrase)
         let points = try session.vault.points(PointQuery(machine: id))

@@ -40,6 +40,9 @@ struct VaultOptions: ParsableArguments {
     /// The file with the access code; `nil` when none was named.
     var token: [UInt8]? { tokenFile?.bytes ?? System.environment("HOLDFAST_TOKEN_FILE") }
 
+    /// Whether a vault was named, here or in the environment.
+    var isNamed: Bool { vault != nil || System.environment("HOLDFAST_VAULT") != nil }
+
     /// The vault's directory. Throws `usage` when none was named.
     func location() throws -> [UInt8] {
         if let vault { return vault.bytes }

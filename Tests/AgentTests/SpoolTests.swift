@@ -1,0 +1,328 @@
+@testable import Catalog
+import Foundation
+import Model
+import Platform
+import TestSupport
+import Testing
+import Vault
+
+@testable import Agent
+@testable import Capture
+
+@Suite("The spool under an agent", .serialized, .enabled(if: canWatch))
+struct SpoolServiceTests {
+    /// Contents of a file in the points, oldest first.
+    private func history(_ fixture: AgentFixture, _ name: String) throws -> [String] {
+        var found: [String] = []
+        for point in try fixture.points() {
+            let reader = try fixture.open(point.id)
+            defer { reader.close() }
+            guard let entry = try reader.entry(of: fixture.path(name)) else { continue }
+            let text = String(decoding: try AgentFixture.content(entry, reader), as: UTF8.self)
+            if found.last != text { found.append(text) }
+        }
+        return found
+    }
+
+    private func spool(_ fixture: AgentFixture) throws { try #require(fixture.agent).spoolNow(seconds: 30) }
+
+    @Test("every version that is saved while the vault is away is a point of its own when it is back")
+    func away() throws {
+        guard let fixture = try AgentFixture() else { return }
+        fixture.put("letter", "before")
+        try fixture.start(settle: 0.5)
+        fixture.service.isCut = true
+        var expected = ["before"]
+        for round in 1...5 {
+            expected.append("version \(round)")
+            fixture.put("letter", "version \(round)")
+            try spool(fixture)
+        }
+        #expect(fixture.agent?.status.spooled == true)
+        #expect(fixture.agent?.status.lag ?? 0 > 0)
+        fixture.service.isCut = false
+        try fixture.settle()
+        #expect(try history(fixture, "letter") == expected)
+        #expect(fixture.agent?.status.lag == 0)
+        try fixture.checkSequence()
+        try fixture.checkNewest()
+    }
+
+    @Test("what was captured without the vault survives the end of the agent, and so does what happened in between")
+    func restartedAway() throws {
+        guard let fixture = try AgentFixture() else { return }
+        for index in 0..<30 { fixture.put("\(index)", "file \(index)") }
+        try fixture.start(settle: 0.5)
+        fixture.service.isCut = true
+        fixture.put("letter", "one")
+        try spool(fixture)
+        fixture.put("letter", "two")
+        unlink("\(fixture.root)/7")
+        try spool(fixture)
+        fixture.abandon()
+        fixture.put("letter", "three")
+        unlink("\(fixture.root)/8")
+        // Without the vault the start compares with what is known, which takes no full backup.
+        try fixture.start(settle: 0.5, waiting: { $0.scans > 0 && $0.waiting == 0 })
+        fixture.put("letter", "four")
+        try spool(fixture)
+        fixture.abandon()
+        fixture.service.isCut = false
+        try fixture.start(settle: 0.5)
+        try fixture.settle()
+        #expect(try history(fixture, "letter") == ["one", "two", "three", "four"])
+        try fixture.checkSequence()
+        try fixture.checkNewest()
+    }
+
+    @Test("a commit that was done and not heard of is not made twice, not even by the next run")
+    func unheard() throws {
+        guard let fixture = try AgentFixture() else { return }
+        try fixture.start(settle: 0.5)
+        for restarts in [false, true] {
+            let before = try fixture.points().count
+            fixture.service.cutsAfterCommit = true
+            fixture.put("letter", "restarts: \(restarts)")
+            try spool(fixture)
+            try fixture.waits { $0.problem != nil }
+            if restarts { fixture.abandon() }
+            fixture.service.cutsAfterCommit = false
+            fixture.service.isCut = false
+            if restarts { try fixture.start(settle: 0.5) }
+            try fixture.settle()
+            let labels = try fixture.points().map { try fixture.open($0.id).record.labels }
+            #expect(labels.count == before + 1, "\(restarts) \(labels)")
+        }
+        try fixture.checkSequence()
+        try fixture.checkNewest()
+    }
+
+    @Test("a full spool keeps the last version of every path, says so, and empties when the vault is back")
+    func full() throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 11)
+        fixture.put("steady", random.bytes(200_000))
+        try fixture.start(settle: 0.5) { $0.spoolLimits.size = 3 << 20 }
+        fixture.service.isCut = true
+        var last: [[UInt8]] = [[], [], []]
+        for round in 0..<30 {
+            last[round % 3] = random.bytes(400_000)
+            fixture.put("large-\(round % 3)", last[round % 3])
+            try spool(fixture)
+            #expect(try #require(fixture.agent).status.spoolBytes <= 3 << 20)
+        }
+        // More than fits, in paths that have no other version: they wait as paths.
+        for index in 0..<8 { fixture.put("further-\(index)", random.bytes(500_000)) }
+        #expect(throws: (any Error).self) { try spool(fixture) }
+        try fixture.waits { $0.isSpoolFull }
+        fixture.service.isCut = false
+        try fixture.waits(seconds: 60) { $0.lag == 0 && $0.problem == nil && !$0.isSpoolFull }
+        try fixture.settle()
+        for index in 0..<3 { #expect(try fixture.newest("large-\(index)") == last[index]) }
+        try fixture.checkNewest()
+        try fixture.checkSequence()
+        let labels = try fixture.points().map { point in
+            let reader = try fixture.open(point.id)
+            defer { reader.close() }
+            return reader.record.labels
+        }
+        #expect(labels.contains { $0.contains(Spool.thinnedLabel) })
+    }
+
+    @Test("a spool that does not hold what was put there costs the versions, and not the files")
+    func damaged() throws {
+        guard let fixture = try AgentFixture() else { return }
+        try fixture.start(settle: 0.5)
+        fixture.service.isCut = true
+        fixture.put("letter", String(repeating: "one ", count: 2_000))
+        try spool(fixture)
+        fixture.put("letter", String(repeating: "two ", count: 2_000))
+        try spool(fixture)
+        let folder = fixture.directory + "/spool/packs"
+        let packs = try FileManager.default.contentsOfDirectory(atPath: folder)
+        #expect(packs.count == 2)
+        for pack in packs {
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(pack)"))
+            bytes[bytes.count / 2] ^= 1
+            try bytes.write(to: URL(fileURLWithPath: "\(folder)/\(pack)"))
+        }
+        fixture.service.isCut = false
+        try fixture.waits(seconds: 60) { $0.lag == 0 && $0.problem == nil && $0.waiting == 0 }
+        try fixture.settle()
+        try fixture.checkNewest()
+        try fixture.checkSequence()
+    }
+
+    @Test("an index that is damaged, or from another version, is made anew", arguments: [true, false])
+    func badIndex(_ isDamaged: Bool) throws {
+        guard let fixture = try AgentFixture() else { return }
+        try fixture.start(settle: 0.5)
+        fixture.put("letter", "one")
+        try fixture.settle()
+        fixture.abandon()
+        let path = fixture.directory + "/spool/index.sqlite"
+        if isDamaged {
+            for end in ["-wal", "-shm"] { unlink(path + end) }
+            try Data(repeating: 7, count: 40_000).write(to: URL(fileURLWithPath: path))
+        } else {
+            let index = try SpoolIndex(path: path)
+            try index.pretendVersion(99)
+        }
+        fixture.put("letter", "two")
+        try fixture.start(settle: 0.5)
+        try fixture.settle()
+        try fixture.checkNewest()
+        try fixture.checkSequence()
+    }
+
+    @Test("versions stay as history for as long as was said, and can be opened without the vault")
+    func localHistory() throws {
+        guard let fixture = try AgentFixture() else { return }
+        mkdir("\(fixture.root)/folder", 0o755)
+        try fixture.start(settle: 0.5)
+        for round in 1...3 {
+            fixture.put("folder/letter", "version \(round)")
+            try fixture.settle()
+        }
+        try FileManager.default.removeItem(atPath: "\(fixture.root)/folder")
+        try fixture.settle()
+        fixture.service.isCut = true
+        let agent = try #require(fixture.agent)
+        let history = LocalHistory(spool: agent.spool, secret: fixture.machine.secrets.domainSecret)
+        let path = fixture.path("folder/letter")
+        let versions = try history.versions(of: path)
+        #expect(versions.map { $0.entry == nil } == [false, false, false, true])
+        for (index, version) in versions.prefix(3).enumerated() {
+            let entry = try #require(version.entry?.entry)
+            var bytes: [UInt8] = []
+            try history.read(entry) {
+                bytes += Array($0)
+                return true
+            }
+            #expect(bytes == Array("version \(index + 1)".utf8))
+        }
+        // What is older than the history goes, what waits stays.
+        fixture.put("waits", "not sent")
+        try spool(fixture)
+        #expect(try agent.spool.index.summary().moments == 5)
+        try agent.spool.makeRoom(now: Timestamp(nanoseconds: SystemClock.wall + 80 * 3_600_000_000_000))
+        #expect(try agent.spool.index.summary().moments == 1)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.directory + "/spool/packs").count == 1)
+        fixture.service.isCut = false
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+}
+
+@Suite("The spool's index")
+struct SpoolIndexTests {
+    private let names = (0..<6).map { "d\($0)" }
+
+    /// A path of at most three names from a few.
+    private func path(_ random: inout SeededGenerator) -> TreePath {
+        let length = Int.random(in: 1...3, using: &random)
+        let parts = (0..<length).map { _ in names[Int.random(in: 0..<names.count, using: &random)] }
+        return TreePath(parts.joined(separator: "/")) ?? .root
+    }
+
+    private func entry(_ path: TreePath, _ number: UInt64) -> CachedEntry {
+        var entry = Entry(kind: .regular, mode: 0o644)
+        entry.size = number
+        return CachedEntry(
+            key: path.key,
+            identity: FileIdentity(device: 1, inode: number, changeTime: FileTime(seconds: 1, nanoseconds: 2)),
+            entry: entry, contentHash: nil, chunks: [], pieces: [])
+    }
+
+    private func changes(_ random: inout SeededGenerator, _ number: inout UInt64) -> EntryMemory.Changes {
+        var changes = EntryMemory.Changes()
+        var used: Set<TreePath> = []
+        for _ in 0..<Int.random(in: 0...1, using: &random) { changes.emptied.append(path(&random).key) }
+        for _ in 0..<Int.random(in: 1...5, using: &random) {
+            let path = path(&random)
+            guard used.insert(path).inserted else { continue }
+            number += 1
+            if Bool.random(using: &random) {
+                changes.puts.append(entry(path, number))
+            } else {
+                changes.gone.append(path.key)
+            }
+        }
+        return changes
+    }
+
+    /// What is there after some changes.
+    private struct Model: Equatable {
+        var sizes: [[UInt8]: UInt64] = [:]
+
+        mutating func apply(_ changes: EntryMemory.Changes) {
+            for key in changes.emptied {
+                guard let above = TreePath(key: key) else { continue }
+                sizes = sizes.filter { item in
+                    guard let path = TreePath(key: item.key), path != above else { return true }
+                    return !above.contains(path)
+                }
+            }
+            for key in changes.gone { sizes[key] = nil }
+            for put in changes.puts { sizes[put.key] = put.entry.size }
+        }
+    }
+
+    @Test(
+        "what is known after many moments, and many moments joined into one, have the effect of all one after the other"
+    )
+    func joining() throws {
+        let seed = UInt64.random(in: 0 ... .max)
+        print("seed \(seed)")
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<60 {
+            let folder = NSTemporaryDirectory() + "holdfast-spool-\(UUID().uuidString)"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            let index = try SpoolIndex(path: folder + "/index")
+            var model = Model()
+            var joined = EntryMemory.Joined()
+            var number: UInt64 = 0
+            // Something from before, that the emptied directories hide.
+            for _ in 0..<10 {
+                number += 1
+                model.sizes[path(&random).key] = number
+            }
+            let before = model
+            for _ in 0..<Int.random(in: 2...12, using: &random) {
+                let next = changes(&random, &number)
+                model.apply(next)
+                joined.add(next)
+                _ = try index.append(
+                    next, PointRecord(root: ContentKey(.zero)), time: Timestamp(nanoseconds: 5),
+                    totals: PointStatistics())
+            }
+            var byKnown = before
+            byKnown.apply(try index.known())
+            #expect(byKnown == model)
+            var byJoined = before
+            byJoined.apply(joined.changes)
+            #expect(byJoined == model)
+            _ = try index.joinWaiting(after: 0, label: "joined")
+            let single = try #require(try index.firstWaiting())
+            var byMoment = before
+            byMoment.apply(try index.changes(of: single.sequence))
+            #expect(byMoment == model)
+            #expect(try index.summary().waiting == 1)
+            #expect(single.record.labels.contains("joined"))
+        }
+    }
+
+    @Test("an entry with everything in it comes back as it was")
+    func coding() throws {
+        var cached = entry(try #require(TreePath("a/b")), 5)
+        cached.contentHash = ContentHash(high: 1, low: 2)
+        cached.chunks = [CachedChunk(length: 7, hash: 8, key: ContentKey(.zero))]
+        cached.pieces = [ContentKey(.zero)]
+        cached.entry.content = .list(ContentKey(.zero), count: 3)
+        cached.entry.attributes = [ExtendedAttribute(name: Array("user.x".utf8), value: [1, 2])]
+        cached.entry.linkGroup = LinkGroup(device: 3, inode: 4)
+        #expect(try CachedEntry(decoding: cached.encoded(), key: cached.key) == cached)
+        #expect(throws: HoldfastError.self) { try CachedEntry(decoding: Array(cached.encoded().dropLast()), key: []) }
+    }
+}
