@@ -53,6 +53,9 @@ enum AgentView {
             "points": .count(try number("points")), "scans": .count(try number("scans")),
             "scan_reasons": .strings(try status.strings("scan_reasons", atMost: 1_000)), "not_kept": .count(count),
             "problem": problem.map { .string($0) } ?? .null,
+            "spooled": .bool(status.has("spooled") ? try status.boolean("spooled") : false),
+            "spool_bytes": .count(try number("spool_bytes")),
+            "spool_full": .bool(status.has("spool_full") ? try status.boolean("spool_full") : false),
             "file_systems": .array(
                 try systems.map { system in
                     .object([
@@ -100,11 +103,18 @@ enum AgentView {
         switch try status.string("activity") {
         case "scanning": try console.line("Looking at everything since \(Units.span(nanoseconds: UInt64(lag))).")
         default:
+            let isSpooled = try status.boolean("spooled")
+            let span = Units.span(nanoseconds: UInt64(lag))
             try console.line(
                 lag == 0
                     ? "Everything is stored."
-                    : "Not stored yet: \(Units.count(waiting, "path")), the oldest for \(Units.span(nanoseconds: UInt64(lag)))."
-            )
+                    : waiting == 0 && isSpooled
+                        ? "Kept on this machine, to be sent: versions of the last \(span)."
+                        : "Not stored yet: \(Units.count(waiting, "path")), the oldest for \(span).")
+        }
+        try console.line("Spool and history on this machine: \(Units.size(UInt64(try number("spool_bytes"))))")
+        if try status.boolean("spool_full") {
+            console.warn("The spool is full: of what changes, only the last state is kept until there is room.")
         }
         if let problem { console.warn("The vault cannot be reached: \(problem)") }
         if count > 0 {
