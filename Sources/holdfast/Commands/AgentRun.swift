@@ -73,12 +73,14 @@ struct AgentRun: Command {
             configuration: configuration)
         try agent.start()
         let server = try AgentSocket.Server(state: state.path) { try AgentRun.answer($0, agent) }
+        let reporter = StatusReporting.start(agent, session, global)
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(agent, source, console)
         try serve(agent, notifier)
         notifier.stopping()
         server.stop()
+        reporter?.stop()
         let isStored = AgentRun.stop(agent)
         lock.release()
         if !isStored {
