@@ -190,6 +190,7 @@ package final class AgentService: Sendable {
                 if status.activity == .idle { status.activity = .waiting }
             }
             status.spoolBytes = spool.used
+            status.spoolLimit = configuration.spoolLimits.size
             status.isSpoolFull = spool.isFull
             status.waiting = state.settling.count + state.taken
             return status

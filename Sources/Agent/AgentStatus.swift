@@ -35,6 +35,8 @@ package struct AgentStatus: Sendable {
     package var spooled = false
     /// What the spool uses, local history included, in bytes.
     package var spoolBytes: UInt64 = 0
+    /// What it may use in all.
+    package var spoolLimit: UInt64 = 0
     /// The last version did not fit into the spool: its path waits instead.
     package var isSpoolFull = false
     /// Why everything was looked at the last time.

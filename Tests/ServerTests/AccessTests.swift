@@ -44,6 +44,12 @@ struct AccessTests {
         "GET /api/v1/machines": people,
         "POST /api/v1/machines/{machine}/approve": [.administrator],
         "POST /api/v1/machines/{machine}/refuse": [.administrator],
+        "POST /api/v1/machines/{machine}/retire": [.administrator],
+        "POST /api/v1/machines/{machine}/return": [.administrator],
+        "POST /api/v1/machines/{machine}/status": [.owner],
+        "GET /api/v1/alerts": people,
+        "POST /api/v1/alerts/{number}/acknowledge": [.administrator],
+        "POST /api/v1/alerts/test": [.administrator],
         "PUT /api/v1/machines/{machine}/key": [.owner],
         "PUT /api/v1/machines/{machine}/record": [.owner],
         "GET \(base)": people.union(machines),
@@ -126,6 +132,7 @@ struct AccessTests {
         for (name, value) in [
             ("vault", server.core.vaultID.hex), ("machine", machine.credentials.machine.hex), ("point", point.hex),
             ("lease", LeaseID.random().hex), ("job", JobID.random().hex), ("file", "09-passphrase.json"),
+            ("number", "1"),
             ("pack", String(repeating: "0", count: 64)),
         ] {
             target = target.replacing("{\(name)}", with: value)

@@ -28,6 +28,7 @@ final class ServerFixture: Sendable {
 
     static func start(
         leaseSeconds: Int = 600, port: Int = 0, after earlier: ServerFixture? = nil,
+        clock: TestClock? = nil,
         configure: (inout HTTPServer.Options) -> Void = { _ in }
     ) async throws -> ServerFixture {
         let vault = try earlier?.vault ?? VaultFixture()
@@ -38,7 +39,8 @@ final class ServerFixture: Sendable {
         let core = ServerCore(
             identity: state.identity, vault: local, keys: vault.keys,
             catalog: try SQLiteServerCatalog(path: state.database), ownCertificate: chain, leaseSeconds: leaseSeconds,
-            vaultPath: Array(vault.path.utf8))
+            vaultPath: Array(vault.path.utf8),
+            clock: { clock?.now ?? Timestamp(nanoseconds: SystemClock.wall) })
         try core.begin()
         let log = LogLines()
         let logger = ServerLog.logger(format: .json, level: .notice) { log.add($0) }

@@ -64,6 +64,7 @@ enum ServerSchema {
             )
             """,
         ],
+        life,
     ]
 
     /// Brings the schema to the newest step. Throws `unsupported` for one of a newer version.

@@ -79,6 +79,8 @@ package final class ServerConnection: Sendable {
         var transport: (any HTTPTransport)?
         /// Seconds that the server's clock is ahead of this machine's.
         var clockOffset: Int64 = 0
+        /// The key of a machine that has changed it meanwhile.
+        var newKey: SigningKey?
     }
 
     package let address: ServerAddress
@@ -166,6 +168,9 @@ package final class ServerConnection: Sendable {
         return made
     }
 
+    /// Signs a machine's requests with another key from now on.
+    package func sign(with key: SigningKey) { state.withLock { $0.newKey = key } }
+
     // MARK: Requests
 
     /// Sends a request and answers with the body of a success.
@@ -223,8 +228,10 @@ package final class ServerConnection: Sendable {
         switch identity {
         case .nobody: break
         case .bearer(let token): headers.append(("Authorization", "Bearer \(token)"))
-        case .machine(let machine, let key):
-            let now = SystemClock.wall / 1_000_000_000 + state.withLock { $0.clockOffset }
+        case .machine(let machine, let first):
+            let (offset, newKey) = state.withLock { ($0.clockOffset, $0.newKey) }
+            let key = newKey ?? first
+            let now = SystemClock.wall / 1_000_000_000 + offset
             let token = RequestToken(
                 machine: machine, server: server, issued: now, nonce: nonce, method: method, target: target, body: hash)
             headers.append(("Authorization", "Bearer \(try token.signed(with: key))"))

@@ -28,7 +28,7 @@ enum OpenAPI {
                         "type": .string("http"), "scheme": .string("bearer"),
                         "description": .string("An access token that the server has given out."),
                     ]),
-                ]), "schemas": .object(OpenAPISchemas.all),
+                ]), "schemas": .object(OpenAPISchemas.all.merging(OpenAPISchemas.life) { first, _ in first }),
             ]),
         ]).encoded()
     }

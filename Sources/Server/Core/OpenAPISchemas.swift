@@ -2,46 +2,46 @@ import Vault
 
 /// The JSON objects of the protocol.
 enum OpenAPISchemas {
-    private static func object(_ fields: [String: JSONValue], required: [String]) -> JSONValue {
+    static func object(_ fields: [String: JSONValue], required: [String]) -> JSONValue {
         .object([
             "type": .string("object"), "properties": .object(fields),
             "required": .array(required.sorted().map { .string($0) }),
         ])
     }
 
-    private static func all(_ fields: [String: JSONValue], optional: Set<String> = []) -> JSONValue {
+    static func all(_ fields: [String: JSONValue], optional: Set<String> = []) -> JSONValue {
         object(fields, required: fields.keys.filter { !optional.contains($0) })
     }
 
-    private static func text(_ meaning: String) -> JSONValue {
+    static func text(_ meaning: String) -> JSONValue {
         .object(["type": .string("string"), "description": .string(meaning)])
     }
 
-    private static func identifier(_ meaning: String) -> JSONValue {
+    static func identifier(_ meaning: String) -> JSONValue {
         .object([
             "type": .string("string"), "pattern": .string("^[0-9a-f]{32}$"), "description": .string(meaning),
         ])
     }
 
-    private static func digest(_ meaning: String) -> JSONValue {
+    static func digest(_ meaning: String) -> JSONValue {
         .object([
             "type": .string("string"), "pattern": .string("^[0-9a-f]{64}$"), "description": .string(meaning),
         ])
     }
 
-    private static func number(_ meaning: String) -> JSONValue {
+    static func number(_ meaning: String) -> JSONValue {
         .object(["type": .string("integer"), "description": .string(meaning)])
     }
 
-    private static func flag(_ meaning: String) -> JSONValue {
+    static func flag(_ meaning: String) -> JSONValue {
         .object(["type": .string("boolean"), "description": .string(meaning)])
     }
 
-    private static func list(_ item: JSONValue) -> JSONValue {
+    static func list(_ item: JSONValue) -> JSONValue {
         .object(["type": .string("array"), "items": item])
     }
 
-    private static func reference(_ name: String) -> JSONValue {
+    static func reference(_ name: String) -> JSONValue {
         .object(["$ref": .string("#/components/schemas/\(name)")])
     }
 
@@ -171,11 +171,18 @@ enum OpenAPISchemas {
             ["points": list(reference("Point")), "next": number("Where the next page begins.")], optional: ["next"]),
         "GrantRequest": all(["wrap": digest("SHA-256 of the wrapped key.")]),
         "Grant": all(["key": digest("The record key.")]),
-        "Machine": all([
-            "id": identifier("The machine."), "name": text("What people call it."), "group": text("Its group."),
-            "former_names": list(text("A name that it had.")), "state": text("active, waiting or retired"),
-            "enrolled": number("When, nanoseconds since 1970."), "last_seen": number("When, nanoseconds since 1970."),
-        ]),
+        "Machine": all(
+            [
+                "id": identifier("The machine."), "name": text("What people call it."), "group": text("Its group."),
+                "former_names": list(text("A name that it had, newest first.")),
+                "state": text("active, waiting or retired"), "enrolled": number("When, nanoseconds since 1970."),
+                "last_seen": number("When, nanoseconds since 1970."),
+                "condition": text(
+                    "protected, behind, warnings, problem, asleep, silent, unreported, waiting or retired"),
+                "clone_host": text("The host of a copy of it that is left outside."),
+                "report": reference("MachineReport"),
+                "received": number("When its report came, nanoseconds since 1970."),
+            ], optional: ["clone_host", "report", "received"]),
         "MachineList": all(["machines": list(reference("Machine"))]),
         "KeyChange": all(["key": digest("The new key.")]),
     ]

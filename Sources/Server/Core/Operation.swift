@@ -69,7 +69,7 @@ package struct Operation: Sendable {
     /// Everything there is, in the order in which it is described.
     package static let all: [Operation] =
         IdentityOperations.all + EnrolmentOperations.all + VaultOperations.all + MachineOperations.all
-        + AdministrationOperations.all + JobOperations.all
+        + AdministrationOperations.all + JobOperations.all + StatusOperations.all + AlertOperations.all
 }
 
 /// Thrown by an operation that was asked to wait and has nothing to tell yet: it is called again soon, without holding a

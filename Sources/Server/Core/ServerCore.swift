@@ -32,6 +32,13 @@ package final class ServerCore: Sendable {
     private let protectionDue = Mutex<Int64>(0)
     private let isServing = Mutex(false)
     let metricsAreOpen: Bool
+    /// What machines say of themselves, and what somebody should know of.
+    let life: MachineLife
+    let alerts: AlertBook
+    let dispatcher: AlertDispatcher
+    let alertSettings: Shared<AlertSettings>
+    let policyObjectives = Mutex<(@Sendable (ManagedMachine) -> MachineObjectives?)?>(nil)
+    private let alertsDue = Mutex<(next: Int64, nextAll: Int64)>((0, 0))
 
     package static let version = "0.1.0"
 
@@ -61,6 +68,13 @@ package final class ServerCore: Sendable {
         self.holder = holder
         leases = LeaseKeeper(seconds: leaseSeconds) { holder.current?.closeLease($0) }
         jobs = JobRunner(catalog, clock: clock)
+        life = MachineLife(catalog)
+        let settings = Shared(AlertSettings())
+        alertSettings = settings
+        alerts = AlertBook(catalog, clock: clock) { settings.withLock { $0 }.targets }
+        dispatcher = AlertDispatcher(
+            catalog, server: identity.id, clock: clock, settings: { settings.withLock { $0 } },
+            names: { [catalog] machine in (try? catalog.machine(machine))?.name })
     }
 
     /// The vault. Throws `busy` while its catalog is being made anew.
@@ -83,6 +97,10 @@ package final class ServerCore: Sendable {
     /// To be called once by the process that serves, before it does: what an earlier one left running is not running.
     package func begin() throws {
         _ = try catalog.interruptJobs(at: clock())
+        try life.load()
+        try alerts.load()
+        refreshAlertSettings()
+        dispatcher.start()
         isServing.withLock { $0 = true }
     }
 
@@ -91,12 +109,29 @@ package final class ServerCore: Sendable {
         leases.sweep()
         holder.upkeep()
         protectIfChanged()
+        lookForAlertsIfDue()
+    }
+
+    /// Machines every ten seconds, the server itself every minute.
+    private func lookForAlertsIfDue() {
+        guard isServing.withLock({ $0 }) else { return }
+        alertsDue.withLock { due in
+            let now = SystemClock.monotonic
+            guard now >= due.next else { return }
+            let isAll = now >= due.nextAll
+            // What cannot be written down now is found again the next time.
+            try? lookForAlerts(all: isAll)
+            due.next = SystemClock.monotonic + 10_000_000_000
+            if isAll { due.nextAll = SystemClock.monotonic + 60_000_000_000 }
+        }
     }
 
     /// Ends jobs and leases: nothing is collected that a writer relied on before it knows.
     package func stop() {
         jobs.stop()
         leases.endAll()
+        dispatcher.stop()
+        if isServing.withLock({ $0 }) { try? life.flush() }
         protectIfChanged()
     }
 
@@ -152,6 +187,13 @@ package final class ServerCore: Sendable {
             let token = unverified.token
             let machine = try catalog.machine(token.machine)
             let isSigned = try isSigned(unverified, machine)
+            if !isSigned, let waiting = machine?.waitingKey, unverified.verified(with: waiting) != nil {
+                throw HoldfastError(
+                    .denied,
+                    "This machine came with the identity of another, and waits until an administrator has decided: it was "
+                        + "installed anew, or is a copy. A copy that is to be a machine of its own enrols by "
+                        + "`holdfast enrol --new-machine`.")
+            }
             guard let machine, isSigned, machine.state == .active, token.server == identity.id,
                 token.method == method, token.target == target
             else { throw Self.notAccepted }
@@ -178,12 +220,20 @@ package final class ServerCore: Sendable {
     /// Once the new key has been used, the one before opens nothing any more; and the machine was seen.
     private func noteUse(_ unverified: RequestToken.Unverified, of machine: ManagedMachine) throws {
         if machine.previousKey != nil, unverified.verified(with: machine.key) != nil {
+            let parks = isCloned(machine.id)
+            let signing = parks ? try vault.machineRecords(of: machine.id).max { $0.joined < $1.joined }?.key : nil
             try catalog.change(machine.id) { current in
-                if current.key == machine.key { current.previousKey = nil }
+                guard current.key == machine.key else { return }
+                if let signing, current.waitingKey == nil {
+                    current.waitingKey = current.previousKey
+                    current.waitingSigning = signing
+                }
+                current.previousKey = nil
             }
+            if parks { life.change(machine.id) { $0.isParked = true } }
         }
         let now = clock()
-        if now.since(machine.lastSeen) > 60_000_000_000 { try catalog.seen(machine.id, at: now) }
+        if now.since(machine.lastSeen) > 60_000_000_000 { life.noteSeen(machine.id, at: now) }
     }
 
     // MARK: Who may

@@ -69,8 +69,11 @@ extension ServerCore {
             gauges.append(
                 ServerMetrics.Gauge(
                     "machine_last_seen_seconds", "When a machine was heard of last, seconds since 1970.",
-                    values: machines.map { ([("machine", $0.id.hex), ("name", $0.name)], Double($0.lastSeen.seconds)) })
-            )
+                    values: machines.map { machine in
+                        let seen = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
+                        return ([("machine", machine.id.hex), ("name", machine.name)], Double(seen.seconds))
+                    }))
+            gauges += lifeGauges(machines)
         }
         if let vault = holder.current {
             if let statistics = try? vault.catalog.statistics() {

@@ -11,7 +11,9 @@ enum MachineOperations {
             response: .json("MachineList")
         ) { core, request in
             try core.require(request, machine: nil, or: .viewer)
-            let machines = try core.catalog.machines().map { MachineOperations.encode($0) }
+            let machines = try core.catalog.machines().map { machine in
+                JSONValue.object(MachineOperations.encode(machine).merging(core.lifeFields(machine)) { $1 })
+            }
             return .json(JSONValue.object(["machines": .array(machines)]).encoded())
         },
         Operation(
@@ -51,6 +53,23 @@ enum MachineOperations {
             return .nothing
         },
         record,
+        Operation(
+            "POST", "/api/v1/machines/{machine}/retire",
+            "Takes a machine out of service: its keys open nothing any more, its points stay as the rules say.",
+            tag: "machines", status: 204
+        ) { core, request in
+            try core.require(request, machine: nil)
+            try core.retire(try request.id("machine"))
+            return .nothing
+        },
+        Operation(
+            "POST", "/api/v1/machines/{machine}/return", "Takes a retired machine into service again.",
+            tag: "machines", status: 204
+        ) { core, request in
+            try core.require(request, machine: nil)
+            try core.reinstate(try request.id("machine"))
+            return .nothing
+        },
     ]
 
     private static let record = Operation(
@@ -67,17 +86,17 @@ enum MachineOperations {
         return .nothing
     }
 
-    private static func encode(_ machine: ManagedMachine) -> JSONValue {
+    private static func encode(_ machine: ManagedMachine) -> [String: JSONValue] {
         let state =
             switch machine.state {
             case .active: "active"
             case .waiting: "waiting"
             case .retired: "retired"
             }
-        return .object([
+        return [
             "id": .string(machine.id.hex), "name": .string(machine.name), "group": .string(machine.group),
             "former_names": .array(machine.formerNames.map { .string($0) }), "state": .string(state),
             "enrolled": .integer(machine.enrolled.nanoseconds), "last_seen": .integer(machine.lastSeen.nanoseconds),
-        ])
+        ]
     }
 }

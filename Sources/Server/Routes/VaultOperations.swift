@@ -74,15 +74,18 @@ enum VaultOperations {
             let machine = try request.machine()
             let lease: LeaseID = try request.id("lease")
             try core.leases.use(lease, by: machine)
-            let pack = try SealedPack(parsing: request.body, vault: core.vaultID)
-            guard request.parameters["pack"] == pack.name.hex else {
-                throw HoldfastError(.damaged, "the pack's bytes are not those that its name says; send it again")
+            return try core.noting(machine) {
+                let pack = try SealedPack(parsing: request.body, vault: core.vaultID)
+                guard request.parameters["pack"] == pack.name.hex else {
+                    throw HoldfastError(.damaged, "the pack's bytes are not those that its name says; send it again")
+                }
+                guard pack.writer.high == machine.high, pack.writer.low == machine.low else {
+                    throw HoldfastError(.denied, "the pack says that another machine has written it")
+                }
+                try core.vault.store(pack, lease: lease)
+                core.life.noteStored(pack, of: machine)
+                return .nothing
             }
-            guard pack.writer.high == machine.high, pack.writer.low == machine.low else {
-                throw HoldfastError(.denied, "the pack says that another machine has written it")
-            }
-            try core.vault.store(pack, lease: lease)
-            return .nothing
         },
         Operation(
             "PUT", "/api/v1/machines/{machine}/points/{point}", "Makes a recovery point visible.", tag: "vault",
@@ -98,10 +101,13 @@ enum VaultOperations {
             }
             let lease: LeaseID = try request.id("lease")
             try core.leases.use(lease, by: machine)
-            let point = try request.body.withUnsafeBytes { try SealedPoint.decode($0) }
-            guard point.locator.machine == machine, try request.id("point", as: PointID.self) == point.locator.point
-            else { throw HoldfastError(.denied, "a machine writes for itself only") }
-            return .json(VaultMessages.encode(try core.vault.commit(point, lease: lease)))
+            return try core.noting(machine, isPoint: true) {
+                let point = try request.body.withUnsafeBytes { try SealedPoint.decode($0) }
+                guard point.locator.machine == machine,
+                    try request.id("point", as: PointID.self) == point.locator.point
+                else { throw HoldfastError(.denied, "a machine writes for itself only") }
+                return .json(VaultMessages.encode(try core.vault.commit(point, lease: lease)))
+            }
         },
     ]
 

@@ -79,6 +79,7 @@ struct AgentRun: Command {
             return .fields(try AgentRun.answer(question, agent))
         }
         let people = try AgentRun.servePeople(history)
+        let reporter = StatusReporting.start(agent, session, global)
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(agent, source, console)
@@ -86,6 +87,7 @@ struct AgentRun: Command {
         notifier.stopping()
         server.stop()
         people?.stop()
+        reporter?.stop()
         let isStored = AgentRun.stop(agent)
         lock.release()
         if !isStored {

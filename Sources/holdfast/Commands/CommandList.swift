@@ -9,6 +9,6 @@ enum CommandList {
         CommandGroup(
             name: "Finding", subcommands: [Points.self, Versions.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
-        CommandGroup(name: "Many machines", subcommands: [ServerGroup.self, Enrol.self]),
+        CommandGroup(name: "Many machines", subcommands: [ServerGroup.self, Enrol.self, AlertsGroup.self]),
     ]
 }

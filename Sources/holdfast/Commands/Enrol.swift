@@ -33,6 +33,8 @@ struct Enrol: Command {
     var codeFile: PathArgument?
     @Option(help: ArgumentHelp("What to call this machine. (default: its host name)", valueName: "name"))
     var name: String?
+    @Flag(help: "This machine is a copy of another: enrol it as one of its own, with a history of its own.")
+    var newMachine = false
     @OptionGroup var passphrase: PassphraseOptions
     @OptionGroup var global: GlobalOptions
 
@@ -55,16 +57,21 @@ struct Enrol: Command {
         let code = try EnrolmentCode(try readCode())
         let state = try StateDirectory(path: try global.stateDirectory())
         var identity = try state.machine(orNamed: name ?? Machine.hostName)
-        if let name, identity.name != name {
+        if newMachine {
+            identity = MachineIdentity(id: .random(), name: name ?? Machine.hostName)
+            try state.save(identity)
+        } else if let name, identity.name != name {
             identity.name = name
             try state.save(identity)
         }
         let known = try ServerMembership.credentials(address, state)
         let fresh = try ServerMembership.keys(for: address, machine: identity.id, state)
-        let signing = try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing }
+        // The keys of the machine that this one is a copy of stay that machine's.
+        let isSame = known?.machine == identity.id
+        let signing = isSame ? try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing } : nil
         let enrolled = try Enrolling.enrol(
             address: address, code: code, machine: identity.id, name: identity.name,
-            key: known?.machine == identity.id ? known?.key ?? fresh.key : fresh.key, signing: signing ?? fresh.signing
+            key: isSame ? known?.key ?? fresh.key : fresh.key, signing: signing ?? fresh.signing
         ) { material in
             try VaultKeys.unlock(
                 config: material.config, files: material.files,

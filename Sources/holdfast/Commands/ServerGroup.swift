@@ -15,7 +15,7 @@ struct ServerGroup: ParsableCommand {
             """,
         subcommands: [
             ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerAccess.self,
-            ServerCheckSheet.self, ServerRecover.self,
+            ServerCheckSheet.self, ServerAlerts.self, ServerRecover.self,
         ]
     )
 }

@@ -66,6 +66,10 @@ struct ServerMembership {
 
     func save(_ state: StateDirectory) throws {
         try state.save(secrets)
-        try state.keep(credentials.encoded(), as: ServerMembership.fileName(credentials.address), in: Self.folder)
+        try ServerMembership.save(credentials, state)
+    }
+
+    static func save(_ credentials: ServerCredentials, _ state: StateDirectory) throws {
+        try state.keep(credentials.encoded(), as: fileName(credentials.address), in: folder)
     }
 }

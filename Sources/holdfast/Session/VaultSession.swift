@@ -101,6 +101,21 @@ final class VaultSession {
             ])
     }
 
+    /// The server that the vault is behind; `nil` for one in reach.
+    var connection: ServerConnection? { server?.connection }
+
+    /// Alerts of the server, for a person.
+    func alerts() throws -> RemoteAlerts {
+        if let server, isPerson { return RemoteAlerts(server.connection) }
+        throw HoldfastError(
+            .keyNeeded, "Alerts are a server's, and for people: sign in with an access code.",
+            context: [
+                "hint":
+                    "Name the server with --vault, and with --token-file a file with the code that "
+                    + "`holdfast server access --role viewer --name NAME` prints there."
+            ])
+    }
+
     /// Whether the vault is behind a server.
     var isRemote: Bool { local == nil }
 

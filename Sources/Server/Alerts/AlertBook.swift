@@ -1,0 +1,154 @@
+import Catalog
+import Model
+import Synchronization
+
+/// Alerts from raised to resolved: each is raised once and resolved by itself. Only the process that serves changes them, but
+/// for acknowledging.
+final class AlertBook: Sendable {
+    /// What an alert is about.
+    struct Key: Hashable, Sendable {
+        var kind: AlertKind
+        var machine: MachineID?
+        var subject = ""
+    }
+
+    /// Something that is so now.
+    struct Finding: Hashable, Sendable {
+        var key: Key
+        var text: String
+    }
+
+    private struct Entry {
+        var record: AlertRecord
+        /// Since when what it says does not hold any more.
+        var goneSince: Timestamp?
+    }
+
+    private struct State {
+        var open: [Key: Entry] = [:]
+        var isLoaded = false
+    }
+
+    private let catalog: any ServerCatalog
+    private let clock: @Sendable () -> Timestamp
+    private let state = Mutex(State())
+    /// Whom to tell of what is raised and resolved.
+    private let targets: @Sendable () -> [String]
+    /// What is gone for so long is resolved, in nanoseconds: what comes and goes is one alert, not fifty.
+    let settling: Int64
+
+    init(
+        _ catalog: any ServerCatalog, clock: @escaping @Sendable () -> Timestamp, settling: Int64 = 90_000_000_000,
+        targets: @escaping @Sendable () -> [String]
+    ) {
+        self.catalog = catalog
+        self.clock = clock
+        self.settling = settling
+        self.targets = targets
+    }
+
+    /// Takes up what an earlier process has left open.
+    func load() throws {
+        var open: [Key: Entry] = [:]
+        for record in try catalog.alerts(resolved: 0) {
+            guard let kind = AlertKind(rawValue: record.kind) else { continue }
+            open[Key(kind: kind, machine: record.machine, subject: record.subject)] = Entry(record: record)
+        }
+        let known = open
+        state.withLock { state in
+            state.open = known
+            state.isLoaded = true
+        }
+    }
+
+    /// The numbers of what is open, by kind; acknowledged ones apart.
+    var counts: [(kind: AlertKind, open: Int, acknowledged: Int)] {
+        state.withLock { state in
+            AlertKind.allCases.map { kind in
+                let records = state.open.filter { $0.key.kind == kind }.values.map(\.record.state)
+                return (kind, records.count { $0 == .open }, records.count { $0 == .acknowledged })
+            }
+        }
+    }
+
+    /// Whether an alert is open or acknowledged.
+    func isOpen(_ key: Key) -> Bool { state.withLock { $0.open[key] != nil } }
+
+    /// Brings alerts of some kinds in line with what was found of them.
+    func reconcile(_ findings: [Finding], of kinds: Set<AlertKind>) throws {
+        let now = clock()
+        let found = Dictionary(findings.map { ($0.key, $0.text) }) { first, _ in first }
+        try state.withLock { state in
+            guard state.isLoaded else { return }
+            for (key, text) in found { try raise(key, text, now, &state) }
+            for (key, entry) in state.open where kinds.contains(key.kind) && found[key] == nil {
+                let since = entry.goneSince ?? now
+                state.open[key]?.goneSince = since
+                if now.since(since) >= settling { try resolve(key, now, &state) }
+            }
+        }
+    }
+
+    /// Raises an alert by something that happened. Answers whether it is new.
+    @discardableResult
+    func raise(_ key: Key, _ text: String) throws -> Bool {
+        let now = clock()
+        return try state.withLock { state in
+            let isNew = state.open[key] == nil
+            try raise(key, text, now, &state)
+            return isNew
+        }
+    }
+
+    /// What was raised does not hold any more. Costs next to nothing when it was not raised.
+    func resolve(_ key: Key) {
+        let now = clock()
+        state.withLock { state in
+            if state.open[key] != nil { try? resolve(key, now, &state) }
+        }
+    }
+
+    private func raise(_ key: Key, _ text: String, _ now: Timestamp, _ state: inout State) throws {
+        if var entry = state.open[key] {
+            entry.goneSince = nil
+            state.open[key] = entry
+            return
+        }
+        var record = AlertRecord(
+            kind: key.kind.rawValue, subject: key.subject, machine: key.machine, severity: key.kind.severity,
+            text: text, raised: now, changed: now)
+        guard let number = try catalog.add(record, tell: targets()) else { return }
+        record.number = number
+        state.open[key] = Entry(record: record)
+    }
+
+    private func resolve(_ key: Key, _ now: Timestamp, _ state: inout State) throws {
+        guard let entry = state.open[key] else { return }
+        var record = entry.record
+        record.state = .resolved
+        record.changed = now
+        try catalog.update(record, tell: targets())
+        state.open[key] = nil
+    }
+
+    /// Notes that somebody has seen an alert. One that is resolved or acknowledged already stays as it is.
+    func acknowledge(_ number: Int64, by name: String) throws -> AlertRecord {
+        let now = clock()
+        return try state.withLock { state in
+            guard let (key, entry) = state.open.first(where: { $0.value.record.number == number }) else {
+                guard let record = try catalog.alert(number) else {
+                    throw HoldfastError(.notFound, "There is no alert \(number).")
+                }
+                return record
+            }
+            var record = entry.record
+            guard record.state == .open else { return record }
+            record.state = .acknowledged
+            record.by = name
+            record.changed = now
+            try catalog.update(record, tell: [])
+            state.open[key]?.record = record
+            return record
+        }
+    }
+}

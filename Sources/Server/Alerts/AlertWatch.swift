@@ -1,0 +1,200 @@
+package import Catalog
+import Client
+import Model
+import Platform
+import Synchronization
+import Vault
+
+/// Looks at machines and at the server itself, and says what somebody should know of.
+extension ServerCore {
+    /// Lag and problems that pass by themselves are no alerts, in nanoseconds.
+    static let problemPatience: Int64 = 300_000_000_000
+    /// A machine's clock that is further off is worth a word.
+    static let clockTolerance: Int64 = 300_000_000_000
+    private static let machineKinds: Set<AlertKind> = [
+        .silent, .lag, .backupFailed, .warnings, .spoolFull, .clock, .clone, .waiting,
+    ]
+    private static let serverKinds: Set<AlertKind> = [.damage, .certificate, .disk, .database, .vault, .ownState]
+
+    /// What is expected of a machine.
+    func objectives(of machine: ManagedMachine) -> MachineObjectives {
+        policyObjectives.withLock { $0 }?(machine) ?? alertSettings.withLock { $0 }.objectives
+    }
+
+    /// Lets policies say what is expected of machines; `nil` for those that have none.
+    package func setObjectives(_ body: @escaping @Sendable (ManagedMachine) -> MachineObjectives?) {
+        policyObjectives.withLock { $0 = body }
+    }
+
+    /// Looks at everything, raises what is new and resolves what has passed. To be called every few seconds.
+    ///
+    /// - Parameter all: looks also at what is looked at every few minutes only, because it takes long in a large vault.
+    package func lookForAlerts(all: Bool) throws {
+        let settings = try AlertSettings.load(catalog)
+        alertSettings.withLock { $0 = settings }
+        try life.flush()
+        let now = clock()
+        var findings: [AlertBook.Finding] = []
+        for machine in try catalog.machines() {
+            try settleClone(machine)
+            findings += self.findings(of: machine, at: now)
+            try lookForMassChange(machine)
+        }
+        try alerts.reconcile(findings, of: Self.machineKinds)
+        if all {
+            try alerts.reconcile(serverFindings(), of: Self.serverKinds)
+        }
+        dispatcher.wake()
+    }
+
+    private func findings(of machine: ManagedMachine, at now: Timestamp) -> [AlertBook.Finding] {
+        guard machine.state != .retired else { return [] }
+        var findings: [AlertBook.Finding] = []
+        func add(_ kind: AlertKind, _ text: String) {
+            findings.append(AlertBook.Finding(key: AlertBook.Key(kind: kind, machine: machine.id), text: text))
+        }
+        let name = TreePath.display(machine.name.utf8)
+        let id = machine.id.hex.prefix(8)
+        let live = life.live(machine.id)
+        let objectives = objectives(of: machine)
+        if let host = live?.trail.cloneHost {
+            add(
+                .clone,
+                live?.trail.isParked == true
+                    ? "Another machine (\(TreePath.display(host.utf8))) came with the identity of \(name) and was left outside. "
+                        + "`holdfast server machines --approve \(id)` lets it go on with the history in place of the one that "
+                        + "is known, `--refuse \(id)` sends it away; on a copy that is to be a machine of its own run "
+                        + "`holdfast enrol --new-machine`."
+                    : "Two agents, on \(name) and on \(TreePath.display(host.utf8)), have one identity: one is a copy of the "
+                        + "other. The one that was known first is changing its key.")
+        } else if machine.waitingKey != nil {
+            add(
+                .waiting,
+                "A machine has enrolled under the id of \(name) with another key: it was installed anew, or is a copy. "
+                    + "`holdfast server machines --approve \(id)` or `--refuse \(id)`.")
+        }
+        let last = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
+        if live?.report.activity != .asleep,
+            objectives.lateSince(last, now, [last..<max(now, last)]) != nil
+        {
+            add(
+                .silent,
+                "Nothing was heard of \(name) since \(TimeText.rfc3339(last)). Is it switched on, and does its agent run?"
+            )
+        }
+        guard let live, live.report.activity != .asleep else { return findings }
+        let report = live.report
+        // What it says holds until it is silent; then only the silence is known.
+        guard now.since(live.received) <= MachineCondition.silence * 2 else { return findings }
+        if report.lag > objectives.lag {
+            add(
+                .lag,
+                "The oldest change on \(name) that is not stored waits for "
+                    + "\(Units.span(nanoseconds: UInt64(max(report.lag, 0)))).")
+        }
+        if let problem = report.problem, let since = live.trail.problemSince, now.since(since) >= Self.problemPatience {
+            add(.backupFailed, "\(name) cannot store what changes: \(problem)")
+        }
+        if report.notKeptCount > 0 {
+            add(
+                .warnings,
+                "\(Units.count(report.notKeptCount, "path")) of \(name) cannot be kept as they are. `holdfast agent status` there "
+                    + "names them.")
+        }
+        if let spool = report.spool, spool.isFull {
+            add(
+                .spoolFull,
+                "The spool of \(name) is full (\(Units.size(spool.bytes)) of \(Units.size(spool.limit))): of what changes only "
+                    + "the latest version is kept until it can be sent.")
+        }
+        if abs(report.time.since(live.received)) > Self.clockTolerance {
+            add(.clock, "The clock of \(name) is wrong by more than five minutes. Backups go on; set it.")
+        }
+        return findings
+    }
+
+    private func serverFindings() -> [AlertBook.Finding] {
+        var findings: [AlertBook.Finding] = []
+        func add(_ kind: AlertKind, _ text: String) {
+            findings.append(AlertBook.Finding(key: AlertBook.Key(kind: kind), text: text))
+        }
+        let kinds: [String: AlertKind] = [
+            "database": .database, "vault": .vault, "disk": .disk, "certificate": .certificate, "own-state": .ownState,
+        ]
+        for check in health().checks where check.status != .ok {
+            if let kind = kinds[check.name] { add(kind, check.reason) }
+        }
+        if let statistics = try? holder.current?.catalog.statistics(), statistics.damaged > 0 {
+            add(
+                .damage,
+                "\(Units.count(statistics.damaged, "blob")) in the vault are damaged. `holdfast vault verify` says which files "
+                    + "and points that touches; the machines' next backups heal what they still have.")
+        }
+        return findings
+    }
+
+    /// Runs what stores something of a machine, and raises an alert when the vault does not take it for what it is: that is
+    /// no failure that passes by itself. The next point that is taken resolves it.
+    func noting<R>(_ machine: MachineID, isPoint: Bool = false, _ body: () throws -> R) throws -> R {
+        let key = AlertBook.Key(kind: .rejected, machine: machine)
+        do {
+            let result = try body()
+            if isPoint { alerts.resolve(key) }
+            return result
+        } catch let error as HoldfastError where [.damaged, .denied, .unsupported, .exists].contains(error.code) {
+            // The system refusing the server is the server's affair.
+            if !(error.cause is Errno) {
+                _ = try? alerts.raise(
+                    key,
+                    "The vault did not take what a machine sent: \(error.message). Nothing that was stored before is touched."
+                )
+            }
+            throw error
+        }
+    }
+
+    // MARK: Mass changes
+
+    /// Points from so long before a mass change are kept, in nanoseconds.
+    private static let pinnedBefore: Int64 = 7 * 86_400_000_000_000
+
+    private func lookForMassChange(_ machine: ManagedMachine) throws {
+        guard let (text, since) = life.live(machine.id)?.trail.massChange() else { return }
+        let name = TreePath.display(machine.name.utf8)
+        let key = AlertBook.Key(kind: .massChange, machine: machine.id)
+        guard !alerts.isOpen(key) else { return }
+        let pinned: String
+        if let keys, let vault = holder.current {
+            let hold = HoldRecord.Content(
+                hold: .random(), placed: clock(), isPlaced: true, machines: [machine.id], paths: [],
+                from: since.advanced(by: -Self.pinnedBefore), until: since, reference: "before a mass change on \(name)"
+            )
+            try vault.add(try HoldRecord(hold, signing: keys.vaultSigning))
+            pinned =
+                "The points before that are held, whatever the rules say; `holdfast points release "
+                + "\(hold.hold.hex.prefix(8))` lets go of them when all is well."
+        } else {
+            pinned =
+                "This server cannot hold points of an owner-only vault: run `holdfast points hold` with its passphrase."
+        }
+        try alerts.raise(
+            key,
+            "On \(name) \(text): if nobody there did that, it may be ransomware. \(pinned) "
+                + "`holdfast alerts ack` says that it was meant.")
+        life.change(machine.id) { $0.forgetSamples() }
+    }
+
+    // MARK: Clones
+
+    /// Whether two agents have taken turns under one identity, and nobody is left outside yet.
+    func isCloned(_ machine: MachineID) -> Bool {
+        life.live(machine).map { $0.trail.original != nil && !$0.trail.isParked } ?? false
+    }
+
+    /// After a person has decided about a machine that was left outside.
+    private func settleClone(_ machine: ManagedMachine) throws {
+        if machine.waitingKey == nil, life.live(machine.id)?.trail.isParked == true {
+            life.change(machine.id) { $0.decided() }
+        }
+    }
+}

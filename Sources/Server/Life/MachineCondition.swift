@@ -1,0 +1,84 @@
+package import Catalog
+package import Client
+package import Model
+
+/// What is expected of a machine.
+package struct MachineObjectives: Sendable {
+    /// Lag above this is worth an alert, in nanoseconds.
+    package var lag: Int64
+    /// Since when a machine is silent for too long that was heard of last at the first time, now being the second; `nil` when
+    /// it is not. The ranges are when it was in use.
+    package var lateSince: @Sendable (Timestamp, Timestamp, [Range<Timestamp>]) -> Timestamp?
+
+    package init(
+        lag: Int64, lateSince: @escaping @Sendable (Timestamp, Timestamp, [Range<Timestamp>]) -> Timestamp?
+    ) {
+        self.lag = lag
+        self.lateSince = lateSince
+    }
+
+    /// Late after so many nanoseconds of silence.
+    package init(lag: Int64, silent: Int64) {
+        self.init(lag: lag) { last, now, _ in now.since(last) > silent ? last.advanced(by: silent) : nil }
+    }
+}
+
+/// How a machine is, in one word.
+package enum MachineCondition: String, Sendable, CaseIterable {
+    /// All is stored, or about to be.
+    case protected
+    /// Stored later than it should be.
+    case behind
+    /// Some paths cannot be kept as they are.
+    case warnings
+    /// It cannot write to the vault, or its spool is full.
+    case problem
+    /// It said that it goes to sleep, or that its agent ends.
+    case asleep
+    /// It said nothing for some minutes.
+    case silent
+    /// It has no agent that reports: backups are begun by somebody else.
+    case unreported
+    /// Its id is another's, and somebody has to decide.
+    case waiting
+    case retired
+
+    /// Nanoseconds after which a machine that reports every minute is called silent. No alert yet: see `MachineObjectives`.
+    static let silence: Int64 = 300_000_000_000
+
+    package init(
+        _ machine: ManagedMachine, _ report: MachineReport?, received: Timestamp?, at now: Timestamp,
+        _ objectives: MachineObjectives
+    ) {
+        switch machine.state {
+        case .retired: self = .retired
+        case .waiting: self = .waiting
+        case .active:
+            guard let report, let received else {
+                self = machine.waitingKey == nil ? .unreported : .waiting
+                return
+            }
+            if machine.waitingKey != nil {
+                self = .waiting
+            } else if report.activity == .asleep {
+                self = .asleep
+            } else if now.since(received) > max(MachineCondition.silence, 0) {
+                self = .silent
+            } else if report.problem != nil || report.spool?.isFull == true {
+                self = .problem
+            } else if report.lag > objectives.lag {
+                self = .behind
+            } else {
+                self = report.notKeptCount > 0 ? .warnings : .protected
+            }
+        }
+    }
+}
+
+/// What can be read of a machine's kept report beside the report itself.
+package enum MachineStanding {
+    /// The host of a copy of the machine that came with its identity; `nil` when there is none.
+    package static func cloneHost(in kept: KeptReport) -> String? {
+        (try? MachineTrail.decode(kept.trail))?.cloneHost
+    }
+}

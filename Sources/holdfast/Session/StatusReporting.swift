@@ -1,0 +1,43 @@
+import Agent
+import Client
+import Model
+import Vault
+
+/// What an agent on this machine tells its server, where its vault is behind one.
+enum StatusReporting {
+    /// A reporter that has begun, or nothing for a vault in reach.
+    static func start(_ agent: AgentService, _ session: VaultSession, _ global: GlobalOptions) -> StatusReporter? {
+        // Whatever goes wrong here is no reason not to protect.
+        guard let connection = session.connection,
+            let known = try? ServerMembership.load(connection.address, global),
+            let state = try? StateDirectory.existing(path: try global.stateDirectory())
+        else { return nil }
+        // The reporter itself comes again, and waits longer when the server has too much to do.
+        let own = ServerConnection(
+            known.credentials, patience: ServerConnection.Patience(attempts: 1, longestPause: 0))
+        let reporter = StatusReporter(
+            .server(
+                own, machine: known.credentials.machine, status: { agent.status },
+                changeKey: { try changeKey(known.credentials.address, state, [own, connection]) }),
+            program: "holdfast \(Holdfast.version)")
+        reporter.start()
+        return reporter
+    }
+
+    /// Gives this machine another key for its requests. Until the new one is used the server takes both, so that nothing is
+    /// lost wherever this is interrupted.
+    private static func changeKey(
+        _ address: ServerAddress, _ state: StateDirectory, _ connections: [ServerConnection]
+    ) throws {
+        guard var membership = try ServerMembership.credentials(address, state), let first = connections.first else {
+            return
+        }
+        let key = SigningKey.random()
+        try first.request(
+            "PUT", "/api/v1/machines/\(membership.machine.hex)/key",
+            body: JSONValue.object(["key": .string(key.verifyingKey.description)]).encoded())
+        membership.key = key
+        try ServerMembership.save(membership, state)
+        for connection in connections { connection.sign(with: key) }
+    }
+}
