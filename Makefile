@@ -19,12 +19,16 @@ TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|WatchFuzzTests
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: help run test bench lint docs manuals deb sanitize build release install clean
+.PHONY: help run demo test bench lint docs manuals deb sanitize build release install clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-run: release  ## Protect directories of this machine, restore them elsewhere and compare (PROTECT="DIR..." for others)
+run: release  ## Protect this machine while it runs, and prove it: server, agent and vault in one (PROTECT="DIR..." for other paths)
+	@scripts/dependencies run
+	@"$(PROGRAM)" up $(PROTECT)
+
+demo: release  ## Protect directories into a vault, restore them elsewhere and compare with rsync (PROTECT="DIR..." for others)
 	@scripts/dependencies run
 	@HOLDFAST="$(PROGRAM)" scripts/demo $(PROTECT)
 

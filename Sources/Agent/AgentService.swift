@@ -1,4 +1,4 @@
-import Capture
+package import Capture
 import Catalog
 import Model
 import Platform
@@ -131,7 +131,11 @@ package final class AgentService: Sendable {
 
     /// Captures all that has happened until now; it is in the spool then, and survives a power cut.
     package func spoolNow(seconds: Int) throws {
-        watcher.withLock { $0 }?.flush()
+        let watcher = watcher.withLock { $0 }
+        watcher?.flush()
+        // Where the kernel tells nothing, only a look at everything finds what has happened.
+        let isBlind = watcher?.status.contains { if case .scan = $0.mode { true } else { false } } ?? false
+        if isBlind { scan() }
         let wanted = state.update { state in
             state.flushesWanted += 1
             state.flushError = nil
@@ -173,6 +177,9 @@ package final class AgentService: Sendable {
             return thread
         }?.join()
     }
+
+    /// What the capture that is under way has done so far; `nil` before the first.
+    package var captureProgress: CaptureProgress? { progress.withLock { $0 } }
 
     /// How protection stands.
     package var status: AgentStatus {

@@ -10,7 +10,8 @@ extension SpoolIndex {
             var versions: [Int64: SpoolVersion] = [:]
             let select: SQLText =
                 """
-                SELECT change.sequence, moment.time, moment.state, change.what, change.entry, change.access FROM change
+                SELECT change.sequence, moment.time, moment.state, change.what, change.entry, change.access,
+                moment.point FROM change
                 JOIN moment ON moment.sequence = change.sequence WHERE change.path = $1 ORDER BY change.sequence
                 """
             for ancestor in ancestors {
@@ -18,7 +19,8 @@ extension SpoolIndex {
                     if SpoolSchema.What(rawValue: row.integer(3)) == .emptied {
                         versions[row.integer(0)] = SpoolVersion(
                             sequence: row.integer(0), time: row.time(1), entry: nil, access: [],
-                            isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue)
+                            isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue,
+                            point: row.isNull(6) ? nil : try row.identifier(6))
                     }
                     return true
                 }
@@ -31,7 +33,8 @@ extension SpoolIndex {
                     sequence: row.integer(0), time: row.time(1),
                     entry: what == .put ? try CachedEntry(decoding: row.bytes(4), key: path.key) : nil,
                     access: row.bytes(5),
-                    isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue)
+                    isSent: row.integer(2) == SpoolSchema.MomentState.sent.rawValue,
+                    point: row.isNull(6) ? nil : try row.identifier(6))
                 return true
             }
             return versions.values.sorted { $0.sequence < $1.sequence }

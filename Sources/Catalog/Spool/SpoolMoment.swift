@@ -63,6 +63,8 @@ package struct SpoolVersion: Sendable {
     /// Who could reach it, in the words of whoever captured it.
     package var access: [UInt8]
     package var isSent: Bool
+    /// The point that holds it, once it is sent.
+    package var point: PointID?
 }
 
 /// How much a spool holds.

@@ -2,6 +2,7 @@ import Dispatch
 import Glibc
 package import Logging
 import Model
+import Platform
 import Synchronization
 import UnixSignals
 
@@ -23,6 +24,55 @@ package enum ServerRuntime {
         }
         ended.wait()
         if let error = failure.withLock({ $0 }) { throw ServerRuntime.explain(error, options) }
+    }
+
+    /// Serves beside other work of this process, until `stop` is called.
+    package static func start(
+        _ core: ServerCore, _ options: HTTPServer.Options, logger: Logger
+    ) throws -> Running {
+        raiseFileLimit()
+        let outcome = Monitor<Result<Int, any Error>?>(nil)
+        let server = HTTPServer(core, options, logger: logger) { port in outcome.update { $0 = .success(port) } }
+        let ended = DispatchSemaphore(value: 0)
+        let task = Task {
+            do { try await server.run() } catch {
+                outcome.update { if $0 == nil { $0 = .failure(error) } }
+            }
+            ended.signal()
+        }
+        let running = Running(task: task, ended: ended)
+        do {
+            return running.listening(on: try outcome.wait { $0 }.get())
+        } catch {
+            running.stop()
+            throw explain(error, options)
+        }
+    }
+
+    /// A server that runs beside other work.
+    package struct Running: Sendable {
+        private let task: Task<Void, Never>
+        private let ended: DispatchSemaphore
+        /// Where it listens.
+        package private(set) var port = 0
+
+        fileprivate init(task: Task<Void, Never>, ended: DispatchSemaphore) {
+            self.task = task
+            self.ended = ended
+        }
+
+        fileprivate func listening(on port: Int) -> Running {
+            var copy = self
+            copy.port = port
+            return copy
+        }
+
+        /// Ends it, and waits until it has. Requests that are under way are cut off.
+        package func stop() {
+            task.cancel()
+            ended.wait()
+            ended.signal()
+        }
     }
 
     /// Every connection and every lease takes a descriptor, and the usual limit is a thousand.

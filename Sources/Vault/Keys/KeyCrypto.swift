@@ -83,3 +83,8 @@ extension [UInt8] {
         self = text.withUTF8Buffer { Array($0) }
     }
 }
+
+/// SHA-256 of bytes, as `sha256sum` prints it.
+package enum SHA256Sum {
+    package static func of(_ bytes: [UInt8]) -> String { Hex.encode(KeyCrypto.sha256(bytes).array) }
+}

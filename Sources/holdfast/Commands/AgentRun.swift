@@ -108,7 +108,7 @@ struct AgentRun: Command {
     }
 
     /// What others ask of a running agent.
-    private static func answer(_ question: JSONFields, _ agent: AgentService) throws -> [String: JSONValue] {
+    static func answer(_ question: JSONFields, _ agent: AgentService) throws -> [String: JSONValue] {
         switch try question.string("command") {
         case "status": return agent.status.fields
         case "backup":
@@ -144,7 +144,7 @@ struct AgentRun: Command {
     }
 
     /// Ends the agent, and waits for that a few seconds: a server that does not answer keeps nobody from shutting down.
-    private static func stop(_ agent: AgentService) -> Bool {
+    static func stop(_ agent: AgentService) -> Bool {
         let outcome = Monitor<Bool?>(nil)
         guard
             (try? WorkerThread(

@@ -5,7 +5,7 @@ enum CommandList {
     static let groups: [CommandGroup] = [
         CommandGroup(
             name: "Protecting and restoring",
-            subcommands: [Backup.self, AgentGroup.self, Estimate.self, Restore.self]),
+            subcommands: [Up.self, Backup.self, AgentGroup.self, Estimate.self, Restore.self]),
         CommandGroup(
             name: "Finding", subcommands: [Points.self, Versions.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),

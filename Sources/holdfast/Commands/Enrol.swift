@@ -64,15 +64,7 @@ struct Enrol: Command {
             identity.name = name
             try state.save(identity)
         }
-        let known = try ServerMembership.credentials(address, state)
-        let fresh = try ServerMembership.keys(for: address, machine: identity.id, state)
-        // The keys of the machine that this one is a copy of stay that machine's.
-        let isSame = known?.machine == identity.id
-        let signing = isSame ? try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing } : nil
-        let enrolled = try Enrolling.enrol(
-            address: address, code: code, machine: identity.id, name: identity.name,
-            key: isSame ? known?.key ?? fresh.key : fresh.key, signing: signing ?? fresh.signing
-        ) { material in
+        let enrolled = try Enrol.enrol(identity, address, code, state) { material in
             try VaultKeys.unlock(
                 config: material.config, files: material.files,
                 secret: try passphrase.secret(console, vault: address.description))
@@ -94,5 +86,21 @@ struct Enrol: Command {
         try console.line("This machine, \(identity.name), may back up to \(address.description).")
         try console.line("  holdfast backup PATH... --vault \(address.description)")
         return .done
+    }
+
+    /// Enrols a machine with the keys that it has, or with new ones.
+    static func enrol(
+        _ identity: MachineIdentity, _ address: ServerAddress, _ code: EnrolmentCode, _ state: StateDirectory,
+        unlock: (KeyMaterial) throws -> VaultKeys
+    ) throws -> EnrolledMachine {
+        let known = try ServerMembership.credentials(address, state)
+        let fresh = try ServerMembership.keys(for: address, machine: identity.id, state)
+        // The keys of the machine that this one is a copy of stay that machine's.
+        let isSame = known?.machine == identity.id
+        let signing = isSame ? try known.flatMap { try state.writerSecrets(of: $0.vault)?.signing } : nil
+        return try Enrolling.enrol(
+            address: address, code: code, machine: identity.id, name: identity.name,
+            key: isSame ? known?.key ?? fresh.key : fresh.key, signing: signing ?? fresh.signing,
+            unlock: unlock)
     }
 }

@@ -36,26 +36,36 @@ struct ServerInit: Command {
                 .usage,
                 "The vault is owner-only: no server may hold a key to it. `holdfast server run` serves it as it is.")
         }
-        if let key = try place.state.serverKey(of: vault.vault), try opens(vault, key) {
-            try emit(console, place, vault, isNew: false)
+        let isNew = try ServerInit.giveKey(to: place, vault, now: session.now) { try session.keys(passphrase) }
+        try emit(console, place, vault, isNew: isNew)
+        if !isNew {
             try console.line("This server has a key to the vault \(vault.vault.hex.prefix(8)) already.")
             return .done
         }
-        let keys = try session.keys(passphrase)
-        let key = try place.state.serverKey(of: vault.vault) ?? .random()
-        // Kept before the slot: a slot whose key nobody has would be one too many.
-        try place.state.save(key, of: vault.vault)
-        let slot = try keys.addSlot(.serverKey(key), label: "server \(Machine.hostName)", created: session.now)
-        guard try vault.store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent) else {
-            throw HoldfastError(.busy, "Somebody else has just added a key slot. Try again.", isTemporary: true)
-        }
-        try emit(console, place, vault, isNew: true)
         try console.line("This server may open the vault \(vault.vault.hex.prefix(8)).")
         try console.line("  holdfast server run --vault \(session.name)")
         return .done
     }
 
-    private func opens(_ vault: LocalVault, _ key: ServerKey) throws -> Bool {
+    /// Adds a key slot for a server, unless it has one.
+    ///
+    /// - Parameter keys: the vault's, asked for only if they are needed.
+    static func giveKey(
+        to place: ServerPlace, _ vault: LocalVault, now: Timestamp, keys: () throws -> VaultKeys
+    ) throws -> Bool {
+        if let key = try place.state.serverKey(of: vault.vault), try opens(vault, key) { return false }
+        let keys = try keys()
+        let key = try place.state.serverKey(of: vault.vault) ?? .random()
+        // Kept before the slot: a slot whose key nobody has would be one too many.
+        try place.state.save(key, of: vault.vault)
+        let slot = try keys.addSlot(.serverKey(key), label: "server \(Machine.hostName)", created: now)
+        guard try vault.store.put(KeyFiles.prefix + slot.fileName, slot.encoded(), mode: .ifAbsent) else {
+            throw HoldfastError(.busy, "Somebody else has just added a key slot. Try again.", isTemporary: true)
+        }
+        return true
+    }
+
+    private static func opens(_ vault: LocalVault, _ key: ServerKey) throws -> Bool {
         let material = try VaultSession.keyMaterial(vault.store)
         return (try? VaultKeys.unlock(config: material.config, files: material.files, secret: .serverKey(key))) != nil
     }
