@@ -259,6 +259,9 @@ final class AgentLoop {
         let time = Timestamp(nanoseconds: SystemClock.wall)
         let look = PathCapture(
             source: configuration.source, memory: memory, secret: agent.secrets.domainSecret)
+        // Names that were not known yet when the watch asked for them; stored by now, they are in the memory.
+        guard let uncertain = agent.links.takeUncertain() else { return wantScan("links") }
+        if !uncertain.isEmpty { pending.add(memory.paths(of: uncertain)) }
         var outcome = try look.run(
             pending.selection, moves: pending.moves, pipeline: writer.pipeline, progress: progress)
         let others = otherNames(outcome, memory)
