@@ -1,3 +1,4 @@
+import Glibc
 import Model
 import Platform
 
@@ -137,12 +138,34 @@ final class DirectoryResolver {
         return .seen(found)
     }
 
+    /// Opens a file by its handle. While ext4 is just freeing the file it answers with `noMemory` for an instant, and afterwards
+    /// that it is stale.
+    private func open(
+        _ handle: UnsafeRawBufferPointer, _ anchor: Anchor
+    ) throws(Errno) -> FileDescriptor {
+        for attempt in 1... {
+            do throws(Errno) { return try FileHandle.open(handle, mount: anchor.handle.raw) } catch {
+                guard error == .noMemory, attempt < 20 else { throw error }
+                usleep(UInt32(attempt * 100))
+            }
+        }
+        throw .noMemory
+    }
+
     /// A file by its handle: its status, and one of its names if the kernel knows one now. `nil` when it is gone.
-    func file(_ handle: UnsafeRawBufferPointer) -> (status: FileStatus, part: TreePath?)? {
+    ///
+    /// Throws when it may be there and cannot be opened.
+    func file(_ handle: UnsafeRawBufferPointer) throws(Errno) -> (status: FileStatus, part: TreePath?)? {
         for anchor in anchors {
-            guard let file = try? FileHandle.open(handle, mount: anchor.handle.raw), let status = try? file.status(),
-                status.links > 0
-            else { continue }
+            let file: FileDescriptor
+            do throws(Errno) {
+                file = try open(handle, anchor)
+            } catch {
+                if error == .stale { continue }
+                throw error
+            }
+            let status = try file.status()
+            if status.links == 0 { continue }
             let path = try? file.currentPath()
             return (status, path.flatMap { DirectoryResolver.part($0, of: anchor) })
         }
@@ -165,7 +188,7 @@ final class DirectoryResolver {
     private func locate(
         _ handle: UnsafeRawBufferPointer, _ anchor: Anchor
     ) throws(Errno) -> (part: TreePath, isTruncated: Bool)? {
-        var directory = try FileHandle.open(handle, mount: anchor.handle.raw)
+        var directory = try open(handle, anchor)
         // One that is removed and still open somewhere can be opened, but has no path.
         if anchor.countsLinks, try directory.status().links == 0 { throw .stale }
         var isTruncated = false
