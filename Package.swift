@@ -87,6 +87,8 @@ let package = Package(
         ),
 
         .executableTarget(name: "Stages", dependencies: ["Vault", "Model"], path: "Benchmarks/Stages"),
+        .executableTarget(
+            name: "Commits", dependencies: ["Client", "Vault", "Model", "Platform"], path: "Benchmarks/Commits"),
 
         .target(
             name: "TestSupport",

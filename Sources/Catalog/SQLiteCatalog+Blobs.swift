@@ -133,28 +133,57 @@ extension SQLiteCatalog {
     @discardableResult
     package func register(_ pack: PackEntry, blobs: [PackedBlob], lease leaseID: LeaseID?) throws -> Bool {
         let outcome: Registration = try write { session in
-            var pack = pack
-            if let leaseID, let machine = try lease(leaseID, session).machine {
-                pack.origin = WriterID(high: machine.high, low: machine.low)
-            }
-            let position = try position(session)
-            guard let number = try insert(pack, session, position) else { return .condemned }
-            let lost = try insert(
-                blobs, into: number, session, position, isAdopted: leaseID == nil, isRefusing: leaseID != nil)
-            if !lost.isEmpty { throw MissingBlobs(ids: lost) }
-            let incomplete = try session.first("SELECT 1 FROM blob WHERE state <> 0 LIMIT 1") { _ in true }
-            return .done(hasIncomplete: incomplete == true)
+            let machine = try leaseID.flatMap { try lease($0, session).machine }
+            guard try register(pack, blobs, of: machine, isLeased: leaseID != nil, session) else { return .condemned }
+            return .done(hasIncomplete: try hasIncomplete(session))
         } recovering: {
             .missing($0)
         }
         switch outcome {
         case .done(let hasIncomplete): return hasIncomplete
-        case .condemned:
-            throw HoldfastError(
-                .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
-                context: ["pack": pack.name.hex], isTemporary: true)
+        case .condemned: throw SQLiteCatalog.condemned(pack.name)
         case .missing(let ids): throw SQLiteCatalog.missingBlobs(ids)
         }
+    }
+
+    /// Registers a pack in a transaction. `false` when its name is condemned; throws `MissingBlobs`, after which the
+    /// transaction must not be kept.
+    private func register(
+        _ pack: PackEntry, _ blobs: [PackedBlob], of machine: MachineID?, isLeased: Bool, _ session: SQLiteSession
+    ) throws -> Bool {
+        var pack = pack
+        if let machine { pack.origin = WriterID(high: machine.high, low: machine.low) }
+        let position = try position(session)
+        guard let number = try insert(pack, session, position) else { return false }
+        let lost = try insert(blobs, into: number, session, position, isAdopted: !isLeased, isRefusing: isLeased)
+        if !lost.isEmpty { throw MissingBlobs(ids: lost) }
+        return true
+    }
+
+    func hasIncomplete(_ session: SQLiteSession) throws -> Bool {
+        try session.first("SELECT 1 FROM blob WHERE state <> 0 LIMIT 1") { _ in true } ?? false
+    }
+
+    /// Registers the packs that a point brings along. Throws what refuses one of them, after which the savepoint must not be
+    /// kept.
+    func register(_ packs: [(entry: PackEntry, blobs: [PackedBlob])], of machine: MachineID?, _ session: SQLiteSession)
+        throws
+    {
+        for pack in packs {
+            do {
+                guard try register(pack.entry, pack.blobs, of: machine, isLeased: true, session) else {
+                    throw SQLiteCatalog.condemned(pack.entry.name)
+                }
+            } catch let error as MissingBlobs {
+                throw SQLiteCatalog.missingBlobs(error.ids)
+            }
+        }
+    }
+
+    private static func condemned(_ name: PackName) -> HoldfastError {
+        HoldfastError(
+            .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
+            context: ["pack": name.hex], isTemporary: true)
     }
 
     /// Thrown inside a transaction to roll it back.

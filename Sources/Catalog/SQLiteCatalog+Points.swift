@@ -1,49 +1,96 @@
+import GRDB
 package import Model
 package import Vault
 
 /// Points and the other records of class 3.
 extension SQLiteCatalog {
     package func commit(
-        _ point: PointEntry, lease leaseID: LeaseID, now: Timestamp, write body: (Timestamp) throws -> StoredRecordPack
+        _ point: PointEntry, lease: LeaseID, now: Timestamp, write body: (Timestamp) throws -> StoredRecordPack
     ) throws -> CommitReceipt {
-        try write(durable: true) { session in
-            let lease = try lease(leaseID, session)
-            guard lease.machine == point.machine else {
-                throw HoldfastError(
-                    .denied, "the lease belongs to another machine than the point", context: ["point": point.id.hex])
-            }
-            if let receipt = try receipt(of: point, session) { return receipt }
-            let position = try position(session)
-            var lost: [BlobID] = []
-            for name in point.references where try !touch(name, session, position) { lost.append(name) }
-            if !lost.isEmpty { throw SQLiteCatalog.missingBlobs(lost) }
+        let batch = [PointCommit(point: point, lease: lease)]
+        let outcome = try commit(batch, now: now) { _ in try body(now) }
+        guard let receipt = outcome.receipts.first else { throw SQLiteFailure.malformed }
+        return try receipt.get()
+    }
 
-            let head = try head(of: point.machine, point.incarnation, session)
-            let expected = (head?.number ?? 0) + 1
-            guard point.number == expected, point.previous == head?.hash ?? .none else {
-                throw HoldfastError(
-                    .headMoved,
-                    "another writer has stored point \(head?.number ?? 0) of this machine since this backup began; "
-                        + "start the backup again",
-                    context: ["machine": point.machine.hex, "number": String(point.number)], isTemporary: true)
+    package func commit(
+        _ batch: [PointCommit], now: Timestamp, write body: ([Int]) throws -> StoredRecordPack
+    ) throws -> (receipts: [Result<CommitReceipt, any Error>], mayComplete: Bool) {
+        try write(durable: true) { session in
+            var receipts: [Result<CommitReceipt, any Error>] = []
+            var taken: [Int] = []
+            var hasPacks = false
+            for (index, commit) in batch.enumerated() {
+                do {
+                    var known: CommitReceipt?
+                    // Of what is refused nothing stays, also not of the packs that came before what refuses it.
+                    try session.database.inSavepoint {
+                        known = try admit(commit, session)
+                        return .commit
+                    }
+                    if known == nil { taken.append(index) }
+                    hasPacks = hasPacks || !commit.packs.isEmpty
+                    receipts.append(.success(known ?? CommitReceipt(commit.point, arrival: now)))
+                } catch let error as HoldfastError where SQLiteCatalog.refusals.contains(error.code) {
+                    receipts.append(.failure(error))
+                }
             }
-            let stored = try body(now)
-            var entry = point
-            entry.arrival = now
-            guard let number = try insert(stored.pack, session, position) else {
-                throw HoldfastError(.condemned, "a pack of points of this name is being removed", isTemporary: true)
+            if !taken.isEmpty {
+                let stored = try body(taken)
+                let position = try position(session)
+                guard let number = try insert(stored.pack, session, position) else {
+                    throw HoldfastError(.condemned, "a pack of points of this name is being removed", isTemporary: true)
+                }
+                for record in stored.records { try insert(record, pack: number, session) }
+                let records = Dictionary(
+                    stored.records.compactMap { record in record.point.map { ($0.id, record.id) } }
+                ) {
+                    first, _ in first
+                }
+                for index in taken {
+                    var entry = batch[index].point
+                    entry.arrival = now
+                    guard let record = records[entry.id] else {
+                        throw HoldfastError(.internalError, "the point's record is not in the pack that was written")
+                    }
+                    try insert(entry, record: record, condition: .whole, session)
+                    try setHead(entry, session)
+                }
             }
-            for record in stored.records { try insert(record, pack: number, session) }
-            let record = stored.records.first { $0.point?.id == point.id }
-            guard let record else {
-                throw HoldfastError(.internalError, "the point's record is not in the pack that was written")
-            }
-            try insert(entry, record: record.id, condition: .whole, session)
-            try setHead(entry, session)
-            return CommitReceipt(
-                point: point.id, arrival: now,
-                storedUpTo: MachineHead(incarnation: point.incarnation, number: point.number, hash: point.hash))
+            return (receipts, hasPacks ? try hasIncomplete(session) : false)
         }
+    }
+
+    /// What says something about one point of a batch, and nothing about the catalog.
+    private static let refusals: Set<HoldfastError.Code> = [
+        .leaseLost, .denied, .missingBlobs, .headMoved, .condemned, .exists,
+    ]
+
+    /// Checks a point, after registering the packs that it brings. Answers the receipt of one that is stored already.
+    private func admit(_ commit: PointCommit, _ session: SQLiteSession) throws -> CommitReceipt? {
+        let point = commit.point
+        let lease = try lease(commit.lease, session)
+        guard lease.machine == point.machine else {
+            throw HoldfastError(
+                .denied, "the lease belongs to another machine than the point", context: ["point": point.id.hex])
+        }
+        if let receipt = try receipt(of: point, session) { return receipt }
+        try register(commit.packs, of: lease.machine, session)
+        let position = try position(session)
+        var lost: [BlobID] = []
+        for name in point.references where try !touch(name, session, position) { lost.append(name) }
+        if !lost.isEmpty { throw SQLiteCatalog.missingBlobs(lost) }
+
+        let head = try head(of: point.machine, point.incarnation, session)
+        let expected = (head?.number ?? 0) + 1
+        guard point.number == expected, point.previous == head?.hash ?? .none else {
+            throw HoldfastError(
+                .headMoved,
+                "another writer has stored point \(head?.number ?? 0) of this machine since this backup began; "
+                    + "start the backup again",
+                context: ["machine": point.machine.hex, "number": String(point.number)], isTemporary: true)
+        }
+        return nil
     }
 
     /// The receipt of a point that is stored already.
@@ -507,5 +554,14 @@ extension SQLiteCatalog {
             DELETE FROM pack WHERE state = 3 AND class = 3
                 AND NOT EXISTS (SELECT 1 FROM record WHERE record.pack = pack.number)
             """)
+    }
+}
+
+extension CommitReceipt {
+    /// Of a point that has been taken.
+    fileprivate init(_ point: PointEntry, arrival: Timestamp) {
+        self.init(
+            point: point.id, arrival: arrival,
+            storedUpTo: MachineHead(incarnation: point.incarnation, number: point.number, hash: point.hash))
     }
 }

@@ -252,12 +252,24 @@ package final class SQLiteCatalog: VaultCatalog {
 
     package func leases() throws -> [LeaseEntry] {
         try read { session in
-            try session.all("SELECT id, kind, generation, machine, opened FROM lease ORDER BY opened") { row in
-                LeaseEntry(
-                    id: try row.identifier(0), kind: try row.value(1), generation: row.number(2),
-                    machine: row.isNull(3) ? nil : try row.identifier(3), opened: row.time(4))
-            }
+            try session.all(
+                "SELECT id, kind, generation, machine, opened FROM lease ORDER BY opened",
+                decode: SQLiteCatalog.decodeLease)
         }
+    }
+
+    package func lease(_ id: LeaseID) throws -> LeaseEntry? {
+        try read { session in
+            try session.first(
+                "SELECT id, kind, generation, machine, opened FROM lease WHERE id = $1", .id(id),
+                decode: SQLiteCatalog.decodeLease)
+        }
+    }
+
+    private static func decodeLease(_ row: SQLiteRow) throws -> LeaseEntry {
+        LeaseEntry(
+            id: try row.identifier(0), kind: try row.value(1), generation: row.number(2),
+            machine: row.isNull(3) ? nil : try row.identifier(3), opened: row.time(4))
     }
 
     package func closeLeases(_ ids: [LeaseID]) throws {

@@ -59,6 +59,19 @@ package final class RemoteVault: VaultService {
         return try VaultMessages.receipt(body)
     }
 
+    package func commit(_ point: SealedPoint, with packs: [SealedPack], lease: LeaseID) throws -> CommitReceipt {
+        let length = packs.reduce(0) { $0 + $1.bytes.count }
+        guard !packs.isEmpty, packs.count <= VaultMessages.maximumRiding, length <= VaultLimits.ridingBytes else {
+            for pack in packs { try store(pack, lease: lease) }
+            return try commit(point, lease: lease)
+        }
+        let locator = point.locator
+        let body = try connection.request(
+            "PUT", "/api/v1/machines/\(locator.machine.hex)/points/\(locator.point.hex)?lease=\(lease.hex)&packs=1",
+            body: VaultMessages.encode(point, with: packs), contentType: Self.binary)
+        return try VaultMessages.receipt(body)
+    }
+
     private static let binary = "application/octet-stream"
 
     // MARK: Reading

@@ -250,8 +250,8 @@ package final class TestWriter {
     }
 
     @discardableResult
-    package func commit(_ point: SealedPoint) throws -> CommitReceipt {
-        let receipt = try service.commit(point, lease: lease.id)
+    package func commit(_ point: SealedPoint, with packs: [SealedPack] = []) throws -> CommitReceipt {
+        let receipt = try service.commit(point, with: packs, lease: lease.id)
         position = PointPosition(
             incarnation: receipt.storedUpTo.incarnation, number: receipt.storedUpTo.number + 1,
             previous: receipt.storedUpTo.hash)

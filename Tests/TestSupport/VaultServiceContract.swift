@@ -193,6 +193,26 @@ package enum VaultServiceContract {
             try expect(.leaseLost) { try writer.store([writer.make.data("x")]) }
             try expect(.leaseLost) { try writer.commit(writer.point(root: root)) }
         },
+        Check("a point brings small packs along: all of it is there, or nothing is visible; again is fine") {
+            service, machine in
+            let writer = try TestWriter(service, machine)
+            let data = writer.make.data("x"), root = writer.make.node("root", [data.id])
+            let packs = [try writer.make.pack([data]), try writer.make.pack([root])]
+            let point = try writer.point(root: root)
+            try expect(.missingBlobs) {
+                _ = try service.commit(point, with: [packs[1]], lease: writer.lease.id)
+            }
+            try expect(try service.points(PointQuery()).isEmpty, "nothing is visible")
+            let receipt = try service.commit(point, with: packs, lease: writer.lease.id)
+            try expect(try wholeness(of: [root.id], in: service) == [root.id, data.id], "whole")
+            try expect(try service.commit(point, with: packs, lease: writer.lease.id) == receipt, "the same answer")
+            let position = PointPosition(
+                incarnation: receipt.storedUpTo.incarnation, number: 2, previous: receipt.storedUpTo.hash)
+            let next = try writer.point(root: root, position: position)
+            writer.close()
+            try expect(.leaseLost) { _ = try service.commit(next, with: packs, lease: writer.lease.id) }
+            try expect(try service.points(PointQuery()).count == 1, "one point")
+        },
         Check("too many ids at once are refused") { service, machine in
             let writer = try TestWriter(service, machine)
             let ids = (0...UInt64(VaultLimits.missingBatch)).map { BlobID(Bytes32(w0: $0, w1: 0, w2: 0, w3: 0)) }

@@ -13,6 +13,8 @@ package enum VaultMessages {
     package static let maximumAnswer = 20 << 20
     /// Longest point on the wire.
     package static let maximumPoint = 4 << 20
+    /// Packs that one point may bring along.
+    package static let maximumRiding = 16
 
     // MARK: Leases
 
@@ -115,6 +117,22 @@ package enum VaultMessages {
         return CommitReceipt(
             point: try fields.identifier("point"), arrival: try time(fields, "arrival"),
             storedUpTo: try head(try fields.object("stored_up_to")))
+    }
+
+    /// A point with the packs that it brings along: several byte strings, the point first.
+    package static func encode(_ point: SealedPoint, with packs: [SealedPack]) -> [UInt8] {
+        encode(records: [point.encoded()] + packs.map(\.bytes))
+    }
+
+    package static func pointWithPacks(
+        _ body: [UInt8], vault: VaultID
+    ) throws -> (point: SealedPoint, packs: [SealedPack]) {
+        let parts = try records(body) { Array($0) }
+        guard let first = parts.first, parts.count <= 1 + maximumRiding else { throw ByteReader.malformed("packs") }
+        return (
+            try first.withUnsafeBytes { try SealedPoint.decode($0) },
+            try parts.dropFirst().map { try SealedPack(parsing: $0, vault: vault) }
+        )
     }
 
     private static func time(_ fields: JSONFields, _ name: String) throws -> Timestamp {

@@ -27,7 +27,7 @@ package final class HTTPServer: Sendable {
         /// Certificate chain and key, PEM.
         package var chain: String
         package var key: String
-        /// Threads for the work of requests.
+        /// Threads for the work of requests. Most of them wait for the disk, together with others.
         package var threads: Int
         /// Requests that may wait for one of the threads; more are answered with 429.
         package var queue = 512
@@ -47,7 +47,7 @@ package final class HTTPServer: Sendable {
         /// Asked every minute: a new certificate is used for the connections that come then.
         package var renewedCertificate: @Sendable () throws -> (chain: String, key: String)? = { nil }
 
-        package init(host: String, port: Int, chain: String, key: String, threads: Int = 16) {
+        package init(host: String, port: Int, chain: String, key: String, threads: Int = 64) {
             self.host = host
             self.port = port
             self.chain = chain

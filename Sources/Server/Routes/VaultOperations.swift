@@ -88,8 +88,16 @@ enum VaultOperations {
             }
         },
         Operation(
-            "PUT", "/api/v1/machines/{machine}/points/{point}", "Makes a recovery point visible.", tag: "vault",
-            query: [leaseQuery], request: .binary("a sealed point"), response: .json("Receipt"),
+            "PUT", "/api/v1/machines/{machine}/points/{point}",
+            "Makes a recovery point visible, with small packs that it brings along.", tag: "vault",
+            query: [
+                leaseQuery,
+                (
+                    "packs",
+                    "1: packs come with the point, at most 256 KiB in all. The body is then a count (u32), and for the point "
+                        + "and each pack a length (u32) and the bytes."
+                ),
+            ], request: .binary("a sealed point"), response: .json("Receipt"),
             failures: [
                 leaseFailure,
                 (409, "It names blobs that are missing (they are listed), or another writer has committed meanwhile."),
@@ -102,11 +110,16 @@ enum VaultOperations {
             let lease: LeaseID = try request.id("lease")
             try core.leases.use(lease, by: machine)
             return try core.noting(machine, isPoint: true) {
-                let point = try request.body.withUnsafeBytes { try SealedPoint.decode($0) }
+                let (point, packs) =
+                    request.query["packs"] == "1"
+                    ? try VaultMessages.pointWithPacks(request.body, vault: core.vaultID)
+                    : (try request.body.withUnsafeBytes { try SealedPoint.decode($0) }, [])
                 guard point.locator.machine == machine,
                     try request.id("point", as: PointID.self) == point.locator.point
                 else { throw HoldfastError(.denied, "a machine writes for itself only") }
-                return .json(VaultMessages.encode(try core.vault.commit(point, lease: lease)))
+                let receipt = try core.vault.commit(point, with: packs, lease: lease)
+                for pack in packs { core.life.noteStored(pack, of: machine) }
+                return .json(VaultMessages.encode(receipt))
             }
         },
     ]

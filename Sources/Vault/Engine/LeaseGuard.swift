@@ -64,14 +64,26 @@ package final class LeaseFiles: LeaseGuard {
         // Whoever sees the final name must find it locked: the file is locked before it gets it.
         let fresh = "new-" + id.hex
         do throws(Errno) {
-            guard let lock = try FileLock.acquire(at: directory.raw, fresh) else { throw .again }
-            try FileSystem.rename(at: directory.raw, fresh, to: directory.raw, id.hex)
-            let file = LockedFile(lock)
-            held.withLock { $0[id] = file }
+            for attempt in 1... {
+                guard let lock = try FileLock.acquire(at: directory.raw, fresh) else { throw .again }
+                do throws(Errno) {
+                    try FileSystem.rename(at: directory.raw, fresh, to: directory.raw, id.hex)
+                } catch {
+                    // Somebody who looked between the file and its lock has taken it for a killed writer's.
+                    if error == .noEntry, attempt < LeaseFiles.attempts { continue }
+                    throw error
+                }
+                let file = LockedFile(lock)
+                held.withLock { $0[id] = file }
+                return
+            }
         } catch {
             throw StoreErrors.make(error, .write, id.hex, in: location)
         }
     }
+
+    /// How often a file that somebody has removed is made again.
+    private static let attempts = 64
 
     package func release(_ id: LeaseID) {
         // The name goes first: nobody may find it unlocked and take the lease for a killed one.

@@ -19,6 +19,8 @@ package final class LocalVault: VaultService {
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
     private let reviewIsDue = Atomic<Bool>(false)
+    /// Points that come at the same time share what they wait for.
+    private let commits = CommitGroup<CommitRequest, CommitReceipt>()
     /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
     let derivers = Mutex<[UInt16: [BlobKeyDeriver]]>([:])
 
@@ -215,13 +217,19 @@ package final class LocalVault: VaultService {
     }
 
     package func store(_ pack: SealedPack, lease: LeaseID) throws {
+        // What will be refused is not stored at all. The answer that counts is the registration's.
+        let entry = try bring(pack, lease: lease) { if pack.packClass == .meta { try checkReferences(of: pack) } }
+        let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
+        if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
+    }
+
+    /// Brings a pack into the store, after `check`, and answers what the catalog is to keep of it.
+    private func bring(_ pack: SealedPack, lease: LeaseID, _ check: () throws -> Void) throws -> PackEntry {
         guard pack.packClass != .points else {
             throw HoldfastError(.denied, "packs of points are written by the vault only")
         }
         // The header is what a rebuild goes by: nobody stores in another machine's name, which would be taken at its word.
-        if let machine = try catalog.leases().first(where: { $0.id == lease })?.machine,
-            pack.writer != WriterID(machine)
-        {
+        if let machine = try catalog.lease(lease)?.machine, pack.writer != WriterID(machine) {
             throw HoldfastError(
                 .denied, "a pack says that another machine wrote it than the one that sends it",
                 context: ["machine": machine.hex])
@@ -231,16 +239,13 @@ package final class LocalVault: VaultService {
                 .condemned, "the vault is removing a pack of this name; its blobs must be packed anew",
                 context: ["pack": pack.name.hex], isTemporary: true)
         }
-        // What will be refused is not stored at all. The answer that counts is the registration's.
-        if pack.packClass == .meta { try checkReferences(of: pack) }
+        try check()
         try put(pack)
         // Another host may have taken the vault over since the lease was opened: then the catalog is not ours to write.
         try owner?.confirm()
-        let entry = PackEntry(
+        return PackEntry(
             name: pack.name, packClass: pack.packClass, origin: pack.writer, bytes: UInt64(pack.bytes.count),
             blobCount: pack.blobs.count)
-        let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
-        if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
     }
 
     /// Looks at incomplete blobs again when packs were stored since that may have completed them: once for many packs,
@@ -285,8 +290,15 @@ package final class LocalVault: VaultService {
     }
 
     package func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt {
+        try commit(point, with: [], lease: lease)
+    }
+
+    package func commit(_ point: SealedPoint, with packs: [SealedPack], lease: LeaseID) throws -> CommitReceipt {
         guard point.locator.vault == vault else {
             throw HoldfastError(.denied, "the point is of another vault", context: ["vault": point.locator.vault.hex])
+        }
+        guard packs.reduce(0, { $0 + $1.bytes.count }) <= VaultLimits.ridingBytes else {
+            throw HoldfastError(.usage, "the packs that a point brings along are too long; store them first")
         }
         let now = clock()
         guard point.locator.time.isPlausible, now.isPlausible else {
@@ -295,16 +307,39 @@ package final class LocalVault: VaultService {
                 context: ["machine": point.locator.machine.hex])
         }
         try checkSignature(of: point)
+        // Data before what names it, in the order of the packs; all before the point.
+        let stored = try packs.map { pack in
+            (entry: try bring(pack, lease: lease) {}, blobs: pack.blobs)
+        }
         try owner?.confirm()
-        return try catalog.commit(PointEntry(point), lease: lease, now: now) { arrival in
-            var accepted = point
-            accepted.arrival = arrival
-            var records = RecordPackWriter(vault: vault, writer: WriterID(point.locator.machine))
-            try records.append(accepted)
+        let request = CommitRequest(
+            commit: PointCommit(point: PointEntry(point), lease: lease, packs: stored), point: point)
+        return try commits.run(request, key: point.locator.machine.low) { try commit($0) }
+    }
+
+    /// A point that waits to be committed with others.
+    struct CommitRequest: Sendable {
+        var commit: PointCommit
+        var point: SealedPoint
+    }
+
+    /// Commits several points, of as many machines, with one pack of records and one transaction.
+    private func commit(_ batch: [CommitRequest]) throws -> [Result<CommitReceipt, any Error>] {
+        let now = clock()
+        let (receipts, mayComplete) = try catalog.commit(batch.map(\.commit), now: now) { taken in
+            let writer = taken.count == 1 ? WriterID(batch[taken[0]].point.locator.machine) : WriterID.random()
+            var records = RecordPackWriter(vault: vault, writer: writer)
+            for index in taken {
+                var accepted = batch[index].point
+                accepted.arrival = now
+                try records.append(accepted)
+            }
             let pack = try records.finish()
             try put(pack.sealed)
             return pack.stored
         }
+        if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
+        return receipts
     }
 
     private func checkSignature(of point: SealedPoint) throws {

@@ -38,6 +38,8 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func openLease(_ lease: LeaseEntry, pinning points: [PointID]) throws -> UInt64
     /// The registered leases.
     func leases() throws -> [LeaseEntry]
+    /// A registered lease.
+    func lease(_ id: LeaseID) throws -> LeaseEntry?
     /// Forgets leases and their pins. Unknown ones are fine.
     func closeLeases(_ ids: [LeaseID]) throws
 
@@ -98,6 +100,16 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func commit(
         _ point: PointEntry, lease: LeaseID, now: Timestamp, write: (Timestamp) throws -> StoredRecordPack
     ) throws -> CommitReceipt
+    /// Adds several points with the packs that each brings along, in one transaction. Each is taken or refused on its own:
+    /// of one that is refused nothing is registered. `write` is called with the places of those that are taken and not there
+    /// already, after all checks; it must bring their records into the store, in one pack. Durable.
+    ///
+    /// - Parameter batch: of each machine at most one.
+    /// - Returns: for each its receipt or why it was refused (`leaseLost`, `missingBlobs`, `headMoved`, `condemned`), and
+    ///   whether there are blobs that what was registered may have completed.
+    func commit(
+        _ batch: [PointCommit], now: Timestamp, write: ([Int]) throws -> StoredRecordPack
+    ) throws -> (receipts: [Result<CommitReceipt, any Error>], mayComplete: Bool)
     /// Adds machines, holds and redactions. Durable.
     func add(_ pack: StoredRecordPack, now: Timestamp) throws
     /// Adds the records of class 3 packs found in the store, in their order: one row for every copy of a record. Points that are known
@@ -470,6 +482,20 @@ package struct StoredRecordPack: Sendable {
     package init(pack: PackEntry, records: [RecordEntry]) {
         self.pack = pack
         self.records = records
+    }
+}
+
+/// A point to be committed, with the packs that it brings along; these are in the store already.
+package struct PointCommit: Sendable {
+    package var point: PointEntry
+    package var lease: LeaseID
+    /// In the order in which they are registered.
+    package var packs: [(entry: PackEntry, blobs: [PackedBlob])]
+
+    package init(point: PointEntry, lease: LeaseID, packs: [(entry: PackEntry, blobs: [PackedBlob])] = []) {
+        self.point = point
+        self.lease = lease
+        self.packs = packs
     }
 }
 

@@ -26,6 +26,12 @@ package protocol VaultService: BlobIntake, BlobSource {
     ///   opened; `denied` when the signature is not the machine's; `leaseLost`; `noSpace`.
     func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt
 
+    /// As `store` for each of some small packs in their order, then `commit`, in one step where that is possible: what fails
+    /// leaves at most blobs that nobody refers to, and doing it again is harmless.
+    ///
+    /// - Parameter packs: at most `VaultLimits.ridingBytes` in all.
+    func commit(_ point: SealedPoint, with packs: [SealedPack], lease: LeaseID) throws -> CommitReceipt
+
     /// The points that the query selects, by effective time, oldest first.
     func points(_ query: PointQuery) throws -> [PointSummary]
 
@@ -47,12 +53,19 @@ package protocol VaultService: BlobIntake, BlobSource {
 
 extension VaultService {
     package func redactions(of point: PointID) throws -> [RedactionRecord] { [] }
+
+    package func commit(_ point: SealedPoint, with packs: [SealedPack], lease: LeaseID) throws -> CommitReceipt {
+        for pack in packs { try store(pack, lease: lease) }
+        return try commit(point, lease: lease)
+    }
 }
 
 /// Bounds of the service.
 package enum VaultLimits {
     /// Most ids of one question to `missing`: 128 KiB of ids.
     package static let missingBatch = 4_096
+    /// Bytes of the packs that one commit may bring along.
+    package static let ridingBytes = 256 << 10
     /// Blobs in one transaction of the collector, so that writers wait for milliseconds only.
     package static let collectionBatch = 4_096
     /// Packs below this are merged by collection.

@@ -31,6 +31,7 @@ struct PointsList: Command {
             Examples:
               holdfast points
               holdfast points --all-machines --newest 5
+              holdfast points --density
               holdfast points --warnings 3fa9
             """
     )
@@ -41,6 +42,8 @@ struct PointsList: Command {
     var allMachines = false
     @Option(help: ArgumentHelp("Only the newest so many of each machine.", valueName: "count"))
     var newest: Int?
+    @Flag(help: "Show only how densely points lie over the last hour, day, month and year.")
+    var density = false
     @Flag(help: "Ask for the passphrase when there is none at hand, to show sizes, labels and warnings.")
     var details = false
     @Option(help: ArgumentHelp("Show every warning of this point.", valueName: "point"))
@@ -55,6 +58,7 @@ struct PointsList: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
         if let warnings { return try showWarnings(of: warnings, session, console) }
+        if density { return try showDensity(session, console) }
         let keys = details ? try session.opener(passphrase) : try session.openerIfAtHand(passphrase)
         for (index, machine) in try machines(session).enumerated() {
             let points = try session.vault.points(PointQuery(machine: machine, newest: newest))
@@ -65,6 +69,27 @@ struct PointsList: Command {
             console.note("Sizes, labels and warnings are sealed; --details asks for the passphrase and shows them.")
         }
         return .done
+    }
+
+    /// Where to look for a moment of the past, at a glance.
+    private func showDensity(_ session: VaultSession, _ console: Console) throws -> ExitStatus {
+        for (index, machine) in try machines(session).enumerated() {
+            let points = try session.vault.points(PointQuery(machine: machine, newest: newest))
+            if index > 0 { try console.line() }
+            let name = console.styled(session.machineName(machine), .bold)
+            try console.line("\(name): \(Units.count(points.count, "point"))")
+            try show(PointDensity.all(of: points.map(\.effective), at: session.now), of: machine, console)
+        }
+        return .done
+    }
+
+    private func show(_ densities: [PointDensity], of machine: MachineID, _ console: Console) throws {
+        var table = Table(("", .left), ("", .left), ("", .left))
+        for density in densities {
+            try console.emit("density", density.fields(machine))
+            table.add("  " + density.span.title, density.bars, density.text)
+        }
+        if !console.isJSON, !table.isEmpty { try console.table(table) }
     }
 
     private func machines(_ session: VaultSession) throws -> [MachineID] {
@@ -105,6 +130,11 @@ struct PointsList: Command {
         if console.isJSON { return }
         let name = console.styled(session.machineName(machine), .bold)
         try console.line("\(name): \(Units.count(points.count, "point")) (times in \(console.zone.identifier))")
+        if points.contains(where: { $0.kind == .continuous }) {
+            for density in PointDensity.all(of: points.map(\.effective), at: session.now) {
+                try console.line("  \(density.span.title): \(density.bars)  \(density.text)")
+            }
+        }
         if !points.isEmpty { try console.table(table) }
     }
 
