@@ -280,4 +280,54 @@ struct PolicyTests {
             #expect(try jobs() == ["retention", "reclaim"])
         }
     }
+
+    @Test("thousands that wait are woken by one ring, and none is left behind")
+    func bell() async throws {
+        let bell = OrderBell()
+        let woken = try await withThrowingTaskGroup(of: Bool.self) { group in
+            for index in 0..<2_000 {
+                group.addTask {
+                    let begun = ContinuousClock.now
+                    await bell.wait(after: 0, for: .seconds(index % 100 == 0 ? 0 : 60))
+                    return ContinuousClock.now - begun < .seconds(50)
+                }
+            }
+            while bell.count < 1_980 { try await Task.sleep(for: .milliseconds(5)) }
+            bell.ring()
+            var count = 0
+            for try await isWoken in group where isWoken { count += 1 }
+            return count
+        }
+        #expect(woken == 2_000 && bell.count == 0)
+        // Who comes after it has rung does not wait, nor does anybody when it is closed or given up.
+        await bell.wait(after: 0, for: .seconds(60))
+        let given = Task { await bell.wait(after: bell.rings, for: .seconds(60)) }
+        given.cancel()
+        await given.value
+        bell.close()
+        await bell.wait(after: bell.rings, for: .seconds(60))
+    }
+
+    @Test("what a machine reads of a server is refused whole when it is damaged", arguments: [1, 7] as [UInt64])
+    func garbage(seed: UInt64) throws {
+        var random = FuzzGenerator(seed: seed)
+        let key = SigningKey.random()
+        let document = PolicyDocument(
+            machine: .random(), machineClass: "mobile", groups: [.init(name: "laptops", text: Self.laptops)],
+            own: .init(name: "own", text: "name: own\n"))
+        let signed = try SignedPolicy(document, signing: key)
+        #expect(try SignedPolicy.decode(signed.encoded()).open(key.verifyingKey, machine: document.machine) == document)
+        let orders = MachineOrders(policy: document.revision, commands: [.init(id: .random(), kind: "x", owner: "y")])
+        #expect(try MachineOrders.decode(orders.encoded()) == orders)
+        for _ in 0..<2_000 {
+            let damaged = random.mutation(of: signed.encoded())
+            if let opened = try? SignedPolicy.decode(damaged).open(key.verifyingKey, machine: document.machine) {
+                #expect(opened == document)
+            }
+            if let read = try? PolicyDocument.decode(random.mutation(of: document.encoded())) {
+                _ = try? read.policySet(SystemZones.source)
+            }
+            _ = try? MachineOrders.decode(random.mutation(of: orders.encoded()))
+        }
+    }
 }

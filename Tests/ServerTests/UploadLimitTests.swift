@@ -78,36 +78,48 @@ struct UploadLimitTests {
             let remote = RemoteVault(connection, vault: server.core.vaultID)
             let writer = try TestWriter(
                 remote, TestMachine(id: machine.credentials.machine, secrets: machine.secrets))
-            var generator = SystemRandomNumberGenerator()
-            let texts = (0..<6).map { _ in
-                String(
-                    decoding: (0..<300_000).map { _ in UInt8.random(in: 0x20...0x7E, using: &generator) }, as: UTF8.self
-                )
+            var attempts: [(rate: Double, longest: Int64)] = []
+            // A machine with other things to do may be slower than the limit; it is never faster.
+            for _ in 0..<4 {
+                attempts.append(try Self.measure(server, writer, remote))
+                if attempts.contains(where: { $0.rate > 1_800_000 && $0.longest < 2_000_000_000 }) { break }
             }
-            // What is asked beside it is answered at once.
-            let longest = Mutex<Int64>(0)
-            let isDone = Mutex(false)
-            let asker = try WorkerThread(name: "asker") {
-                while !isDone.withLock({ $0 }) {
-                    let begun = SystemClock.monotonic
-                    _ = try? remote.points(PointQuery())
-                    let took = SystemClock.monotonic - begun
-                    longest.withLock { $0 = max($0, took) }
-                    SystemClock.pause(milliseconds: 200)
-                }
-            }
-            let begun = SystemClock.monotonic
-            _ = try writer.backup(texts)
-            let seconds = Double(SystemClock.monotonic - begun) / 1e9
-            isDone.withLock { $0 = true }
-            asker.join()
-            let statistics = try server.core.vault.catalog.statistics()
-            let bytes = Double(statistics.data.bytes + statistics.meta.bytes)
-            #expect(bytes > 1_000_000, "\(bytes)")
-            let rate = (bytes - 65_536) * 8 / seconds
-            print("2 Mbit/s: \(Int(bytes)) bytes in \(seconds) s, \(Int(rate)) bit/s")
-            #expect((1_800_000...2_200_000).contains(rate), "\(rate)")
-            #expect(longest.withLock { $0 } < 2_000_000_000)
+            print("2 Mbit/s: \(attempts)")
+            #expect(attempts.allSatisfy { $0.rate < 2_200_000 }, "\(attempts)")
+            #expect(attempts.contains { $0.rate > 1_800_000 && $0.longest < 2_000_000_000 }, "\(attempts)")
         }
+    }
+
+    /// Bits a second of a backup beyond the first burst, and how long another request took at most meanwhile.
+    private static func measure(
+        _ server: ServerFixture, _ writer: TestWriter, _ remote: RemoteVault
+    ) throws -> (rate: Double, longest: Int64) {
+        func stored() throws -> Double {
+            let statistics = try server.core.vault.catalog.statistics()
+            return Double(statistics.data.bytes + statistics.meta.bytes)
+        }
+        var generator = SystemRandomNumberGenerator()
+        let texts = (0..<6).map { _ in
+            String(decoding: (0..<300_000).map { _ in UInt8.random(in: 0x20...0x7E, using: &generator) }, as: UTF8.self)
+        }
+        let state = Mutex<(longest: Int64, isDone: Bool)>((0, false))
+        let asker = try WorkerThread(name: "asker") {
+            while !state.withLock({ $0.isDone }) {
+                let begun = SystemClock.monotonic
+                _ = try? remote.points(PointQuery())
+                let took = SystemClock.monotonic - begun
+                state.withLock { $0.longest = max($0.longest, took) }
+                SystemClock.pause(milliseconds: 200)
+            }
+        }
+        let before = try stored()
+        let begun = SystemClock.monotonic
+        _ = try writer.backup(texts)
+        let seconds = Double(SystemClock.monotonic - begun) / 1e9
+        state.withLock { $0.isDone = true }
+        asker.join()
+        let bytes = try stored() - before
+        #expect(bytes > 1_000_000, "\(bytes)")
+        return ((bytes - 65_536) * 8 / seconds, state.withLock { $0.longest })
     }
 }

@@ -128,7 +128,7 @@ extension ServerCore {
                 try vault.deletePoints(doomed.retired, options: .init(includesNewest: true))
             }
         } catch {
-            if !isPlan { note(failures: [(error as? HoldfastError)?.message ?? "\(error)"], removed: 0, now) }
+            if !isPlan { noteFailure(error, now) }
             throw error
         }
         if !isPlan {
@@ -197,6 +197,18 @@ extension ServerCore {
         }
         left -= result.decisions.count
         return (result, removed)
+    }
+
+    /// What passes by itself, because somebody else deletes or frees space just now, is tried again soon.
+    private func noteFailure(_ error: any Error, _ time: Timestamp) {
+        let known = error as? HoldfastError
+        if known?.code == .cancelled { return }
+        if known?.isTemporary == true {
+            let soon = SystemClock.monotonic + 300_000_000_000
+            housekeeping.withLock { $0.retentionDue = $0.retentionDue.map { min($0, soon) } }
+            return
+        }
+        note(failures: [known?.message ?? "\(error)"], removed: 0, time)
     }
 
     private func note(failures: [String], removed: Int, _ time: Timestamp) {

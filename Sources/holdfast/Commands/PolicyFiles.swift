@@ -46,6 +46,7 @@ struct PolicyList: Command {
     static let configuration = CommandConfiguration(
         commandName: "list",
         abstract: "List the policies of the server, and who has them.",
+        usage: "holdfast policy list [<options>]",
         discussion: "The classes that the program brings are policies too: `holdfast policy show --class mobile`."
     )
 
@@ -143,6 +144,7 @@ struct PolicyRemove: Command {
     static let configuration = CommandConfiguration(
         commandName: "remove",
         abstract: "Remove a policy that no group and no machine has.",
+        usage: "holdfast policy remove <name> [<options>]",
         discussion: "Its revisions stay: `holdfast policy show NAME --revision NUMBER` prints them."
     )
 
@@ -163,7 +165,8 @@ struct PolicyRemove: Command {
 struct PolicyChanges: Command {
     static let configuration = CommandConfiguration(
         commandName: "changes",
-        abstract: "List who has changed what about policies, newest first."
+        abstract: "List who has changed what about policies, newest first.",
+        usage: "holdfast policy changes [<options>]"
     )
 
     @OptionGroup var location: VaultOptions
