@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 PROTECT ?=
 CASES ?=
 # Suites in which time counts: they run last, and one after the other.
-TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
+TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|PolicyCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 

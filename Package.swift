@@ -67,13 +67,13 @@ let package = Package(
         .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault"]),
         .target(
             name: "Client",
-            dependencies: ["Platform", "Model", "Vault", crypto, asyncHTTPClient] + nio
+            dependencies: ["Platform", "Model", "Policy", "Vault", crypto, asyncHTTPClient] + nio
         ),
         .target(
             name: "Server",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Client", crypto, httpTypes, logging, serviceLifecycle,
-                unixSignals,
+                "Platform", "Model", "Policy", "Vault", "Catalog", "Client", crypto, httpTypes, logging,
+                serviceLifecycle, unixSignals,
             ] + nio + hummingbird + certificates
         ),
         .target(
@@ -81,7 +81,7 @@ let package = Package(
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Platform", "Model", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
+                "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
                 argumentParser, logging,
             ]
         ),
@@ -106,13 +106,16 @@ let package = Package(
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Capture", "TestSupport"]),
         .testTarget(
             name: "ServerTests",
-            dependencies: ["Server", "Client", "Catalog", "Vault", "Model", "Platform", "TestSupport", logging] + nio,
+            dependencies: [
+                "Server", "Client", "Catalog", "Vault", "Policy", "Model", "Platform", "TestSupport", logging,
+            ] + nio,
             exclude: ["Golden"]
         ),
         .testTarget(
             name: "AgentTests",
             dependencies: [
-                "Agent", "Capture", "Catalog", "Client", "Server", "Vault", "Model", "Platform", "TestSupport", logging,
+                "Agent", "Capture", "Catalog", "Client", "Server", "Vault", "Policy", "Model", "Platform",
+                "TestSupport", logging,
             ]
         ),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),

@@ -37,6 +37,13 @@ long hf_signals_install(void) {
     struct sigaction hangup;
     if (sigaction(SIGHUP, NULL, &hangup) < 0) return -(long)errno;
     if (hangup.sa_handler != SIG_IGN && sigaction(SIGHUP, &action, NULL) < 0) return -(long)errno;
+    // Whoever has started this program may have had them blocked, and what is blocked is inherited.
+    sigset_t own;
+    sigemptyset(&own);
+    sigaddset(&own, SIGINT);
+    sigaddset(&own, SIGTERM);
+    sigaddset(&own, SIGHUP);
+    pthread_sigmask(SIG_UNBLOCK, &own, NULL);
     return result(sigaction(SIGPIPE, &ignore, NULL));
 }
 

@@ -48,7 +48,7 @@ package final class RemoteVault: VaultService {
     package func store(_ pack: SealedPack, lease: LeaseID) throws {
         try connection.request(
             "PUT", base + "/packs/\(pack.name.hex)?lease=\(lease.hex)", body: pack.bytes, bodyHash: pack.name.bytes,
-            contentType: Self.binary, seconds: 600)
+            contentType: Self.binary, seconds: 600, isUpload: true)
     }
 
     package func commit(_ point: SealedPoint, lease: LeaseID) throws -> CommitReceipt {

@@ -67,6 +67,9 @@ package struct BandwidthWindows: Hashable, Sendable {
 
     package init(_ windows: [BandwidthWindow] = []) { self.windows = windows }
 
+    /// The lowest limit of them all; `nil` when there is none.
+    package var slowest: Rate? { windows.compactMap(\.rate).min() }
+
     /// The limit at `time`; `nil` is none.
     package func limit(at time: Timestamp, in zone: TimeZoneRules) -> Rate? {
         let civil = zone.civil(time)

@@ -4,7 +4,7 @@ import Testing
 @Suite("A server and its machines, by the command line", .serialized)
 struct ServerCommandTests {
     /// A vault with its key sheet, and what a server and its machines keep.
-    private final class Place {
+    final class Place {
         let fixture: ProgramFixture
         let vault: String
         let sheet: String

@@ -63,6 +63,18 @@ struct AccessTests {
         "GET /api/v1/jobs": people,
         "GET /api/v1/jobs/{job}": people,
         "DELETE /api/v1/jobs/{job}": [.administrator],
+        "GET /api/v1/policies": people,
+        "POST /api/v1/policies": [.administrator],
+        "GET /api/v1/policies/{policy}": people,
+        "DELETE /api/v1/policies/{policy}": [.administrator],
+        "GET /api/v1/policies/{policy}/revisions": people,
+        "GET /api/v1/policy-changes": people,
+        "PUT /api/v1/groups/{group}/policy": [.administrator],
+        "GET /api/v1/placements": people,
+        "PUT /api/v1/machines/{machine}/placement": [.administrator],
+        "GET /api/v1/machines/{machine}/policy": people.union([.owner]),
+        "GET /api/v1/machines/{machine}/commands": [.owner],
+        "POST /api/v1/machines/{machine}/commands": [.administrator],
     ]
 
     @Test("every operation is in the table, and the table names no other")
@@ -132,7 +144,7 @@ struct AccessTests {
         for (name, value) in [
             ("vault", server.core.vaultID.hex), ("machine", machine.credentials.machine.hex), ("point", point.hex),
             ("lease", LeaseID.random().hex), ("job", JobID.random().hex), ("file", "09-passphrase.json"),
-            ("number", "1"),
+            ("number", "1"), ("policy", "none"), ("group", "default"),
             ("pack", String(repeating: "0", count: 64)),
         ] {
             target = target.replacing("{\(name)}", with: value)

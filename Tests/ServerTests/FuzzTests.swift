@@ -71,6 +71,14 @@ struct FuzzTests {
             json(["kind": .string(kind), "vault": .string(server.core.vaultID.hex), "parameters": parameters])
         }
         return [
+            "POST /api/v1/policies": [
+                PolicyMessages.encode(putting: "name: x\nprotect: [/home]\n", file: "x.yaml")
+            ],
+            "PUT /api/v1/groups/{group}/policy": [PolicyMessages.encode(assigning: "x")],
+            "PUT /api/v1/machines/{machine}/placement": [
+                PolicyMessages.encode(PlacementChange(machineClass: "mobile", groups: ["default"], policy: ""))
+            ],
+            "POST /api/v1/machines/{machine}/commands": [json(["kind": .string("back-up-now")])],
             "POST \(base)/leases": [
                 VaultMessages.encode(
                     LeaseRequest.writer(machine: machine.credentials.machine, head: head, base: .random())),

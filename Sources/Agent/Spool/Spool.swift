@@ -32,6 +32,8 @@ package final class Spool: BlobIntake, BlobSource {
     private let vault: VaultID
     private let packs: FileDescriptor
     private let limits: SpoolLimits
+    /// Held for as long as the spool is open: packs that one does not know it takes for leftovers.
+    private let lock: FileLockHolder
 
     private struct State {
         /// Bytes of packs.
@@ -64,10 +66,25 @@ package final class Spool: BlobIntake, BlobSource {
         } catch {
             throw Spool.failure("The spool in \(TreePath.display(directory)) cannot be opened", error)
         }
+        lock = try Spool.lock(directory)
         index = try SpoolIndex(path: String(decoding: directory, as: UTF8.self) + "/" + Spool.indexName)
         try removeStrangers()
         let used = try index.summary().bytes
         state.withLock { $0.used = used }
+    }
+
+    private final class FileLockHolder: Sendable {
+        private let held: Mutex<FileLock?>
+        init(_ lock: consuming sending FileLock) { held = Mutex(lock) }
+    }
+
+    private static func lock(_ directory: [UInt8]) throws -> FileLockHolder {
+        do throws(Errno) {
+            let file = try FileDescriptor.open(directory + Array("/lock".utf8), [.readWrite, .create], mode: 0o600)
+            if let lock = try FileLock.acquire(file) { return FileLockHolder(lock) }
+        } catch { throw failure("The spool in \(TreePath.display(directory)) cannot be locked", error) }
+        throw HoldfastError(
+            .busy, "Another agent uses the spool in \(TreePath.display(directory)).", isTemporary: true)
     }
 
     private static func failure(_ what: String, _ error: Errno) -> HoldfastError {

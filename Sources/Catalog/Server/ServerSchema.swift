@@ -65,6 +65,7 @@ enum ServerSchema {
             """,
         ],
         life,
+        PolicySchema.step,
     ]
 
     /// Brings the schema to the newest step. Throws `unsupported` for one of a newer version.

@@ -67,6 +67,11 @@ package final class RemoteAdministration: VaultAdministration {
         ) { _, _ in try options.checkpoint() }
     }
 
+    /// Runs a job without parameters.
+    func run(_ kind: String) throws -> JSONFields {
+        try RemoteJob(connection, vault: vault, kind: kind).run(.object([:])) { _, _ in }
+    }
+
     package func rebuild() throws -> RebuildReport {
         let job = RemoteJob(connection, vault: vault, kind: "rebuild")
         return try AdministrationMessages.rebuildReport(try job.run(.object([:])) { _, _ in })

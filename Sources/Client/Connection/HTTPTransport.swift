@@ -25,6 +25,19 @@ package protocol HTTPTransport: AnyObject, Sendable {
     func send(
         _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int
     ) throws -> HTTPExchange
+
+    /// As the other, with a body that is sent no faster than `limiter` allows.
+    func send(
+        _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int,
+        limiter: UploadLimiter
+    ) throws -> HTTPExchange
+}
+
+extension HTTPTransport {
+    package func send(
+        _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int,
+        limiter: UploadLimiter
+    ) throws -> HTTPExchange { try send(method, target, headers: headers, body: body, seconds: seconds) }
 }
 
 /// Which certificates a connection accepts.
@@ -75,11 +88,28 @@ package final class SocketTransport: HTTPTransport {
     package func send(
         _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int
     ) throws -> HTTPExchange {
+        let body: HTTPClient.Body? = body.isEmpty ? nil : .byteBuffer(ByteBuffer(bytes: body))
+        return try send(method, target, headers, body, seconds)
+    }
+
+    package func send(
+        _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int,
+        limiter: UploadLimiter
+    ) throws -> HTTPExchange {
+        guard !body.isEmpty, limiter.isLimited else {
+            return try send(method, target, headers: headers, body: body, seconds: seconds)
+        }
+        let paced = PacedBody(body, limiter)
+        return try send(method, target, headers, paced.body, seconds + limiter.patience(for: body.count))
+    }
+
+    private func send(
+        _ method: String, _ target: String, _ headers: [(String, String)], _ body: HTTPClient.Body?, _ seconds: Int
+    ) throws -> HTTPExchange {
         let url = "https://\(address.host):\(address.port)\(address.prefix)\(target)"
         do {
             let request = try HTTPClient.Request(
-                url: url, method: HTTPMethod(rawValue: method), headers: HTTPHeaders(headers),
-                body: body.isEmpty ? nil : .byteBuffer(ByteBuffer(bytes: body)))
+                url: url, method: HTTPMethod(rawValue: method), headers: HTTPHeaders(headers), body: body)
             let collector = ResponseAccumulator(request: request, maxBodySize: VaultMessages.maximumAnswer)
             let answer = try client.execute(
                 request: request, delegate: collector, deadline: .now() + .seconds(Int64(seconds))
@@ -126,6 +156,46 @@ package final class SocketTransport: HTTPTransport {
         if text.contains("ENETUNREACH") || text.contains("Network is unreachable") { return "there is no network." }
         if text.contains("NIOConnectionError") { return "its name cannot be found, or nothing answers there." }
         return text
+    }
+}
+
+/// A body that goes out piece by piece, each when the limiter lets it.
+private final class PacedBody: Sendable {
+    private let bytes: ByteBuffer
+    private let limiter: UploadLimiter
+
+    init(_ bytes: [UInt8], _ limiter: UploadLimiter) {
+        self.bytes = ByteBuffer(bytes: bytes)
+        self.limiter = limiter
+    }
+
+    var body: HTTPClient.Body {
+        .stream(contentLength: Int64(bytes.readableBytes)) { [self] writer in
+            // An empty piece: its future knows the loop on which the others wait for their time.
+            let begun = writer.write(.byteBuffer(ByteBuffer()))
+            let promise = begun.eventLoop.makePromise(of: Void.self)
+            begun.whenComplete { result in
+                switch result {
+                case .success: self.send(from: 0, writer, promise)
+                case .failure(let error): promise.fail(error)
+                }
+            }
+            return promise.futureResult
+        }
+    }
+
+    private func send(from offset: Int, _ writer: HTTPClient.Body.StreamWriter, _ promise: EventLoopPromise<Void>) {
+        let length = min(limiter.piece, bytes.readableBytes - offset)
+        guard length > 0, let piece = bytes.getSlice(at: offset, length: length) else { return promise.succeed(()) }
+        let loop = promise.futureResult.eventLoop
+        loop.scheduleTask(in: .nanoseconds(limiter.reserve(length))) {
+            writer.write(.byteBuffer(piece)).whenComplete { result in
+                switch result {
+                case .success: self.send(from: offset + length, writer, promise)
+                case .failure(let error): promise.fail(error)
+                }
+            }
+        }
     }
 }
 

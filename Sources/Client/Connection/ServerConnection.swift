@@ -86,6 +86,8 @@ package final class ServerConnection: Sendable {
     package let address: ServerAddress
     package let server: ServerID
     package let key: VerifyingKey
+    /// Holds uploads to the limits of a policy; without limits until somebody sets some.
+    package let uploads = UploadLimiter()
     private let identity: RequestIdentity
     private let patience: Patience
     private let state = Mutex(State())
@@ -178,11 +180,12 @@ package final class ServerConnection: Sendable {
     /// - Parameters:
     ///   - bodyHash: SHA-256 of `body`, where it is known already.
     ///   - seconds: how long one attempt may take.
+    ///   - isUpload: goes no faster than `uploads` allows.
     /// - Throws: what the server answered as `HoldfastError` with its code; `unreachable`; `untrusted`.
     @discardableResult
     package func request(
         _ method: String, _ target: String, body: [UInt8] = [], bodyHash: Bytes32? = nil,
-        contentType: String = "application/json", seconds: Int = 120
+        contentType: String = "application/json", seconds: Int = 120, isUpload: Bool = false
     ) throws -> [UInt8] {
         let hash = bodyHash ?? body.withUnsafeBytes { BlobCrypto.sha256($0) }
         var renews = false
@@ -192,8 +195,8 @@ package final class ServerConnection: Sendable {
             var wait: Int?
             do {
                 return try once(
-                    method, target, body: body, hash: hash, contentType: contentType, seconds: seconds, renews: renews,
-                    wait: &wait)
+                    method, target, body: body, hash: hash, contentType: contentType, seconds: seconds,
+                    isUpload: isUpload, renews: renews, wait: &wait)
             } catch let error as HoldfastError {
                 renews = error.code == .untrusted || error.code == .clockUnknown
                 // One more try at once with the certificate and the time of now.
@@ -219,7 +222,7 @@ package final class ServerConnection: Sendable {
 
     private func once(
         _ method: String, _ target: String, body: [UInt8], hash: Bytes32, contentType: String, seconds: Int,
-        renews: Bool, wait: inout Int?
+        isUpload: Bool, renews: Bool, wait: inout Int?
     ) throws -> [UInt8] {
         let transport = try transport(renewing: renews)
         let nonce = RequestNonce.random()
@@ -236,7 +239,11 @@ package final class ServerConnection: Sendable {
                 machine: machine, server: server, issued: now, nonce: nonce, method: method, target: target, body: hash)
             headers.append(("Authorization", "Bearer \(try token.signed(with: key))"))
         }
-        let exchange = try transport.send(method, target, headers: headers, body: body, seconds: seconds)
+        let exchange =
+            isUpload
+            ? try transport.send(
+                method, target, headers: headers, body: body, seconds: seconds, limiter: uploads)
+            : try transport.send(method, target, headers: headers, body: body, seconds: seconds)
         guard ServerConnection.check(exchange, nonce: nonce, key: key) else {
             throw HoldfastError(
                 .untrusted,

@@ -47,7 +47,8 @@ extension ServerCore {
         let now = SystemClock.monotonic
         if let (time, known) = lastHealth.withLock({ $0 }), now - time < 1_000_000_000 { return known }
         let fresh = Health(
-            checks: [databaseCheck(), vaultCheck(), diskCheck(), certificateCheck()] + protectionChecks())
+            checks: [databaseCheck(), vaultCheck(), diskCheck(), certificateCheck()] + protectionChecks()
+                + [retentionCheck()])
         lastHealth.withLock { $0 = (now, fresh) }
         return fresh
     }

@@ -52,7 +52,62 @@ enum OpenAPISchemas {
         "done": number("Bytes."), "total": number("Bytes; 0 while it is not known."),
     ]
 
-    static let all: [String: JSONValue] = [
+    private static let revisionFields: [String: JSONValue] = [
+        "name": text("Of the policy."), "revision": number("From 1."), "author": text("Who has put it there."),
+        "time": number("When, nanoseconds since 1970."),
+    ]
+
+    /// Of policies.
+    private static let policies: [String: JSONValue] = [
+        "PolicyRevision": all(revisionFields),
+        "PolicyRevisionList": all(["revisions": list(reference("PolicyRevision"))]),
+        "PolicyText": all(revisionFields.merging(["text": text("YAML.")]) { $1 }),
+        "PolicyFile": all(["text": text("YAML."), "file": text("Its name, for the errors.")]),
+        "PolicyList": all([
+            "policies": list(
+                all(
+                    revisionFields.merging([
+                        "groups": list(text("A group that has it.")),
+                        "machines": list(identifier("A machine whose own policy it is.")),
+                    ]) { $1 }))
+        ]),
+        "PolicyAssignment": all(["policy": text("Its name; empty for none.")]),
+        "PlacementList": all([
+            "machines": list(
+                all(
+                    [
+                        "machine": identifier("The machine."), "name": text("What people call it."),
+                        "class": text("A class that the program brings."),
+                        "groups": list(text("The one that counts least first.")), "policy": text("Its own policy."),
+                        "zone": text("The time zone of its clock; empty while it is not known."),
+                    ], optional: ["class", "policy"]))
+        ]),
+        "PlacementChange": all(
+            [
+                "class": text("Empty for none."), "groups": list(text("The one that counts least first.")),
+                "policy": text("Empty for none."),
+            ], optional: ["class", "groups", "policy"]),
+        "SignedPolicy": all([
+            "document": text("JSON: the machine, its class, and what its policies say."),
+            "signature": text("Of the document, by the server's identity key, in hexadecimal digits."),
+        ]),
+        "MachineOrders": all([
+            "policy": digest("The revision of the machine's policies: SHA-256 of the document."),
+            "commands": list(
+                all(["id": identifier("The command."), "kind": text("back-up-now"), "owner": text("Who wants it.")])),
+        ]),
+        "MachineCommand": all(["kind": text("back-up-now")]),
+        "PolicyChangeList": all([
+            "changes": list(
+                all([
+                    "time": number("When, nanoseconds since 1970."), "author": text("Who."), "text": text("What."),
+                ]))
+        ]),
+    ]
+
+    static let all: [String: JSONValue] = policies.merging(common) { $1 }
+
+    private static let common: [String: JSONValue] = [
         "Problem": all(
             [
                 "type": text("urn:holdfast:error: and the code."), "code": text("What went wrong."),
@@ -77,7 +132,8 @@ enum OpenAPISchemas {
                     ], optional: ["reason"])),
         ]),
         "JobRequest": all([
-            "kind": text("verify, plan-reclaim, reclaim, rebuild or delete-points"), "vault": identifier("The vault."),
+            "kind": text("verify, plan-reclaim, reclaim, plan-retention, retention, rebuild or delete-points"),
+            "vault": identifier("The vault."),
             "parameters": .object(["type": .string("object")]),
         ]),
         "JobBegun": all(["job": identifier("The job.")]),

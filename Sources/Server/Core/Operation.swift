@@ -70,8 +70,12 @@ package struct Operation: Sendable {
     package static let all: [Operation] =
         IdentityOperations.all + EnrolmentOperations.all + VaultOperations.all + MachineOperations.all
         + AdministrationOperations.all + JobOperations.all + StatusOperations.all + AlertOperations.all
+        + PolicyOperations.all
 }
 
 /// Thrown by an operation that was asked to wait and has nothing to tell yet: it is called again soon, without holding a
 /// thread meanwhile.
-struct NotYet: Error {}
+struct NotYet: Error {
+    /// Whoever changes what is waited for rings the bell; else it is looked at again and again.
+    var isRung = false
+}

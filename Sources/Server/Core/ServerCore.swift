@@ -18,6 +18,9 @@ package final class ServerCore: Sendable {
     let leases: LeaseKeeper
     let jobs: JobRunner
     let metrics = ServerMetrics()
+    let bell = OrderBell()
+    let housekeeping = Mutex(HousekeepingState())
+    private let lastEpoch = Mutex<Int64?>(nil)
     let clock: @Sendable () -> Timestamp
     let holder: VaultHolder
     /// Where the vault lies, for what is done to it while nobody uses it.
@@ -109,6 +112,8 @@ package final class ServerCore: Sendable {
         leases.sweep()
         holder.upkeep()
         protectIfChanged()
+        ringIfChanged()
+        if isServing.withLock({ $0 }) { keepHouse() }
         lookForAlertsIfDue()
     }
 
@@ -126,8 +131,19 @@ package final class ServerCore: Sendable {
         }
     }
 
+    /// Commands on this machine change policies in the database, and nobody tells this process.
+    private func ringIfChanged() {
+        guard let epoch = try? catalog.policyEpoch() else { return }
+        let isNew = lastEpoch.withLock { last in
+            defer { last = epoch }
+            return last != epoch
+        }
+        if isNew { bell.ring() }
+    }
+
     /// Ends jobs and leases: nothing is collected that a writer relied on before it knows.
     package func stop() {
+        bell.close()
         jobs.stop()
         leases.endAll()
         dispatcher.stop()

@@ -22,6 +22,7 @@ package struct ServerExport: SecretValue {
     package var machines: [ManagedMachine]
     package var tokens: [AccessToken]
     package var settings: [String: [UInt8]]
+    package var policies = PolicyExport()
 
     // MARK: Coding
 
@@ -46,6 +47,7 @@ package struct ServerExport: SecretValue {
             "vault": .string(vault.hex), "revision": .integer(revision), "time": .integer(time.nanoseconds),
             "machines": .array(machines.map(ServerExport.encode)), "tokens": .array(tokens.map(ServerExport.encode)),
             "settings": .object(settings.mapValues { .string(Hex.encode($0)) }),
+            "policies": policies.encoded,
         ]
         if let serverKey { fields["server_key"] = .string(Hex.encode(serverKey)) }
         if let certificate {
@@ -75,7 +77,9 @@ package struct ServerExport: SecretValue {
             machines: try fields.array("machines", atMost: 1_000_000).map(machine),
             tokens: try fields.array("tokens", atMost: 1_000_000).map(token),
             settings: Dictionary(
-                uniqueKeysWithValues: try settings.members.keys.map { ($0, try settings.bytes($0)) }))
+                uniqueKeysWithValues: try settings.members.keys.map { ($0, try settings.bytes($0)) }),
+            // Servers before this one had none.
+            policies: fields.has("policies") ? try PolicyExport(try fields.object("policies")) : PolicyExport())
     }
 
     private static func time(_ fields: JSONFields, _ name: String) throws -> Timestamp {
@@ -157,6 +161,7 @@ package struct ServerExport: SecretValue {
         for machine in machines where try catalog.machine(machine.id) == nil { try catalog.add(machine) }
         for token in tokens where try catalog.token(hash: token.hash) == nil { try catalog.add(token) }
         for (name, value) in settings { try catalog.set(name, value) }
+        try policies.restore(to: catalog)
         // Last: a restore that was interrupted before is begun again.
         try directory.keep(identity.encoded(), as: "identity.json", in: ServerState.folder, replacing: false)
     }
@@ -167,6 +172,6 @@ extension ServerCore {
     package func export(revision: Int64) throws -> ServerExport {
         ServerExport(
             identity: identity, vault: vaultID, revision: revision, time: clock(), machines: try catalog.machines(),
-            tokens: try catalog.tokens(), settings: try catalog.settings())
+            tokens: try catalog.tokens(), settings: try catalog.settings(), policies: try PolicyExport(catalog))
     }
 }

@@ -147,6 +147,7 @@ package final class HTTPServer: Sendable {
             let looksAtCertificate = round % 30 == 0
             _ = try? await pool.runIfActive { [core, options, logger] in
                 core.upkeep()
+                for notice in core.takeNotices() { logger.notice("\(notice)") }
                 guard looksAtCertificate else { return }
                 do {
                     guard let (chain, key) = try options.renewedCertificate() else { return }
@@ -239,20 +240,30 @@ package final class HTTPServer: Sendable {
         if case .signedIn = operation.access, sender.principal == .anonymous {
             throw HoldfastError(.keyNeeded, "sign in first")
         }
-        let body = try await collect(request, incoming, limit, context, &progress)
+        var isMachine = false
+        if case .machine = sender.principal { isMachine = true }
+        let body = try await collect(request, incoming, limit, isMachine: isMachine, context, &progress)
         var asked = ServerRequest(
             method: operation.method, path: incoming.path, parameters: incoming.parameters, query: incoming.query,
             body: body, principal: sender.principal)
-        let end = incoming.begun + .seconds(min(Int(incoming.query["wait"] ?? "") ?? 0, JobOperations.longestWait))
+        let longest = max(JobOperations.longestWait, MachineOrders.longestWait)
+        let end = incoming.begun + .seconds(min(Int(incoming.query["wait"] ?? "") ?? 0, longest))
+        var rings = core.bell.rings
         var result = try await run(operation, asked, claimed: sender.body)
-        while case .success(nil) = result {
-            try await Task.sleep(for: .milliseconds(200))
-            asked.isLastLook = ContinuousClock.now >= end
+        while case .success(.notYet(let isRung)) = result {
+            if isRung {
+                await core.bell.wait(after: rings, for: end - ContinuousClock.now)
+            } else {
+                try await Task.sleep(for: .milliseconds(200))
+            }
+            rings = core.bell.rings
+            asked.isLastLook = ContinuousClock.now >= end || core.bell.isClosed
             result = try await run(operation, asked, claimed: nil)
         }
         switch result {
-        case .success(nil): throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
-        case .success(let answer?):
+        case .success(.notYet):
+            throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
+        case .success(.answer(let answer)):
             if answer.body.count > 64 << 10 {
                 guard let place = admission.reserve(answer.body.count) else {
                     overloaded("bodies")
@@ -267,15 +278,23 @@ package final class HTTPServer: Sendable {
         }
     }
 
-    /// Runs an operation; `nil` when it has nothing to tell yet.
+    /// What came of running an operation.
+    private enum Outcome: Sendable {
+        case answer(ServerAnswer)
+        /// It has nothing to tell yet.
+        case notYet(isRung: Bool)
+    }
+
     private func run(
         _ operation: Operation, _ request: ServerRequest, claimed: Bytes32?
-    ) async throws -> Result<ServerAnswer?, HoldfastError> {
+    ) async throws -> Result<Outcome, HoldfastError> {
         try await work { [core] in
             if let claimed, claimed != request.body.withUnsafeBytes({ BlobCrypto.sha256($0) }) {
                 throw ServerCore.notAccepted
             }
-            do { return try operation.run(core, request) } catch is NotYet { return nil }
+            do { return .answer(try operation.run(core, request)) } catch let error as NotYet {
+                return .notYet(isRung: error.isRung)
+            }
         }
     }
 
@@ -316,9 +335,12 @@ package final class HTTPServer: Sendable {
             ])
     }
 
+    /// Slowest body of an enrolled machine, in bytes a second: below the least limit that a policy may set.
+    private static let slowestOfMachines = 900
+
     /// The body, within its time and the server's memory.
     private func collect(
-        _ request: Request, _ incoming: Incoming, _ limit: Int, _ context: ServerContext,
+        _ request: Request, _ incoming: Incoming, _ limit: Int, isMachine: Bool, _ context: ServerContext,
         _ progress: inout Progress
     ) async throws -> [UInt8] {
         if incoming.length == 0 || (incoming.length == nil && request.method == .get) { return [] }
@@ -330,7 +352,9 @@ package final class HTTPServer: Sendable {
             }
             progress.held.append(place)
         }
-        let deadline = closeLater(context.channel, seconds: 30 + Int64(expected / max(options.slowest, 1)))
+        // A machine may have been told to go slowly.
+        let slowest = isMachine ? min(options.slowest, Self.slowestOfMachines) : options.slowest
+        let deadline = closeLater(context.channel, seconds: 30 + Int64(expected / max(slowest, 1)))
         defer { deadline.cancel() }
         progress.hasBody = true
         do {

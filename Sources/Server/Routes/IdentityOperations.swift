@@ -49,6 +49,7 @@ extension ServerCore {
             ServerMetrics.Gauge("leases", "Leases that machines and people hold.", Double(leases.count)),
             ServerMetrics.Gauge("jobs_running", "Jobs that run.", Double(jobs.count)),
         ]
+        gauges += housekeepingGauges()
         let health = health()
         gauges.append(
             ServerMetrics.Gauge(

@@ -12,7 +12,8 @@ enum JobOperations {
     static let all: [Operation] = [
         Operation(
             "POST", "/api/v1/jobs",
-            "Begins long work: verify, plan-reclaim, reclaim, rebuild or delete-points. One job of a kind at a time.",
+            "Begins long work: verify, plan-reclaim, reclaim, plan-retention, retention, rebuild or delete-points. One job of a "
+                + "kind at a time.",
             tag: "jobs", request: .json("JobRequest"), response: .json("JobBegun"), status: 202,
             failures: [(503, "A job of this kind runs already.")], maximumBody: 4 << 20
         ) { core, request in
@@ -149,6 +150,8 @@ extension ServerCore {
                 context.log("deleted \(points.count) points")
                 return JSONValue.object(["deleted": .integer(Int64(points.count))]).encoded()
             }
+        case "retention", "plan-retention":
+            work = { [self] in try applyRetention($0, isPlan: kind == "plan-retention") }
         case "rebuild": return try beginRebuild(owner: owner)
         default: throw HoldfastError(.usage, "there are no jobs of this kind")
         }

@@ -36,7 +36,7 @@ package struct MachineIdentity: Hashable, Sendable {
 /// the old one or the new one. Values are safe to use from several threads and processes.
 package struct StateDirectory: Sendable {
     /// Longest file that is read, in bytes.
-    static let maximumFileLength = 1 << 20
+    package static let maximumFileLength = 1 << 20
 
     /// The directory's path in bytes.
     package let path: [UInt8]
@@ -234,10 +234,12 @@ package struct StateDirectory: Sendable {
     }
 
     /// A document that another part of the program keeps here; `nil` when there is none. Names are plain file names.
-    package func document(_ name: String, in folder: String) throws -> [UInt8]? {
+    package func document(
+        _ name: String, in folder: String, atMost limit: Int = StateDirectory.maximumFileLength
+    ) throws -> [UInt8]? {
         let directory = try open()
         let inner = try openDirectory(folder, in: directory.raw)
-        return try read(name, in: inner.raw)
+        return try read(name, in: inner.raw, atMost: limit)
     }
 
     /// Keeps a document. After a crash it is the old one or the new one. With `replacing` false one that is there stays, and
@@ -323,7 +325,9 @@ package struct StateDirectory: Sendable {
 
     /// The bytes of a file; `nil` when there is none. One that others can read, or that others own, is refused: secrets in
     /// it are no secrets, and what it says may come from anybody.
-    private func read(_ name: String, in directory: Int32) throws -> [UInt8]? {
+    private func read(
+        _ name: String, in directory: Int32, atMost limit: Int = StateDirectory.maximumFileLength
+    ) throws -> [UInt8]? {
         do {
             let file = try FileDescriptor.open(at: directory, name, [.readOnly, .nonBlocking])
             let status = try file.status()
@@ -331,7 +335,7 @@ package struct StateDirectory: Sendable {
                 throw HoldfastError(.denied, "\(show(name)) is not a file.", context: ["path": show(name)])
             }
             try StateDirectory.check(status, path(of: name), "chmod 600")
-            return try file.readAll(limit: StateDirectory.maximumFileLength)
+            return try file.readAll(limit: limit)
         } catch let error as Errno {
             if error == .noEntry { return nil }
             throw StateDirectory.failure("A file of the state directory cannot be read", path(of: name), error)

@@ -13,8 +13,14 @@ struct AgentRun: Command {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Protect paths continuously, until stopped.",
-        usage: "holdfast agent run --protect <path> ... --vault <location> [<options>]",
+        usage: """
+            holdfast agent run --protect <path> ... --vault <location> [<options>]
+            holdfast agent run [--policy <file>] --vault <location> [<options>]
+            """,
         discussion: """
+            Without --protect the policy of the machine decides: the server's, and follows it when it changes; on a machine \
+            without a server that in /etc/holdfast/policy.yaml. `holdfast policy effective` prints it.
+
             As root on Linux 5.9 or later the kernel tells what changes; without that everything is looked at every 15 minutes. \
             `holdfast agent status` says which it is, and why.
 
@@ -27,13 +33,19 @@ struct AgentRun: Command {
               holdfast agent run --protect /home /etc --vault /mnt/disk/vault
               holdfast agent run --protect / --exclude /var/cache --vault https://backup.example.org
               holdfast agent run --protect /srv/work --settle 0 --vault /mnt/disk/vault
+              holdfast agent run --vault https://backup.example.org
             """
     )
 
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp("What to protect; several paths may follow.", valueName: "path"))
-    var protect: [PathArgument]
+    var protect: [PathArgument] = []
+    @Option(
+        help: ArgumentHelp(
+            "Protect what this policy says. (default: the server's policy, else /etc/holdfast/policy.yaml)",
+            valueName: "file"))
+    var policy: PathArgument?
     @OptionGroup var selection: SelectionOptions
     @Option(
         help: ArgumentHelp(
@@ -46,6 +58,10 @@ struct AgentRun: Command {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if !protect.isEmpty, policy != nil { throw ValidationError("Either --protect or --policy.") }
+        if protect.isEmpty, selection.isGiven {
+            throw ValidationError("What is left out stands in the policy; these options go with --protect.")
+        }
         if !(0...3600).contains(settle) { throw ValidationError("--settle takes seconds from 0 to 3600.") }
     }
 
@@ -57,6 +73,14 @@ struct AgentRun: Command {
             patience: ServerConnection.Patience(attempts: 2, longestPause: 1_000))
         let (state, secrets) = try Enrolment.secrets(session, global)
         let lock = try AgentRun.lock(state)
+        if protect.isEmpty {
+            defer { lock.release() }
+            return try PolicyAgent(
+                session: session, state: state, secrets: secrets, location: location, global: global,
+                compression: compression
+            ).run(policy, console)
+        }
+        try PolicyAgent.requireOwnChoice(state, location, global)
         let source = try selection.source(protect, own: session.ownDirectories + [statePath], console: console)
         var sealing = SealingPipeline.Options(compression: compression)
         sealing.workers = max(1, Machine.processorCount)
@@ -78,8 +102,8 @@ struct AgentRun: Command {
             if let reply = try history.answer(question, person) { return reply }
             return .fields(try AgentRun.answer(question, agent))
         }
-        let people = try AgentRun.servePeople(history)
-        let reporter = StatusReporting.start(agent, session, global)
+        let people = try AgentRun.servePeople { history }
+        let reporter = StatusReporting.start({ agent.status }, session, global)
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(agent, source, console)
@@ -97,9 +121,12 @@ struct AgentRun: Command {
     }
 
     /// Everybody on the machine may ask for their own files. Only where a system's agent runs.
-    private static func servePeople(_ history: LocalHistory) throws -> AgentSocket.Server? {
+    static func servePeople(_ history: @escaping @Sendable () -> LocalHistory?) throws -> AgentSocket.Server? {
         guard let directory = LocalAgent.publicDirectory(makes: true) else { return nil }
         return try AgentSocket.Server(directory: directory, isOpen: true) { question, person in
+            guard let history = history() else {
+                throw HoldfastError(.notFound, "Nothing is protected on this machine just now.")
+            }
             guard let reply = try history.answer(question, person) else {
                 throw HoldfastError(.denied, "Only who runs the agent may ask this.")
             }

@@ -71,6 +71,8 @@ enum AgentView {
             fields["last_number"] = .count(try number("last_number"))
             fields["last_time"] = .time(Timestamp(nanoseconds: try number("last_time")))
         }
+        let policy = try AgentPolicyView(status)
+        fields.merge(policy.fields) { $1 }
         try console.emit("agent_status", fields)
         for warning in notKept {
             try console.emit(
@@ -79,7 +81,7 @@ enum AgentView {
         }
         if console.isJSON { return isWell ? .done : .warnings }
 
-        try console.line("Protected: \(paths.joined(separator: ", "))")
+        try console.line("Protected: \(paths.isEmpty ? "nothing" : paths.joined(separator: ", "))")
         for system in systems {
             let place = "\(try system.string("mount_point")) (\(try system.string("kind")))"
             if try system.string("mode") == "events" {
@@ -116,6 +118,7 @@ enum AgentView {
         if try status.boolean("spool_full") {
             console.warn("The spool is full: of what changes, only the last state is kept until there is room.")
         }
+        try policy.show(console)
         if let problem { console.warn("The vault cannot be reached: \(problem)") }
         if count > 0 {
             try console.line("Not kept as it is: \(Units.count(count, "path"))")

@@ -9,6 +9,8 @@ enum CommandList {
         CommandGroup(
             name: "Finding", subcommands: [Points.self, Versions.self, Ls.self, Cat.self, Find.self, Diff.self]),
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
-        CommandGroup(name: "Many machines", subcommands: [ServerGroup.self, Enrol.self, AlertsGroup.self]),
+        CommandGroup(
+            name: "Many machines",
+            subcommands: [ServerGroup.self, Enrol.self, PolicyGroup.self, AlertsGroup.self]),
     ]
 }

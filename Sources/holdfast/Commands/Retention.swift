@@ -18,7 +18,10 @@ struct RetentionApply: Command {
     static let configuration = CommandConfiguration(
         commandName: "apply",
         abstract: "Keep points by rules, delete the others, and say why each is kept.",
-        usage: "holdfast retention apply --keep-... <rule> ... [<options>]",
+        usage: """
+            holdfast retention apply --keep-... <rule> ... [<options>]
+            holdfast retention apply --vault <server> [--dry-run]
+            """,
         discussion: """
             A rule is a count or a span: --keep-daily 7 keeps the newest point of each of the last seven days that have one, \
             --keep-daily 30d those of the last thirty days. Spans count back from the machine's newest point, so a machine that \
@@ -28,6 +31,9 @@ struct RetentionApply: Command {
 
             The newest complete and undamaged point of each series, pinned points and points under a hold are kept whatever the rules say. \
             The space is freed by `holdfast vault reclaim`.
+
+            Without rules, on a server, each machine's policy decides, as it does every hour by itself; --dry-run shows what that \
+            would do.
 
             Examples:
               holdfast retention apply --keep-last 3 --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
@@ -78,7 +84,7 @@ struct RetentionApply: Command {
     }
 
     func validate() throws {
-        if rules.isEmpty {
+        if rules.isEmpty, PolicyPlace.server(location) == nil || machine.machine != nil || retired {
             throw ValidationError(
                 "Give at least one rule, such as --keep-daily 7. Without rules nothing would be deleted.")
         }
@@ -89,6 +95,7 @@ struct RetentionApply: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global, for: dryRun ? .read : .change)
+        if rules.isEmpty { return try applyPolicies(session, console) }
         let zone = try self.zone(console)
         let machines =
             allMachines
@@ -115,6 +122,51 @@ struct RetentionApply: Command {
             "\(Units.count(kept, "point")) kept, \(Units.count(removed.count)) \(dryRun ? "would be removed" : "removed")."
         )
         if !removed.isEmpty, !dryRun { console.note("`holdfast vault reclaim` frees the space.") }
+        return .done
+    }
+
+    /// Lets the server apply its policies.
+    private func applyPolicies(_ session: VaultSession, _ console: Console) throws -> ExitStatus {
+        guard let server = try session.administration() as? RemoteAdministration else {
+            throw HoldfastError(.usage, "Which rules? Give some, such as --keep-daily 7.")
+        }
+        let report = try server.applyRetention(isPlan: dryRun)
+        for machine in report.machines {
+            for decision in machine.decisions {
+                try console.emit(
+                    "decision",
+                    [
+                        "point": .id(decision.point), "machine": .id(machine.machine), "time": .time(decision.time),
+                        "series": .string(PointSummary.title(ofSeries: decision.series)),
+                        "keep": .bool(!decision.reasons.isEmpty), "reasons": .strings(decision.reasons),
+                        "dry_run": .bool(dryRun),
+                    ])
+            }
+            let name = console.styled(TreePath.display(machine.name.utf8), .bold)
+            if let failure = machine.failure {
+                console.warn("Nothing was deleted of \(TreePath.display(machine.name.utf8)): \(failure)")
+                continue
+            }
+            let removed = "\(Units.count(machine.removed)) \(dryRun ? "would be removed" : "removed")"
+            try console.line(
+                "\(name) (days of \(machine.zone)): \(Units.count(machine.kept, "point")) kept, \(removed)")
+            guard dryRun, machine.removed > 0 else { continue }
+            var table = Table(("", .left), ("point", .left), ("time", .left), ("why", .left))
+            let zone = LocalZone.load(machine.zone) ?? console.zone
+            for decision in machine.decisions {
+                let state = decision.isPartial ? " (partial)" : decision.isDamaged ? " (damaged)" : ""
+                table.add(
+                    decision.reasons.isEmpty ? "remove" : "keep", String(decision.point.hex.prefix(8)),
+                    TimeText.local(decision.time, in: zone) + state, decision.reasons.joined(separator: ", "))
+            }
+            try console.table(table)
+        }
+        try console.emit(
+            "retention",
+            ["kept": .count(report.kept), "removed": .count(report.removed), "dry_run": .bool(dryRun)])
+        try console.line(
+            "\(Units.count(report.kept, "point")) kept, \(Units.count(report.removed)) "
+                + "\(dryRun ? "would be removed" : "removed").")
         return .done
     }
 

@@ -14,8 +14,8 @@ struct ServerGroup: ParsableCommand {
               holdfast server check-sheet --vault /srv/vault   once, before the second machine
             """,
         subcommands: [
-            ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerAccess.self,
-            ServerCheckSheet.self, ServerAlerts.self, ServerRecover.self,
+            ServerInit.self, ServerRun.self, ServerTokenCommand.self, ServerMachines.self, ServerBackupNow.self,
+            ServerAccess.self, ServerCheckSheet.self, ServerAlerts.self, ServerRecover.self,
         ]
     )
 }

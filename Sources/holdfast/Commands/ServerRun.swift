@@ -41,11 +41,21 @@ struct ServerRun: Command {
     var logLevel = LogLevelArgument.notice
     @Flag(help: "Show /metrics to everybody, not only to viewers.")
     var metricsOpen = false
+    @Flag(help: "Delete no points and free no space unless somebody asks: retention is not applied every hour.")
+    var noRetention = false
+    @Option(
+        help: ArgumentHelp(
+            "Seconds between two rounds of retention; the first begins after as long, but at most 5 minutes.",
+            valueName: "seconds"))
+    var retentionInterval: Int64 = 3_600
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
         if (certificate == nil) != (certificateKey == nil) {
             throw ValidationError("--certificate and --certificate-key go together.")
+        }
+        if !(1...604_800).contains(retentionInterval) {
+            throw ValidationError("--retention-interval takes a number from 1 to 604800.")
         }
         if !(0...65_535).contains(port) { throw ValidationError("--port takes a number from 0 to 65535.") }
     }
@@ -55,6 +65,11 @@ struct ServerRun: Command {
         let given = try givenCertificate()
         let core = try place.core(
             location, given: given, isBehindProxy: behindProxy, metricsAreOpen: metricsOpen)
+        var housekeeping = Housekeeping()
+        housekeeping.isOff = noRetention
+        housekeeping.retention = retentionInterval
+        housekeeping.pause = min(housekeeping.pause, retentionInterval)
+        core.keepHouse(housekeeping)
         try core.begin()
         let (chain, key) = try given ?? place.certificate()
         var options = HTTPServer.Options(host: listen, port: port, chain: chain, key: key)

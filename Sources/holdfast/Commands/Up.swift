@@ -68,7 +68,7 @@ struct Up: Command {
             if let reply = try history.answer(question, person) { return reply }
             return .fields(try AgentRun.answer(question, agent))
         }
-        let reporter = StatusReporting.start(agent, session, try HomeServer.global(home.machineState))
+        let reporter = StatusReporting.start({ agent.status }, session, try HomeServer.global(home.machineState))
         defer {
             questions.stop()
             reporter?.stop()

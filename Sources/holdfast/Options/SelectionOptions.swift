@@ -25,6 +25,11 @@ struct SelectionOptions: ParsableArguments {
     @Flag(help: "Stay on the file systems of the given paths.")
     var oneFileSystem = false
 
+    /// Whether any of them was given.
+    var isGiven: Bool {
+        !exclude.isEmpty || !excludeFrom.isEmpty || excludeCaches || excludeLargerThan != nil || oneFileSystem
+    }
+
     /// What to capture. `own` are directories of this program that are never captured.
     func source(_ paths: [PathArgument], own: [[UInt8]], console: Console) throws -> CaptureSource {
         let roots = try SelectionOptions.roots(paths, console)

@@ -6,7 +6,9 @@ import Vault
 /// What an agent on this machine tells its server, where its vault is behind one.
 enum StatusReporting {
     /// A reporter that has begun, or nothing for a vault in reach.
-    static func start(_ agent: AgentService, _ session: VaultSession, _ global: GlobalOptions) -> StatusReporter? {
+    static func start(
+        _ status: @escaping @Sendable () -> AgentStatus, _ session: VaultSession, _ global: GlobalOptions
+    ) -> StatusReporter? {
         // Whatever goes wrong here is no reason not to protect.
         guard let connection = session.connection,
             let known = try? ServerMembership.load(connection.address, global),
@@ -17,7 +19,7 @@ enum StatusReporting {
             known.credentials, patience: ServerConnection.Patience(attempts: 1, longestPause: 0))
         let reporter = StatusReporter(
             .server(
-                own, machine: known.credentials.machine, status: { agent.status },
+                own, machine: known.credentials.machine, status: status,
                 changeKey: { try changeKey(known.credentials.address, state, [own, connection]) }),
             program: "holdfast \(Holdfast.version)")
         reporter.start()

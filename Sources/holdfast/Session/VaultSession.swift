@@ -368,18 +368,6 @@ extension PointSummary {
         PointSelector.Candidate(id: id, time: effective, isPartial: isPartial)
     }
 
-    /// What retention needs to know of it.
-    ///
-    /// - Parameters:
-    ///   - ordinal: its place among the machine's points in the order of acceptance.
-    ///   - now: the vault's clock.
-    func retentionPoint(ordinal: Int, now: Timestamp) -> RetentionPoint {
-        RetentionPoint(
-            id: id, time: effective, ordinal: ordinal, isPinned: isPinned, isPartial: isPartial,
-            isDamaged: condition != .whole, isHeld: isHeld, isCheckpoint: kind == .checkpoint, series: series,
-            isAheadOfClock: arrival > now)
-    }
-
     /// The clear part as fields of an object.
     func fields(_ session: VaultSession) -> [String: JSON] {
         [
