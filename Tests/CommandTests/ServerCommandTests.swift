@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @Suite("A server and its machines, by the command line", .serialized)
@@ -94,6 +95,14 @@ struct ServerCommandTests {
             server?.terminate()
             server?.waitUntilExit()
             server = nil
+        }
+
+        /// As a power cut does it to the program.
+        func kill() {
+            guard let server else { return }
+            Foundation.kill(server.processIdentifier, SIGKILL)
+            server.waitUntilExit()
+            self.server = nil
         }
 
         func enrol(_ machine: String, server: String) throws {
@@ -255,6 +264,54 @@ struct ServerCommandTests {
         )
         // The new host is safe in its turn, and new machines enrol without the sheet being asked for again.
         try place.enrol("third", server: "new-server")
+    }
+
+    @Test("a server that is killed while machines commit together has kept every point that it acknowledged")
+    func killed() throws {
+        let place = try started()
+        defer { place.close() }
+        let machines = ["one", "two", "three"]
+        for machine in machines { try place.enrol(machine, server: "server") }
+        let port = String(try #require(place.address.split(separator: ":").last))
+        let acknowledged = Mutex<[String: Set<String>]>([:])
+        for round in 0..<4 {
+            let isOver = Atomic<Bool>(false)
+            let group = DispatchGroup()
+            for machine in machines {
+                let files = place.fixture.directory.appendingPathComponent("of-\(machine)")
+                try FileManager.default.createDirectory(at: files, withIntermediateDirectories: true)
+                let (fixture, address) = (place.fixture, place.address)
+                DispatchQueue.global().async(group: group) {
+                    var count = 0
+                    while !isOver.load(ordering: .relaxed) {
+                        count += 1
+                        try? Data("\(machine) \(round) \(count)".utf8).write(to: files.appendingPathComponent("a"))
+                        let result = try? fixture.run([
+                            "backup", files.path, "--vault", address, "--json", "--state",
+                            fixture.directory.appendingPathComponent("state-\(machine)").path,
+                        ])
+                        guard let result, result.status == 0, let last = try? ProgramFixture.objects(result).last,
+                            let point = last["point"] as? String
+                        else { continue }
+                        acknowledged.withLock { _ = $0[machine, default: []].insert(point) }
+                    }
+                }
+            }
+            Thread.sleep(forTimeInterval: Double.random(in: 0.8...2))
+            isOver.store(true, ordering: .relaxed)
+            place.kill()
+            try place.start(state: "server", port: port)
+            group.wait()
+        }
+        let kept = Set(
+            try place.objects(["points", "--all-machines", "--vault", place.vault], state: "owner").compactMap {
+                $0["id"] as? String
+            })
+        let all = acknowledged.withLock { $0 }
+        #expect(all.values.allSatisfy { !$0.isEmpty && $0.isSubset(of: kept) }, "\(all)")
+        let report = try place.objects(
+            ["vault", "verify", "--level", "structure", "--vault", place.vault], state: "owner")
+        #expect(report.last?["sound"] as? Bool == true)
     }
 
     @Test("a machine of the vault cannot put a state of its own in the place of the server's")

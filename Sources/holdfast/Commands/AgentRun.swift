@@ -94,7 +94,8 @@ struct AgentRun: Command {
             spoolDirectory: try state.spoolDirectory(of: vault), hostName: Machine.hostName,
             program: "holdfast \(Holdfast.version)")
         let agent = try AgentService(
-            service: session.vault, secrets: secrets, heads: StateHeads(state, vault: vault),
+            service: session.isRemote ? RidingVault(session.vault) : session.vault, secrets: secrets,
+            heads: StateHeads(state, vault: vault),
             configuration: configuration)
         try agent.start()
         let history = LocalHistory(spool: agent.spool, secret: secrets.domainSecret)

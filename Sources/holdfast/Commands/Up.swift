@@ -143,7 +143,7 @@ struct Up: Command {
             program: "holdfast \(Holdfast.version)")
         configuration.blindScanInterval = 30_000_000_000
         return try AgentService(
-            service: session.vault, secrets: secrets, heads: StateHeads(state, vault: home.vault),
+            service: RidingVault(session.vault), secrets: secrets, heads: StateHeads(state, vault: home.vault),
             configuration: configuration)
     }
 }

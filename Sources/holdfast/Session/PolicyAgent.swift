@@ -162,7 +162,8 @@ struct PolicyAgent {
 
     private func means() throws -> ProtectionSupervisor.Means {
         let (session, state, secrets) = (session, state, secrets)
-        let vault = session.vault
+        // An agent's small packs travel with their point.
+        let vault: any VaultService = session.isRemote ? RidingVault(session.vault) : session.vault
         let cache = try state.cacheDirectory(of: vault.vault)
         let spool = try state.spoolDirectory(of: vault.vault)
         let own = session.ownDirectories + [state.path]
