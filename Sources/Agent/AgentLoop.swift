@@ -383,6 +383,9 @@ final class AgentLoop {
 
     private func capture() throws {
         guard let memory else { return wantScan("base") }
+        // Names that were not known yet when the watch asked for them; captured by now, they are in the memory.
+        guard let uncertain = agent.links.takeUncertain() else { return wantScan("links") }
+        if !uncertain.isEmpty { pending.add(memory.paths(of: uncertain)) }
         let (part, rest) = pending.split(portion)
         try capture(part, memory, labels: part.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
         pending = rest

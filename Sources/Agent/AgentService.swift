@@ -89,8 +89,16 @@ package final class AgentService: Sendable {
         var watching = ChangeWatcher.Configuration(
             scope: scope, crossFileSystems: !configuration.source.oneFileSystem)
         if configuration.durations.afterClose == 0 { watching.batchInterval = 0 }
-        let links = links
-        watching.otherNames = { links.names(of: $0) }
+        let (links, state) = (links, state)
+        let root = configuration.source.roots.first
+        watching.otherNames = { file in
+            let known = links.names(of: file)
+            // A capture has to look for further names, even when the one that was used is not protected.
+            if known.isUncertain, let root {
+                state.update { $0.settling.add(.file(root, .metadata), at: SystemClock.monotonic) }
+            }
+            return known.names
+        }
         configuration.watching(&watching)
         let watcher = try ChangeWatcher(watching, consumer: Consumer(state: state))
         try watcher.start()
@@ -274,27 +282,69 @@ extension AgentService.State {
     }
 }
 
-/// The names under which files with several names were captured.
+/// The names under which files with several names were captured, and of which files they may not be all.
+///
+/// The watch asks while a capture is under way, or before what it found is known here: then a name is missing in the answer
+/// that the file has nevertheless. So what was asked for is remembered, and looked for once more, in all that is known, by
+/// the next capture.
 final class LinkMap: Sendable {
     /// Names that are remembered; beyond it they are found by scans.
     private static let limit = 1_000_000
+    /// Files that are remembered as asked for.
+    private static let askedLimit = 200_000
 
     private struct State {
         var names: [CaptureSource.FileNode: Set<TreePath>] = [:]
         var count = 0
+        var asked: Set<CaptureSource.FileNode> = []
+        /// More were asked for than are remembered.
+        var isOverfull = false
+        /// Files of which nothing was learnt since all that is known was searched for them.
+        var searched: Set<CaptureSource.FileNode> = []
     }
 
     private let state = Mutex(State())
 
-    func names(of file: CaptureSource.FileNode) -> [TreePath] { state.withLock { Array($0.names[file] ?? []) } }
-
-    func forget() { state.withLock { $0 = State() } }
-
-    func note(_ entry: CachedEntry) {
-        guard let link = entry.entry.linkGroup, let path = TreePath(key: entry.key) else { return }
+    /// The names of a file that has changed. `isUncertain`: there may be others, and `takeUncertain` has one more file.
+    func names(of file: CaptureSource.FileNode) -> (names: [TreePath], isUncertain: Bool) {
         state.withLock { state in
-            guard state.count < LinkMap.limit else { return }
-            let file = CaptureSource.FileNode(device: link.device, inode: link.inode)
+            if state.asked.count > LinkMap.askedLimit { state.isOverfull = true }
+            let isNew = !state.isOverfull && state.asked.insert(file).inserted
+            return (Array(state.names[file] ?? []), isNew && !state.searched.contains(file))
+        }
+    }
+
+    /// Takes the files that were asked for and that may have names which were not told then. Whoever takes them searches
+    /// for them in all that was stored. `nil`: there were too many of them.
+    func takeUncertain() -> Set<LinkGroup>? {
+        state.withLock { state in
+            let files = state.asked.subtracting(state.searched)
+            let isOverfull = state.isOverfull
+            state.asked = []
+            state.isOverfull = false
+            if isOverfull { return nil }
+            if state.searched.count > LinkMap.askedLimit { state.searched = [] }
+            state.searched.formUnion(files)
+            return Set(files.map { LinkGroup(device: $0.device, inode: $0.inode) })
+        }
+    }
+
+    /// Everything is captured anew.
+    func forget() {
+        state.withLock { state in
+            // Who was asked for before or during a scan is searched for after it.
+            state = State(asked: state.asked, isOverfull: state.isOverfull)
+        }
+    }
+
+    /// Takes what was captured under a path.
+    func note(_ found: CachedEntry) {
+        let file = CaptureSource.FileNode(device: found.identity.device, inode: found.identity.inode)
+        state.withLock { state in
+            if !state.searched.isEmpty { state.searched.remove(file) }
+            guard found.entry.linkGroup != nil, state.count < LinkMap.limit, let path = TreePath(key: found.key) else {
+                return
+            }
             if state.names[file, default: []].insert(path).inserted { state.count += 1 }
         }
     }

@@ -17,6 +17,7 @@ let canWatch = geteuid() == 0 && (try? FanotifyGroup()) != nil
 final class CuttableVault: VaultService {
     private let inner: any VaultService
     private let state = Mutex<(isCut: Bool, refusals: [HoldfastError.Code], cutsAfterCommit: Bool)>((false, [], false))
+    private let meanwhile = Mutex<(@Sendable () -> Void)?>(nil)
     let commits = Atomic<Int>(0)
 
     init(_ inner: any VaultService) { self.inner = inner }
@@ -37,6 +38,9 @@ final class CuttableVault: VaultService {
         get { state.withLock { $0.refusals } }
         set { state.withLock { $0.refusals = newValue } }
     }
+
+    /// Done once, while the next commit is under way.
+    func duringCommit(_ body: @escaping @Sendable () -> Void) { meanwhile.withLock { $0 = body } }
 
     private func check() throws {
         if isCut { throw HoldfastError(.io, "the server does not answer", isTemporary: true) }
@@ -61,6 +65,11 @@ final class CuttableVault: VaultService {
         if let code = state.withLock({ $0.refusals.isEmpty ? nil : $0.refusals.removeFirst() }) {
             throw HoldfastError(code, "refused for the test")
         }
+        let body = meanwhile.withLock { body in
+            defer { body = nil }
+            return body
+        }
+        body?()
         let receipt = try inner.commit(point, lease: lease)
         commits.add(1, ordering: .relaxed)
         // What was done and is not heard of.

@@ -46,11 +46,8 @@ struct AgentFuzzTests {
                 try fixture.settle()
             }
             let differences = try fixture.differences()
-            // See `WatchFuzzTests`: what the watch misses a scan finds.
-            withKnownIssue("a name of a linked file is missed now and then", isIntermittent: true) {
-                #expect(
-                    differences.isEmpty, "seed \(seed), round \(round): \(differences.count): \(differences.prefix(5))")
-            }
+            #expect(
+                differences.isEmpty, "seed \(seed), round \(round): \(differences.count): \(differences.prefix(5))")
             if !differences.isEmpty { return }
         }
         try fixture.checkSequence()

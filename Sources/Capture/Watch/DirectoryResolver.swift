@@ -138,11 +138,19 @@ final class DirectoryResolver {
     }
 
     /// A file by its handle: its status, and one of its names if the kernel knows one now. `nil` when it is gone.
-    func file(_ handle: UnsafeRawBufferPointer) -> (status: FileStatus, part: TreePath?)? {
+    ///
+    /// Throws when it may be there and cannot be opened.
+    func file(_ handle: UnsafeRawBufferPointer) throws(Errno) -> (status: FileStatus, part: TreePath?)? {
         for anchor in anchors {
-            guard let file = try? FileHandle.open(handle, mount: anchor.handle.raw), let status = try? file.status(),
-                status.links > 0
-            else { continue }
+            let file: FileDescriptor
+            do throws(Errno) {
+                file = try FileHandle.open(handle, mount: anchor.handle.raw)
+            } catch {
+                if error == .stale { continue }
+                throw error
+            }
+            let status = try file.status()
+            if status.links == 0 { continue }
             let path = try? file.currentPath()
             return (status, path.flatMap { DirectoryResolver.part($0, of: anchor) })
         }

@@ -248,9 +248,16 @@ final class WatchedFileSystem {
     /// file itself is looked at: the name it has now, and those it was captured with.
     private func tellOtherNames(_ event: FanotifyEvent, told: [DirectoryResolver.Seen], _ facts: inout FactBatch) {
         guard let object = event.object, !event.mask.contains(.directory),
-            !event.mask.isDisjoint(with: WatchedFileSystem.changes), !told.contains(where: \.isTruncated),
-            let file = resolver.file(object.bytes)
+            !event.mask.isDisjoint(with: WatchedFileSystem.changes), !told.contains(where: \.isTruncated)
         else { return }
+        let opened: (status: FileStatus, part: TreePath?)?
+        do throws(Errno) {
+            opened = try resolver.file(object.bytes)
+        } catch {
+            lost("a changed file cannot be looked at: \(error)")
+            return
+        }
+        guard let file = opened else { return }
         var places: [DirectoryResolver.Seen] = []
         if let part = file.part, let parent = part.parent {
             places = resolver.places(of: parent)
