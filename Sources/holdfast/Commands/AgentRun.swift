@@ -13,13 +13,15 @@ struct AgentRun: Command {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Protect paths continuously, until stopped.",
-        usage: "holdfast agent run --protect <path> ... --vault <location> [<options>]",
+        usage: "holdfast agent run --protect <path> ... [--vault <location>] [<options>]",
         discussion: """
             As root on Linux 5.9 or later the kernel tells what changes; without that everything is looked at every 15 minutes. \
             `holdfast agent status` says which it is, and why.
 
             When the vault cannot be reached, what changes is remembered and stored when it is back. SIGTERM ends the agent; what \
             has changed is stored before, if that takes a few seconds only, and otherwise found at the next start.
+
+            Where nothing names a vault it is the server that this machine has enrolled with, if that is one only.
 
             Under systemd use Type=notify; WatchdogSec= is answered.
 
@@ -51,6 +53,12 @@ struct AgentRun: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let statePath = try global.stateDirectory()
+        var location = location
+        if location.vault == nil, System.environment("HOLDFAST_VAULT") == nil,
+            let server = try ServerMembership.only(global)
+        {
+            location.vault = PathArgument(bytes: Array(server.description.utf8))
+        }
         // The agent itself tries again; a request that hangs would only hide that.
         let session = try VaultSession(
             console, location, global, for: .fill,
