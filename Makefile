@@ -19,10 +19,10 @@ TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|PolicyCommandT
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: help run demo test bench lint docs manuals deb sanitize build release install clean
+.PHONY: help run demo test test-releases bench lint docs manuals deb sanitize build release install clean
 
 help:  ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 run: release  ## Protect this machine while it runs, and prove it: server, agent and vault in one (PROTECT="DIR..." for other paths)
 	@scripts/dependencies run
@@ -36,6 +36,10 @@ test: build  ## Run every test
 	@scripts/dependencies tests
 	swift test $(DEBUG) --disable-xctest --skip-build --skip '$(TIMED)'
 	swift test $(DEBUG) --disable-xctest --skip-build --no-parallel --filter '$(TIMED)'
+
+test-releases: deb  ## Install the packages in trees of every supported release of Debian and protect something there (root)
+	@scripts/dependencies releases
+	@scripts/test-releases --deb "$(HOLDFAST_BUILD)/deb" --cache "$(HOLDFAST_BUILD)/trees"
 
 bench: release  ## Measure beside restic and borg on the same data (CASES="--smoke" or others for the cases of the long run)
 	@scripts/dependencies bench
@@ -54,7 +58,7 @@ manuals: release
 	@scripts/dependencies docs
 	@scripts/make-manuals --holdfast "$(PROGRAM)" --out "$(HOLDFAST_BUILD)" --check
 
-deb: manuals  ## Make the Debian package
+deb: manuals  ## Make the Debian packages: the program, the agent, the server
 	@scripts/dependencies deb
 	@scripts/make-deb --holdfast "$(PROGRAM)" --manuals "$(HOLDFAST_BUILD)" --out "$(HOLDFAST_BUILD)/deb"
 
@@ -81,4 +85,4 @@ install: manuals  ## Install the program, its manuals and completions (PREFIX, d
 	install -D -m 0644 holdfast.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/holdfast.fish"
 
 clean:  ## Remove everything that was built
-	rm -rf $(addprefix $(HOLDFAST_BUILD)/,debug release thread address man completions deb)
+	rm -rf $(addprefix $(HOLDFAST_BUILD)/,debug release thread address man completions deb trees)

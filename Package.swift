@@ -83,7 +83,9 @@ let package = Package(
             dependencies: [
                 "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
                 argumentParser, logging,
-            ]
+            ],
+            // As it ships it needs nothing of the system it runs on: docs/decisions/0050-one-static-program.md.
+            linkerSettings: [.unsafeFlags(["-static-executable"], .when(configuration: .release))]
         ),
 
         .executableTarget(name: "Stages", dependencies: ["Vault", "Model"], path: "Benchmarks/Stages"),

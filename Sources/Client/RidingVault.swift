@@ -74,6 +74,12 @@ package final class RidingVault: VaultService {
     package func machineRecords() throws -> [MachineID: MachineRecord] { try inner.machineRecords() }
     package func redactions(of point: PointID) throws -> [RedactionRecord] { try inner.redactions(of: point) }
     package func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {
+        // What waits may be what is asked for.
+        let waiting = held.withLock { held in
+            defer { held = [:] }
+            return held
+        }
+        for (lease, own) in waiting { for pack in own.packs { try inner.store(pack, lease: lease) } }
         try inner.read(ids, body)
     }
 }

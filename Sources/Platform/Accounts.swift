@@ -44,6 +44,10 @@ package enum Accounts {
         return number
     }
 
+    /// Has names of hosts, users and groups looked up without modules of the system where the program is linked statically.
+    /// Call first thing: those modules would end it.
+    package static func confineNames() { _ = hf_names_confine() }
+
     /// Forgets everything, for long-running processes: accounts come and go.
     package static func forget() { cache.withLock { $0 = Cache() } }
 

@@ -100,8 +100,19 @@ package enum FileHandle {
     /// - Parameter mount: any open directory on the file system.
     package static func open(_ handle: UnsafeRawBufferPointer, mount: Int32) throws(Errno) -> FileDescriptor {
         guard let start = handle.baseAddress else { throw .invalidArgument }
-        return FileDescriptor(
-            owning: Int32(try retrying { hf_open_handle(mount, start, handle.count, HF_O_PATH | HF_O_CLOEXEC) }))
+        var attempts = 0
+        while true {
+            do throws(Errno) {
+                return FileDescriptor(
+                    owning: Int32(
+                        try retrying { hf_open_handle(mount, start, handle.count, HF_O_PATH | HF_O_CLOEXEC) }))
+            } catch {
+                // ext4 says so of a file that is gone while its number is being given to another one, for an instant.
+                attempts += 1
+                if error != .noMemory || attempts == 20 { throw error }
+                SystemClock.pause(milliseconds: 1)
+            }
+        }
     }
 }
 

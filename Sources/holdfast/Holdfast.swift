@@ -34,6 +34,7 @@ struct Main {
 
     static func main() {
         ProcessLimits.boundMemory()
+        Accounts.confineNames()
         let arguments = System.arguments.dropFirst().map(ArgumentBytes.encode)
         let status = Mutex(ExitStatus.failed)
         do {

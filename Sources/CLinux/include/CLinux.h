@@ -12,6 +12,7 @@
 #include "hf_lock.h"
 #include "hf_metadata.h"
 #include "hf_mount.h"
+#include "hf_names.h"
 #include "hf_open.h"
 #include "hf_poll.h"
 #include "hf_process.h"

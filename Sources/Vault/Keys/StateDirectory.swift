@@ -242,6 +242,23 @@ package struct StateDirectory: Sendable {
         return try read(name, in: inner.raw, atMost: limit)
     }
 
+    /// The names of the documents in a folder, sorted.
+    package func documents(in folder: String) throws -> [String] {
+        let directory = try open()
+        let inner = try openDirectory(folder, in: directory.raw)
+        var found: [String] = []
+        var reader = DirectoryReader()
+        do {
+            try reader.forEach(in: inner.raw) { name in
+                let text = String(decoding: name.bytes, as: UTF8.self)
+                if text.hasSuffix(".json"), !text.hasPrefix(".") { found.append(text) }
+            }
+        } catch {
+            throw StateDirectory.failure("The state directory cannot be listed", path, error)
+        }
+        return found.sorted()
+    }
+
     /// Keeps a document. After a crash it is the old one or the new one. With `replacing` false one that is there stays, and
     /// the answer is `false`.
     @discardableResult

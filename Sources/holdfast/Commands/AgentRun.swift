@@ -14,8 +14,8 @@ struct AgentRun: Command {
         commandName: "run",
         abstract: "Protect paths continuously, until stopped.",
         usage: """
-            holdfast agent run --protect <path> ... --vault <location> [<options>]
-            holdfast agent run [--policy <file>] --vault <location> [<options>]
+            holdfast agent run --protect <path> ... [--vault <location>] [<options>]
+            holdfast agent run [--policy <file>] [--vault <location>] [<options>]
             """,
         discussion: """
             Without --protect the policy of the machine decides: the server's, and follows it when it changes; on a machine \
@@ -26,6 +26,8 @@ struct AgentRun: Command {
 
             When the vault cannot be reached, what changes is remembered and stored when it is back. SIGTERM ends the agent; what \
             has changed is stored before, if that takes a few seconds only, and otherwise found at the next start.
+
+            Where nothing names a vault it is the server that this machine has enrolled with, if that is one only.
 
             Under systemd use Type=notify; WatchdogSec= is answered.
 
@@ -67,6 +69,12 @@ struct AgentRun: Command {
 
     func execute(_ console: Console) throws -> ExitStatus {
         let statePath = try global.stateDirectory()
+        var location = location
+        if location.vault == nil, System.environment("HOLDFAST_VAULT") == nil,
+            let server = try ServerMembership.only(global)
+        {
+            location.vault = PathArgument(bytes: Array(server.description.utf8))
+        }
         // The agent itself tries again; a request that hangs would only hide that.
         let session = try VaultSession(
             console, location, global, for: .fill,

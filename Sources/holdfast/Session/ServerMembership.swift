@@ -5,6 +5,8 @@ import Vault
 /// What this machine keeps of a server that it has enrolled with.
 struct ServerMembership {
     private static let folder = "servers"
+    /// What the names of documents begin with that hold keys of an enrolment under way.
+    private static let enrolling = "enrolling_"
 
     var credentials: ServerCredentials
     var secrets: WriterSecrets
@@ -34,6 +36,16 @@ struct ServerMembership {
         return ServerMembership(credentials: credentials, secrets: secrets)
     }
 
+    /// The server that this machine has enrolled with, when it is the only one; for a service that nobody has told anything.
+    static func only(_ global: GlobalOptions) throws -> ServerAddress? {
+        guard let state = try StateDirectory.existing(path: try global.stateDirectory()) else { return nil }
+        let names = try state.documents(in: folder).filter { !$0.hasPrefix(enrolling) }
+        guard names.count == 1, let name = names.first, let bytes = try state.document(name, in: folder) else {
+            return nil
+        }
+        return try ServerCredentials.decode(bytes, document: "\(folder)/\(name)").address
+    }
+
     /// The credentials that are kept for a server; `nil` when there are none.
     static func credentials(_ address: ServerAddress, _ state: StateDirectory) throws -> ServerCredentials? {
         try state.document(fileName(address), in: folder).map {
@@ -46,7 +58,7 @@ struct ServerMembership {
     static func keys(
         for address: ServerAddress, machine: MachineID, _ state: StateDirectory
     ) throws -> (key: SigningKey, signing: SigningKey) {
-        let name = "enrolling_\(machine.hex.prefix(8))_\(fileName(address))"
+        let name = "\(enrolling)\(machine.hex.prefix(8))_\(fileName(address))"
         func known() throws -> (key: SigningKey, signing: SigningKey)? {
             guard let bytes = try state.document(name, in: folder) else { return nil }
             let fields = try JSONFields(parsing: bytes, document: "\(folder)/\(name)")
