@@ -331,3 +331,28 @@ struct PolicyTests {
         }
     }
 }
+
+extension PolicyTests {
+    @Test("what a policy expects decides when a machine is silent for too long")
+    func expectations() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let book = try Self.remote(server)
+            let id = try server.enrol("ann").credentials.machine
+            let machine = try #require(try server.core.catalog.machine(id))
+            let now = Timestamp(nanoseconds: SystemClock.wall)
+            func late(hours: Int64) -> Bool {
+                let last = now.advanced(by: -hours * 3_600_000_000_000)
+                return server.core.objectives(of: machine).lateSince(last, now, [last..<now]) != nil
+            }
+            let usual = (1...200).first { late(hours: Int64($0)) }
+            _ = try book.put("name: strict\nexpected: every 90m\n", file: "x")
+            try book.assign("strict", toGroup: "default")
+            #expect(!late(hours: 1) && late(hours: 2))
+            _ = try book.put("name: strict\nexpected: every 300h\n", file: "x")
+            #expect(!late(hours: 299) && late(hours: 301))
+            try book.assign(nil, toGroup: "default")
+            #expect((1...200).first { late(hours: Int64($0)) } == usual)
+        }
+    }
+}

@@ -104,6 +104,7 @@ package final class ServerCore: Sendable {
         try alerts.load()
         refreshAlertSettings()
         dispatcher.start()
+        expectByPolicy()
         isServing.withLock { $0 = true }
     }
 

@@ -37,7 +37,8 @@ struct PolicyAgent {
             return .fields(try PolicyAgent.answer(question, supervisor))
         }
         let people = try AgentRun.servePeople(history)
-        let reporter = StatusReporting.start({ supervisor.status }, session, global)
+        let reporter = StatusReporting.start(
+            { supervisor.status }, session, global, others: source.connection.map { [$0] } ?? [])
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(supervisor, console)
@@ -68,6 +69,8 @@ struct PolicyAgent {
         /// Called every few seconds.
         var look: () -> Void = {}
         var stop: () -> Void = {}
+        /// The way to the server; `nil` for a file.
+        var connection: ServerConnection?
     }
 
     private func source(_ file: PathArgument?, _ supervisor: ProtectionSupervisor) throws -> Source {
@@ -121,7 +124,7 @@ struct PolicyAgent {
                 }
             },
             command: { if $0.kind == MachineOrders.backUpNow { supervisor.backUpNow() } })
-        return Source(start: { try follower.start() }, stop: { follower.stop() })
+        return Source(start: { try follower.start() }, stop: { follower.stop() }, connection: connection)
     }
 
     private static func kept(_ credentials: ServerCredentials, _ state: StateDirectory) -> KeptPolicy {

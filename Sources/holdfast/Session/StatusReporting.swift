@@ -6,8 +6,11 @@ import Vault
 /// What an agent on this machine tells its server, where its vault is behind one.
 enum StatusReporting {
     /// A reporter that has begun, or nothing for a vault in reach.
+    ///
+    /// - Parameter others: further connections of this machine that go on with a new key when it is changed.
     static func start(
-        _ status: @escaping @Sendable () -> AgentStatus, _ session: VaultSession, _ global: GlobalOptions
+        _ status: @escaping @Sendable () -> AgentStatus, _ session: VaultSession, _ global: GlobalOptions,
+        others: [ServerConnection] = []
     ) -> StatusReporter? {
         // Whatever goes wrong here is no reason not to protect.
         guard let connection = session.connection,
@@ -20,7 +23,7 @@ enum StatusReporting {
         let reporter = StatusReporter(
             .server(
                 own, machine: known.credentials.machine, status: status,
-                changeKey: { try changeKey(known.credentials.address, state, [own, connection]) }),
+                changeKey: { try changeKey(known.credentials.address, state, [own, connection] + others) }),
             program: "holdfast \(Holdfast.version)")
         reporter.start()
         return reporter
