@@ -1,4 +1,3 @@
-import Glibc
 import Model
 import Platform
 
@@ -138,20 +137,6 @@ final class DirectoryResolver {
         return .seen(found)
     }
 
-    /// Opens a file by its handle. While ext4 is just freeing the file it answers with `noMemory` for an instant, and afterwards
-    /// that it is stale.
-    private func open(
-        _ handle: UnsafeRawBufferPointer, _ anchor: Anchor
-    ) throws(Errno) -> FileDescriptor {
-        for attempt in 1... {
-            do throws(Errno) { return try FileHandle.open(handle, mount: anchor.handle.raw) } catch {
-                guard error == .noMemory, attempt < 20 else { throw error }
-                usleep(UInt32(attempt * 100))
-            }
-        }
-        throw .noMemory
-    }
-
     /// A file by its handle: its status, and one of its names if the kernel knows one now. `nil` when it is gone.
     ///
     /// Throws when it may be there and cannot be opened.
@@ -159,7 +144,7 @@ final class DirectoryResolver {
         for anchor in anchors {
             let file: FileDescriptor
             do throws(Errno) {
-                file = try open(handle, anchor)
+                file = try FileHandle.open(handle, mount: anchor.handle.raw)
             } catch {
                 if error == .stale { continue }
                 throw error
@@ -188,7 +173,7 @@ final class DirectoryResolver {
     private func locate(
         _ handle: UnsafeRawBufferPointer, _ anchor: Anchor
     ) throws(Errno) -> (part: TreePath, isTruncated: Bool)? {
-        var directory = try open(handle, anchor)
+        var directory = try FileHandle.open(handle, mount: anchor.handle.raw)
         // One that is removed and still open somewhere can be opened, but has no path.
         if anchor.countsLinks, try directory.status().links == 0 { throw .stale }
         var isTruncated = false
