@@ -224,8 +224,9 @@ package final class ProtectionSupervisor: Sendable {
         let wanted = isPaused ? nil : plan.continuous
         if agent != nil, wanted != nil, old?.continuousSetting == plan.continuousSetting { return }
         if let agent {
-            agent.stop(seconds: 5)
+            // Nobody asks one that ends.
             state.update { $0.agent = nil }
+            agent.stop(seconds: 5)
         }
         guard let wanted else { return }
         let next = try means.makeAgent(plan, wanted)
