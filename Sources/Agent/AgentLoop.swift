@@ -34,6 +34,8 @@ final class AgentLoop {
     private var lastPoint: Int64 = .min
     /// Paths that are captured at once: fewer when they do not fit into the spool together.
     private var portion = Int.max
+    /// Paths that did not fit into the spool alone.
+    private var unfit: Set<TreePath> = []
     /// Waiting for room in the spool: what was sent when there was none.
     private var sentBefore: Int64?
     /// The flush that the changes in hand answer.
@@ -202,14 +204,19 @@ final class AgentLoop {
         }
         let (isAllSent, sent) = agent.state.withLock { ($0.isAllSent, $0.sent) }
         sentBefore = sent
-        // Nothing is in the spool, and still it does not fit: less at once, or past the spool.
-        guard isAllSent else { return false }
-        if pending.count > 1 {
+        // Less at once, then one by one, and what does not fit even alone last: it keeps nothing else waiting.
+        if pending.count > 1, portion > 1 {
             portion = max(min(portion, pending.count) / 2, 1)
-        } else {
-            wantScan("due")
+            return true
         }
-        return true
+        if pending.count > 1, unfit.formUnionCounting(pending.split(1, last: unfit).part.paths) > 0,
+            unfit.count < pending.count
+        {
+            return true
+        }
+        // With nothing else in the spool only the way past it is left.
+        if isAllSent { wantScan("due") }
+        return false
     }
 
     private func wantScan(_ reason: String) { agent.state.update { $0.wantScan(reason) } }
@@ -386,11 +393,14 @@ final class AgentLoop {
         // Names that were not known yet when the watch asked for them; captured by now, they are in the memory.
         guard let uncertain = agent.links.takeUncertain() else { return wantScan("links") }
         if !uncertain.isEmpty { pending.add(memory.paths(of: uncertain)) }
-        let (part, rest) = pending.split(portion)
+        let (part, rest) = pending.split(portion, last: unfit)
         try capture(part, memory, labels: part.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
         pending = rest
         sentBefore = nil
-        if rest.isEmpty { portion = .max }
+        if rest.isEmpty {
+            portion = .max
+            unfit = []
+        }
         agent.state.update { state in
             state.taken = rest.count
             state.takenSince = rest.oldest

@@ -108,7 +108,7 @@ package final class AgentService: Sendable {
             thread.withLock { $0 = worker }
             try sender.start()
         } catch {
-            watcher.stop()
+            abandon()
             throw HoldfastError(.io, "protection cannot begin: \(error)", cause: error)
         }
     }
@@ -137,7 +137,7 @@ package final class AgentService: Sendable {
         HoldfastError(.busy, "it is not stored after \(seconds) seconds; the agent goes on", isTemporary: true)
     }
 
-    /// Captures all that has happened until now; it is in the spool then, and survives a power cut.
+    /// Captures all that has happened until now; it is in the spool then.
     package func spoolNow(seconds: Int) throws {
         let watcher = watcher.withLock { $0 }
         watcher?.flush()

@@ -16,16 +16,21 @@ struct PendingChanges {
     var count: Int { shallow.count + deep.count }
     var selection: PathSelection { PathSelection(shallow: shallow, deep: deep) }
 
-    /// The first so many of it and the rest. What was renamed is known to both.
-    func split(_ count: Int) -> (part: PendingChanges, rest: PendingChanges) {
+    var paths: Set<TreePath> { shallow.union(deep) }
+
+    /// The first so many of it and the rest; those in `last` come after all others. What was renamed is known to both.
+    func split(_ count: Int, last: Set<TreePath> = []) -> (part: PendingChanges, rest: PendingChanges) {
         if self.count <= count { return (self, PendingChanges()) }
         var (part, rest) = (self, self)
-        let first = shallow.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }.prefix(count)
-        part.shallow = Set(first)
-        part.deep = Set(
-            deep.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }.prefix(max(count - first.count, 0)))
-        rest.shallow.subtract(part.shallow)
-        rest.deep.subtract(part.deep)
+        let first = Set(
+            paths.sorted { a, b in
+                let (aIsLast, bIsLast) = (last.contains(a), last.contains(b))
+                return aIsLast == bIsLast ? a.bytes.lexicographicallyPrecedes(b.bytes) : bIsLast
+            }.prefix(count))
+        part.shallow = shallow.intersection(first)
+        part.deep = deep.intersection(first)
+        rest.shallow.subtract(first)
+        rest.deep.subtract(first)
         return (part, rest)
     }
 
@@ -50,5 +55,14 @@ struct PendingChanges {
         }
         guard !isEmpty, let since else { return }
         oldest = min(oldest ?? since, since)
+    }
+}
+
+extension Set {
+    /// Takes further members; how many of them are new.
+    mutating func formUnionCounting(_ others: Set<Element>) -> Int {
+        let before = count
+        formUnion(others)
+        return count - before
     }
 }

@@ -200,24 +200,27 @@ package final class Spool: BlobIntake, BlobSource {
     package func synchronize() throws {
         guard state.withLock({ $0.isUnsynchronized }) else { return }
         state.withLock { $0.isUnsynchronized = false }
-        do throws(Errno) { try FileSystem.syncFileSystem(descriptor: packs.raw) } catch {
-            throw Spool.failure("The spool cannot be written to the disk", error)
+        do {
+            try FileSystem.syncFileSystem(descriptor: packs.raw)
+            try index.synchronize()
+        } catch {
+            state.withLock { $0.isUnsynchronized = true }
+            guard let errno = error as? Errno else { throw error }
+            throw Spool.failure("The spool cannot be written to the disk", errno)
         }
-        try index.synchronize()
     }
 
     // MARK: Sending
 
     /// The oldest moment that waits; until `sent` it is joined with no other.
     package func beginSending() throws -> SpoolMoment? {
-        let moment = try index.firstWaiting()
-        state.withLock { $0.sending = moment?.sequence }
-        // It may have been joined with others in between.
-        guard let moment, try index.firstWaiting()?.sequence == moment.sequence else {
-            state.withLock { $0.sending = nil }
-            return nil
+        while let moment = try index.firstWaiting() {
+            state.withLock { $0.sending = moment.sequence }
+            // It may have been joined with others in between.
+            if try index.firstWaiting()?.sequence == moment.sequence { return moment }
         }
-        return moment
+        state.withLock { $0.sending = nil }
+        return nil
     }
 
     package func endSending() { state.withLock { $0.sending = nil } }
@@ -266,6 +269,8 @@ package final class Spool: BlobIntake, BlobSource {
     /// - Returns: whether there is more room than before.
     @discardableResult
     package func makeRoom(isNeeded: Bool = false, now: Timestamp) throws -> Bool {
+        // What a capture left that did not come to its end is no room that was made.
+        try removeUnused()
         let before = used
         try index.expire(before: Timestamp(nanoseconds: now.nanoseconds - limits.history))
         try removeUnused()
@@ -286,8 +291,11 @@ package final class Spool: BlobIntake, BlobSource {
 
     /// Keeps of each path that waits the last version only.
     private func thin() throws {
-        let sending = state.withLock { $0.sending } ?? 0
-        guard let partly = try index.joinWaiting(after: sending, label: Spool.thinnedLabel) else { return }
+        // Nothing begins to be sent meanwhile.
+        let partly = try state.withLock { state in
+            try index.joinWaiting(after: state.sending ?? 0, label: Spool.thinnedLabel)
+        }
+        guard let partly else { return }
         try removeUnused()
         for pack in partly {
             guard let old = try? load(pack.pack), old.packClass == .data || !pack.live.isEmpty else { continue }

@@ -278,7 +278,8 @@ final class SpoolSender: Sendable {
                 sender.state.update { $0.isWanted = false }
                 sender.listener?.lost(forgetsCaches: true, error)
                 return
-            case .leaseLost?, .damaged?, .spoolDamaged?:
+            // A lease that only came to its end is opened anew, however often: what waits is not given up for it.
+            case .leaseLost? where known?.isTemporary != true, .damaged?, .spoolDamaged?:
                 sender.state.update { $0.isWanted = false }
                 sender.listener?.lost(forgetsCaches: false, error)
                 failures = 0

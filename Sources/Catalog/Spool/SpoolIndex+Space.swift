@@ -156,8 +156,11 @@ extension SpoolIndex {
                 $0.integer(0)
             }
             try SpoolIndex.remove(old.number, session)
-            try session.run("INSERT INTO pack (name, bytes, is_sent) VALUES ($1, $2, 0)", .id(name), .number(bytes))
-            let number = try session.first("SELECT last_insert_rowid()") { $0.integer(0) } ?? 0
+            // Under the number of the old one: packs are sent in the order of their numbers, and later ones may name its blobs.
+            let number = old.number
+            try session.run(
+                "INSERT INTO pack (number, name, bytes, is_sent) VALUES ($1, $2, $3, 0)", .integer(number), .id(name),
+                .number(bytes))
             let insert = try session.prepare(
                 "INSERT OR IGNORE INTO blob (id, key, pack, start, length) VALUES ($1, $2, $3, $4, $5)")
             for blob in blobs {

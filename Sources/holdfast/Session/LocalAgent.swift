@@ -206,27 +206,22 @@ struct LocalAgent {
         do throws(Errno) { return try makePlace(path, directory) } catch { throw failure(path, directory, error) }
     }
 
-    /// The directory for a path below another one, made as far as it is not there. Throws `exists` when the path is.
+    /// The directory for a path below another one, made as far as it is not there, for nobody else: what was private by the
+    /// directories above it stays so. Throws `exists` when the path is there.
     private static func makePlace(_ path: TreePath, _ directory: [UInt8]) throws(Errno) -> FileDescriptor {
         do throws(Errno) {
             try withCName(directory) { (name) throws(Errno) in
-                try FileSystem.makeDirectory(at: FileSystem.currentDirectory, name, mode: 0o777 & ~mask)
+                try FileSystem.makeDirectory(at: FileSystem.currentDirectory, name, mode: 0o700)
             }
         } catch { if error != .exists { throw error } }
         let target = try DirectoryPath.open(directory)
-        let place = try DirectoryPath.makeDirectories(path.parent?.bytes ?? [], beneath: target.raw, mode: 0o755)
+        let place = try DirectoryPath.makeDirectories(path.parent?.bytes ?? [], beneath: target.raw, mode: 0o700)
         let number = place.raw
         let isThere = try withCName(Array(path.name)) { (name) throws(Errno) in
             try FileSystem.statusIfAny(at: number, name) != nil
         }
         if isThere { throw .exists }
         return place
-    }
-
-    private static var mask: UInt32 {
-        let mask = umask(0)
-        umask(mask)
-        return mask
     }
 
     private static func failure(_ path: TreePath, _ directory: [UInt8], _ error: Errno) -> HoldfastError {
