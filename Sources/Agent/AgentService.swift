@@ -250,11 +250,11 @@ private final class Relay: SpoolSender.Listener {
     }
 
     func sent(_ moment: SpoolMoment, _ point: CommittedPoint) {
-        let summary = try? spool.index.summary()
+        let oldest = try? spool.index.oldestWaiting()
         state.update { state in
             state.sent = max(state.sent, moment.sequence)
             state.sendError = nil
-            state.waitingSince = summary.flatMap(\.oldestWaiting)
+            state.waitingSince = oldest
             state.publish(point, moment.time)
         }
     }

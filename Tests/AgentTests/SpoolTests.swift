@@ -80,7 +80,11 @@ struct SpoolServiceTests {
         guard let fixture = try AgentFixture() else { return }
         try fixture.start(settle: 0.5)
         for restarts in [false, true] {
-            let before = try fixture.points().count
+            // A start may find something by its comparison, which is a moment of its own.
+            func saved() throws -> Int {
+                try fixture.points().count { try !fixture.open($0.id).record.labels.contains("scan") }
+            }
+            let before = try saved()
             fixture.service.cutsAfterCommit = true
             fixture.put("letter", "restarts: \(restarts)")
             try spool(fixture)
@@ -90,8 +94,7 @@ struct SpoolServiceTests {
             fixture.service.isCut = false
             if restarts { try fixture.start(settle: 0.5) }
             try fixture.settle()
-            let labels = try fixture.points().map { try fixture.open($0.id).record.labels }
-            #expect(labels.count == before + 1, "\(restarts) \(labels)")
+            #expect(try saved() == before + 1, "restarts: \(restarts)")
         }
         try fixture.checkSequence()
         try fixture.checkNewest()
@@ -311,6 +314,31 @@ struct SpoolIndexTests {
             #expect(try index.summary().waiting == 1)
             #expect(single.record.labels.contains("joined"))
         }
+    }
+
+    @Test("a pack that is rewritten is sent where the old one would have been: before those that name its blobs")
+    func rewrittenOrder() throws {
+        let folder = NSTemporaryDirectory() + "holdfast-spool-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let index = try SpoolIndex(path: folder + "/index")
+        var random = SeededGenerator(seed: 5)
+        func digest() throws -> Bytes32 { try #require(Bytes32(random.bytes(32))) }
+        let keys = [ContentKey(try digest()), ContentKey(try digest())]
+        let names = [PackName(try digest()), PackName(try digest()), PackName(try digest())]
+        let blobs = keys.map { SpoolBlob(id: BlobCrypto.id(of: $0), key: $0, start: 60, length: 100) }
+        for number in 0..<2 { try index.add(names[number], bytes: 1_000, [blobs[number]]) }
+        var put = entry(try #require(TreePath("a")), 200)
+        put.entry.content = .extents(keys.map { Extent(key: $0, offset: 0, length: 100) })
+        var changes = EntryMemory.Changes()
+        changes.puts = [put]
+        let sequence = try index.append(
+            changes, PointRecord(root: ContentKey(.zero)), time: Timestamp(nanoseconds: 5), totals: PointStatistics())
+        let first = try #require(try index.unsentPacks(of: sequence).first)
+        #expect(first.name == names[0])
+        try index.replace(first, with: names[2], bytes: 500, [blobs[0]])
+        #expect(try index.unsentPacks(of: sequence).map(\.name) == [names[2], names[1]])
+        #expect(try index.oldestWaiting() == Timestamp(nanoseconds: 5))
     }
 
     @Test("an entry with everything in it comes back as it was")

@@ -453,6 +453,16 @@ package final class SpoolIndex: Sendable {
         }
     }
 
+    /// When the oldest moment that waits was captured; `nil` when none does. Cheap, for after each moment that was sent.
+    package func oldestWaiting() throws -> Timestamp? {
+        try read { session in
+            try session.first(
+                "SELECT time FROM moment WHERE state = $1 ORDER BY sequence LIMIT 1",
+                .integer(SpoolSchema.MomentState.waiting.rawValue)
+            ) { $0.time(0) }
+        }
+    }
+
     /// How much is kept.
     package func summary() throws -> SpoolSummary {
         try read { session in
