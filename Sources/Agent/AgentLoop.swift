@@ -40,11 +40,14 @@ final class AgentLoop {
     private var sentBefore: Int64?
     /// The flush that the changes in hand answer.
     private var flush: UInt64 = 0
+    /// How often all was lost since something was put into the spool.
+    private var losses = 0
     private var notKept: [TreePath: PointWarning] = [:]
     private var furtherNotKept: UInt64 = 0
 
     /// Paths that are changed in memory before everything is looked at again, which writes them down.
     private static let memoryLimit = 500_000
+    private static let mostLosses = 5
     /// Paths that are named as not kept.
     private static let notKeptLimit = 10_000
     /// Paths that a scan beside what is known looks at; it keeps some 16 bytes for each.
@@ -225,8 +228,21 @@ final class AgentLoop {
 
     /// Nothing that is known can be relied on; with `all` not even what earlier runs wrote down.
     private func forget(_ all: Bool) throws {
-        try spool.index.forget()
+        losses += 1
         memory = nil
+        // What cannot be written to, or is lost again and again, is not only told wrong things.
+        if try losses > AgentLoop.mostLosses || !spool.index.isIntact() {
+            try agent.sender.paused {
+                try spool.startAnew()
+                agent.state.update { state in
+                    state.captured = 0
+                    state.sent = 0
+                    state.waitingSince = nil
+                }
+            }
+        } else {
+            try spool.index.forget()
+        }
         if all {
             WriterCache.remove(
                 vault: agent.secrets.vault, source: configuration.source.cacheSource,
@@ -274,7 +290,7 @@ final class AgentLoop {
     }
 
     private func setNextScan() {
-        let isBlind = agent.status.fileSystems.contains { if case .scan = $0.mode { true } else { false } }
+        let isBlind = agent.status.fileSystems.contains { $0.isScanned }
         nextScan =
             SystemClock.monotonic + (isBlind ? configuration.blindScanInterval : configuration.scanInterval)
     }
@@ -453,6 +469,7 @@ final class AgentLoop {
         let access = AccessFinder(changes, memory)
         let sequence = try spool.append(changes, record, time: time, totals: next) { access.access(to: $0) }
         // In the spool: from here on it is what is known.
+        losses = 0
         totals = next
         memory.apply(changes)
         for entry in outcome.changed { agent.links.note(entry) }

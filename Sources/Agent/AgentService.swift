@@ -142,7 +142,7 @@ package final class AgentService: Sendable {
         let watcher = watcher.withLock { $0 }
         watcher?.flush()
         // Where the kernel tells nothing, only a look at everything finds what has happened.
-        let isBlind = watcher?.status.contains { if case .scan = $0.mode { true } else { false } } ?? false
+        let isBlind = watcher?.status.contains { $0.isScanned } ?? false
         if isBlind { scan() }
         let wanted = state.update { state in
             state.flushesWanted += 1

@@ -50,12 +50,11 @@ package enum AgentSocket {
         return fields
     }
 
-    /// Asks, and gives the bytes that come after the answer to `body`.
+    /// Asks, and gives the bytes that come after the line of the answer to `body`.
     ///
     /// - Throws: what the agent answers as an error, `io` when the bytes are fewer than the answer's `size`.
     package static func stream(
-        _ question: [String: JSONValue], directory: [UInt8], begin: (JSONFields) throws -> Void,
-        _ body: (UnsafeRawBufferPointer) throws -> Void
+        _ question: [String: JSONValue], directory: [UInt8], _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         let socket = try connect(directory)
         do throws(Errno) { try socket.writeAll(JSONValue.object(question).encoded() + [UInt8(ascii: "\n")]) } catch {
@@ -80,7 +79,6 @@ package enum AgentSocket {
                 line += bytes[..<end]
                 let fields = try fields(line)
                 expected = UInt64(try fields.integer("length", in: 0...Int64.max))
-                try begin(fields)
                 bytes = UnsafeRawBufferPointer(rebasing: bytes[(end + 1)...])
             }
             count += UInt64(bytes.count)
@@ -112,8 +110,11 @@ package enum AgentSocket {
         private let thread = Mutex<WorkerThread?>(nil)
 
         /// Questions that are answered at once.
-        fileprivate static let mostAtOnce = 32
-        private let atOnce = Atomic<Int>(0)
+        private static let mostAtOnce = 32
+        /// And of one user, so that nobody keeps all others out. A socket in a private directory has one user.
+        private static let mostOfOne = 8
+        private let atOnce = Mutex<[UInt32: Int]>([:])
+        private let isOpen: Bool
 
         /// - Parameters:
         ///   - isOpen: everybody who can enter the directory may ask.
@@ -123,6 +124,7 @@ package enum AgentSocket {
             _ answer: @escaping @Sendable (JSONFields, LocalPerson) throws -> Reply
         ) throws {
             do throws(Errno) {
+                self.isOpen = isOpen
                 listener = try LocalListener(directory: directory, name: AgentSocket.name, isOpen: isOpen)
                 wakeUp = try WakeUp()
                 let worker = try WorkerThread(name: "socket") { [self] in run(answer) }
@@ -147,30 +149,56 @@ package enum AgentSocket {
                 let happened = try? Poll.wait(
                     for: [(wakeUp.raw, .readable), (listener.raw, .readable)], milliseconds: nil)
                 if isStopping.load(ordering: .acquiring) { return }
-                guard happened?.last == true, let socket = try? listener.accept(seconds: 60) else { continue }
-                let connection = Connection(socket)
-                // One that takes long must not keep the others waiting; too many are told to come back.
-                let isBusy = atOnce.add(1, ordering: .relaxed).newValue > Server.mostAtOnce
-                let worker = try? WorkerThread(name: "answer") { [self] in
-                    if isBusy { connection.refuse() } else { connection.serve(answer) }
-                    atOnce.subtract(1, ordering: .relaxed)
+                guard happened?.last == true else { continue }
+                guard let socket = try? listener.accept(seconds: 60) else {
+                    // No room for another one, which stays there and would be seen again at once.
+                    _ = try? Poll.wait(for: [(wakeUp.raw, .readable)], milliseconds: 200)
+                    continue
                 }
-                if worker == nil { atOnce.subtract(1, ordering: .relaxed) }
+                guard let who = try? LocalSocket.peer(socket) else { continue }
+                let connection = Connection(socket, LocalPerson(uid: who.uid, gid: who.gid, groups: who.groups))
+                // One that takes long must not keep the others waiting; too many are told to come back.
+                let isBusy = !enter(who.uid)
+                let worker = try? WorkerThread(name: "answer") { [self] in
+                    if isBusy { return connection.refuse() }
+                    connection.serve(answer)
+                    leave(who.uid)
+                }
+                if worker == nil, !isBusy { leave(who.uid) }
+            }
+        }
+
+        private func enter(_ user: UInt32) -> Bool {
+            atOnce.withLock { atOnce in
+                let own = atOnce[user] ?? 0
+                let all = atOnce.values.reduce(0, +)
+                guard all < Server.mostAtOnce, !isOpen || own < Server.mostOfOne else { return false }
+                atOnce[user] = own + 1
+                return true
+            }
+        }
+
+        private func leave(_ user: UInt32) {
+            atOnce.withLock { atOnce in
+                guard let own = atOnce[user] else { return }
+                atOnce[user] = own > 1 ? own - 1 : nil
             }
         }
     }
 
     private final class Connection: Sendable {
         private let socket: FileDescriptor
+        private let person: LocalPerson
 
-        init(_ socket: consuming FileDescriptor) { self.socket = socket }
+        init(_ socket: consuming FileDescriptor, _ person: LocalPerson) {
+            self.socket = socket
+            self.person = person
+        }
 
         func refuse() { send(["error": .string("The agent is busy; ask again."), "code": .string("busy")]) }
 
         func serve(_ answer: (JSONFields, LocalPerson) throws -> Reply) {
             do {
-                let who = try LocalSocket.peer(socket)
-                let person = LocalPerson(uid: who.uid, gid: who.gid, groups: who.groups)
                 let asked = try JSONFields(parsing: try question(), document: "the question")
                 switch try answer(asked, person) {
                 case .fields(let fields): send(fields)
@@ -192,11 +220,16 @@ package enum AgentSocket {
             try? socket.writeAll(JSONValue.object(fields).encoded() + (newline ? [UInt8(ascii: "\n")] : []))
         }
 
+        /// How long a question may take, in nanoseconds.
+        private static let patience: Int64 = 10_000_000_000
+
         private func question() throws -> [UInt8] {
             var bytes: [UInt8] = []
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
             defer { buffer.deallocate() }
-            while bytes.count < 65_536 {
+            // Who sends it drop by drop holds a place no longer than who is silent.
+            let end = SystemClock.monotonic + Connection.patience
+            while bytes.count < 65_536, SystemClock.monotonic < end {
                 let count = try socket.read(into: buffer)
                 bytes.append(contentsOf: buffer[..<count])
                 if count == 0 || bytes.last == UInt8(ascii: "\n") { break }

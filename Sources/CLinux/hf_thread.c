@@ -60,6 +60,7 @@ long hf_thread_start(uintptr_t *handle, size_t stack, const char *name, void (*b
 }
 
 long hf_thread_join(uintptr_t handle) { return -(long)pthread_join((pthread_t)handle, NULL); }
+void hf_thread_detach(uintptr_t handle) { pthread_detach((pthread_t)handle); }
 
 struct hf_gate {
     pthread_mutex_t mutex;

@@ -82,7 +82,7 @@ package final class PathCapture {
                 seen.insert(PathCapture.short(found.key))
                 if seen.count > self.lookLimit { throw PathCapture.tooMuch }
             }
-            if let known = memory.entry(found.key), known.entry == found.entry, !memory.isIgnored {
+            if let known = memory.entry(found.key), known.entry == found.entry {
                 outcome.unchanged += 1
                 return
             }

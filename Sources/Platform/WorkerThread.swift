@@ -4,7 +4,8 @@ import Synchronization
 /// A dedicated thread for blocking work; never one of Swift's cooperative pool, where two blocked tasks can stop a
 /// process.
 ///
-/// Signals are blocked in it: handlers run on the main thread. Join it exactly once.
+/// Signals are blocked in it: handlers run on the main thread. One that is dropped without being joined runs on, and frees
+/// what it used when it ends.
 package final class WorkerThread: Sendable {
     /// The least stack of a worker in bytes. Address space only: pages come when they are touched.
     package static let defaultStack = 2 << 20
@@ -15,6 +16,8 @@ package final class WorkerThread: Sendable {
     }
 
     private let handle: Mutex<UInt?>
+
+    deinit { if let number = handle.withLock({ $0 }) { hf_thread_detach(number) } }
 
     /// Starts a thread. `name` shows in `top -H`; the kernel keeps 15 bytes of it.
     ///

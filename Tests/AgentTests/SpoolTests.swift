@@ -156,20 +156,31 @@ struct SpoolServiceTests {
         try fixture.checkSequence()
     }
 
-    @Test("an index that is damaged, or from another version, is made anew", arguments: [true, false])
-    func badIndex(_ isDamaged: Bool) throws {
+    enum BadIndex: CaseIterable { case overwritten, pages, foreign }
+
+    @Test("an index that is damaged, or from another version, is made anew", arguments: BadIndex.allCases)
+    func badIndex(_ kind: BadIndex) throws {
         guard let fixture = try AgentFixture() else { return }
         try fixture.start(settle: 0.5)
         fixture.put("letter", "one")
         try fixture.settle()
         fixture.abandon()
         let path = fixture.directory + "/spool/index.sqlite"
-        if isDamaged {
+        switch kind {
+        case .overwritten:
             for end in ["-wal", "-shm"] { unlink(path + end) }
             try Data(repeating: 7, count: 40_000).write(to: URL(fileURLWithPath: path))
-        } else {
-            let index = try SpoolIndex(path: path)
-            try index.pretendVersion(99)
+        case .foreign: try SpoolIndex(path: path).pretendVersion(99)
+        case .pages:
+            try SpoolIndex(path: path).synchronize()
+            for end in ["-wal", "-shm"] { unlink(path + end) }
+            // It can be opened, and fails at some table that is used later.
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+            #expect(bytes.count > 20_000)
+            for page in stride(from: 8_192, to: bytes.count, by: 8_192) {
+                bytes.replaceSubrange(page..<(page + 200), with: Data(repeating: 7, count: 200))
+            }
+            try bytes.write(to: URL(fileURLWithPath: path))
         }
         fixture.put("letter", "two")
         try fixture.start(settle: 0.5)
@@ -214,6 +225,91 @@ struct SpoolServiceTests {
         fixture.service.isCut = false
         try fixture.settle()
         try fixture.checkNewest()
+    }
+}
+
+@Suite("Questions to an agent")
+struct AgentSocketTests {
+    private let directory = NSTemporaryDirectory() + "holdfast-socket-\(UUID().uuidString)"
+
+    init() throws { try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true) }
+
+    @Test("one user holds no more than a part of the places of the public socket", arguments: [true, false])
+    func places(_ isOpen: Bool) throws {
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        // As the program does: who goes away before the answer comes must not end it.
+        signal(SIGPIPE, SIG_IGN)
+        let server = try AgentSocket.Server(directory: Array(directory.utf8), isOpen: isOpen) { _, _ in
+            .fields(["fine": .bool(true)])
+        }
+        defer { server.stop() }
+        func ask() throws -> JSONFields { try AgentSocket.ask(["command": .string("x")], state: Array(directory.utf8)) }
+        for _ in 0..<100 { #expect(try ask().boolean("fine")) }
+        // These say nothing, and hold their places.
+        let silent = try (0..<8).map { _ in try Held(directory) }
+        if isOpen {
+            let refused = #expect(throws: HoldfastError.self) { while true { _ = try ask() } }
+            #expect(refused?.code == .busy || refused?.code == .notFound)
+        } else {
+            #expect(try ask().boolean("fine"))
+        }
+        for held in silent { held.close() }
+        let end = ContinuousClock.now + .seconds(20)
+        var answer: JSONFields?
+        while answer == nil, ContinuousClock.now < end { answer = try? ask() }
+        #expect(try #require(answer).boolean("fine"))
+    }
+
+    private final class Held {
+        private var socket: FileDescriptor?
+
+        init(_ directory: String) throws {
+            socket = try LocalSocket.connect(directory: Array(directory.utf8), name: AgentSocket.name)
+        }
+
+        func close() { socket = nil }
+    }
+
+    @Test("a path with more versions than fit into an answer is told of in pages")
+    func pages() throws {
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let spool = try Spool(directory: Array(directory.utf8), vault: VaultID(high: 1, low: 2))
+        let path = try #require(TreePath("letter"))
+        for number in 1...4_500 {
+            var entry = Entry(kind: .regular, mode: 0o644)
+            entry.size = UInt64(number)
+            var changes = EntryMemory.Changes()
+            changes.puts = [
+                CachedEntry(
+                    key: path.key,
+                    identity: FileIdentity(device: 1, inode: 5, changeTime: FileTime(seconds: 1, nanoseconds: 2)),
+                    entry: entry, contentHash: nil, chunks: [], pieces: [])
+            ]
+            _ = try spool.append(
+                changes, PointRecord(root: ContentKey(.zero)), time: Timestamp(nanoseconds: Int64(number)),
+                totals: PointStatistics()
+            ) { _ in [] }
+        }
+        let secret = try #require(DomainSecret(secret: [UInt8](repeating: 1, count: 32), domain: "vault", number: 1))
+        let history = LocalHistory(spool: spool, secret: secret)
+        let server = try AgentSocket.Server(directory: Array(directory.utf8), isOpen: true) { question, _ in
+            try history.answer(question, LocalPerson(uid: 0, gid: 0, groups: [])) ?? .fields([:])
+        }
+        defer { server.stop() }
+        var sizes: [Int64] = []
+        var before: Int64 = .max
+        var isMore = true
+        while isMore {
+            let answer = try AgentSocket.ask(
+                [
+                    "command": .string("history"), "path": .string(Hex.encode(path.bytes)), "before": .integer(before),
+                ], state: Array(directory.utf8))
+            let page = try answer.array("versions", atMost: 10_000).map { try JSONFields($0, document: "version") }
+            sizes = try page.map { try $0.integer("size", in: 0...10_000) } + sizes
+            before = try #require(page.first).integer("sequence", in: 1...10_000)
+            isMore = try answer.boolean("more")
+        }
+        #expect(sizes == (1...4_500).map { Int64($0) })
     }
 }
 

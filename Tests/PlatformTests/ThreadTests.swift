@@ -24,6 +24,20 @@ private struct Broken: Error, Equatable { var number = 0 }
         #expect(sum.withLock { $0 } == 1_000)
     }
 
+    @Test("a thread that nobody joins leaves nothing behind")
+    func dropped() throws {
+        func mapped() throws -> Int {
+            let fields = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")
+            return (Int(fields[0]) ?? 0) * 4096
+        }
+        let before = try mapped()
+        let done = Atomic<Int>(0)
+        for _ in 0..<400 { _ = try WorkerThread(name: "dropped") { done.add(1, ordering: .relaxed) } }
+        while done.load(ordering: .relaxed) < 400 { usleep(1_000) }
+        // A stack is 2 MiB: 400 of them that stay would be 800. Other tests run beside this one.
+        #expect(try mapped() - before < 600 << 20)
+    }
+
     @Test("a group joins all and throws the first error")
     func group() throws {
         let counter = Atomic<Int>(0)

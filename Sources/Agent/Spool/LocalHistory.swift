@@ -48,12 +48,20 @@ package final class LocalHistory: Sendable {
 // MARK: Through the agent's socket
 
 extension LocalHistory {
+    /// Versions in one answer: the newest before the one that the question names.
+    private static let page = 2_000
+
     /// Answers `history` and `read`; `nil` for other questions.
     package func answer(_ question: JSONFields, _ person: LocalPerson) throws -> AgentSocket.Reply? {
         switch try question.string("command") {
         case "history":
             let path = try LocalHistory.path(question)
-            return .fields(["versions": .array(try versions(of: path, for: person).map(LocalHistory.row))])
+            let before = question.has("before") ? try question.integer("before", in: 1...Int64.max) : .max
+            let all = try versions(of: path, for: person).filter { $0.sequence < before }
+            let page = all.suffix(LocalHistory.page)
+            return .fields([
+                "versions": .array(page.map(LocalHistory.row)), "more": .bool(page.count < all.count),
+            ])
         case "read":
             let path = try LocalHistory.path(question)
             let sequence = try question.integer("sequence", in: 1...Int64.max)

@@ -68,9 +68,18 @@ package final class Spool: BlobIntake, BlobSource {
         }
         lock = try Spool.lock(directory)
         index = try SpoolIndex(path: String(decoding: directory, as: UTF8.self) + "/" + Spool.indexName)
+        do {
+            try removeStrangers()
+            let used = try index.summary().bytes
+            state.withLock { $0.used = used }
+        } catch let error as HoldfastError where error.code == .spoolDamaged { try startAnew() }
+    }
+
+    /// Empties the spool: its index is damaged. To be called while nothing is captured and nothing sent.
+    package func startAnew() throws {
+        try index.startAnew()
+        state.withLock { $0 = State() }
         try removeStrangers()
-        let used = try index.summary().bytes
-        state.withLock { $0.used = used }
     }
 
     private final class FileLockHolder: Sendable {

@@ -8,6 +8,8 @@
 long hf_thread_start(uintptr_t *_Nonnull handle, size_t stack, const char *_Nonnull name,
                      void (*_Nonnull body)(void *_Nonnull), void *_Nonnull context);
 long hf_thread_join(uintptr_t handle);
+/// Nobody will join it: its stack goes when it ends.
+void hf_thread_detach(uintptr_t handle);
 
 /// A mutex with two conditions, for the queue.
 struct hf_gate;

@@ -110,6 +110,9 @@ package struct WatchStatus: Hashable, Sendable {
         self.overflows = overflows
     }
 
+    /// The kernel tells nothing of it.
+    package var isScanned: Bool { mode != .events }
+
     /// One line for people.
     package var displayText: String {
         switch mode {

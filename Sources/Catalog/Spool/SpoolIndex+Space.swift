@@ -161,14 +161,7 @@ extension SpoolIndex {
             try session.run(
                 "INSERT INTO pack (number, name, bytes, is_sent) VALUES ($1, $2, $3, 0)", .integer(number), .id(name),
                 .number(bytes))
-            let insert = try session.prepare(
-                "INSERT OR IGNORE INTO blob (id, key, pack, start, length) VALUES ($1, $2, $3, $4, $5)")
-            for blob in blobs {
-                try insert.run([
-                    .id(blob.id), blob.key.map { .id($0) } ?? .null, .integer(number), .number(blob.start),
-                    .number(blob.length),
-                ])
-            }
+            try SpoolIndex.note(blobs, in: number, session)
             for user in users {
                 try session.run("INSERT INTO use (pack, sequence) VALUES ($1, $2)", .integer(number), .integer(user))
             }

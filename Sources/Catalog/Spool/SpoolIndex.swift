@@ -1,6 +1,7 @@
 import GRDB
 package import Model
 import Platform
+import Synchronization
 package import Vault
 
 /// What a spool holds: moments, what changed in each, packs and the blobs in them, in an SQLite file.
@@ -8,7 +9,9 @@ package import Vault
 /// Writing waits for no disk: `synchronize` does, and what a power cut takes with it is found by the next scan. One thread
 /// captures and frees, another one sends, and any may ask.
 package final class SpoolIndex: Sendable {
-    let pool: DatabasePool
+    private let path: String
+    private let current: Mutex<DatabasePool>
+    private var pool: DatabasePool { current.withLock { $0 } }
 
     /// Opens the file at `path`, making it when there is none or it is of another version or damaged.
     package init(path: String) throws {
@@ -18,17 +21,45 @@ package final class SpoolIndex: Sendable {
             throw HoldfastError(
                 error.isNoSpace ? .noSpace : .io, "The spool's index \(path) cannot be opened: \(error).", cause: error)
         }
+        self.path = path
+        let pool: DatabasePool
         do {
             pool = try SpoolIndex.open(path)
         } catch {
             let known = SQLiteFailure.translate(error) as? HoldfastError
             guard known?.code == .damaged || known?.code == .unsupported else { throw SQLiteFailure.translate(error) }
-            // Nothing that counts is lost: the scan that follows finds what is on the disk.
-            for end in ["", "-wal", "-shm"] {
-                try? FileSystem.remove(at: FileSystem.currentDirectory, path + end)
-            }
-            do { pool = try SpoolIndex.open(path) } catch { throw SQLiteFailure.translate(error) }
+            pool = try SpoolIndex.make(path)
         }
+        current = Mutex(pool)
+    }
+
+    /// An empty index in the place of the one that is there. Nothing that counts is lost: the scan that follows finds what is
+    /// on the disk.
+    private static func make(_ path: String) throws -> DatabasePool {
+        for end in ["", "-wal", "-shm"] {
+            try? FileSystem.remove(at: FileSystem.currentDirectory, path + end)
+        }
+        do {
+            try FileDescriptor.open(Array(path.utf8), [.readWrite, .create], mode: 0o600).close()
+            return try open(path)
+        } catch { throw translate(error) }
+    }
+
+    /// Makes the index anew, empty. To be called while nobody else writes.
+    package func startAnew() throws {
+        let old = pool
+        let new = try SpoolIndex.make(path)
+        current.withLock { $0 = new }
+        try? old.close()
+    }
+
+    /// Whether the file is what SQLite has written. Reads all of it.
+    package func isIntact() throws -> Bool {
+        do {
+            return try read { session in
+                try session.first("PRAGMA integrity_check(1)") { $0.text(0) == "ok" } ?? false
+            }
+        } catch let error as HoldfastError where error.code == .spoolDamaged { return false }
     }
 
     private static func open(_ path: String) throws -> DatabasePool {
@@ -206,14 +237,18 @@ package final class SpoolIndex: Sendable {
             }
             try session.run("INSERT INTO pack (name, bytes, is_sent) VALUES ($1, $2, 0)", .id(name), .number(bytes))
             let number = try session.first("SELECT last_insert_rowid()") { $0.integer(0) } ?? 0
-            let insert = try session.prepare(
-                "INSERT OR IGNORE INTO blob (id, key, pack, start, length) VALUES ($1, $2, $3, $4, $5)")
-            for blob in blobs {
-                try insert.run([
-                    .id(blob.id), blob.key.map { .id($0) } ?? .null, .integer(number), .number(blob.start),
-                    .number(blob.length),
-                ])
-            }
+            try SpoolIndex.note(blobs, in: number, session)
+        }
+    }
+
+    static func note(_ blobs: [SpoolBlob], in pack: Int64, _ session: SQLiteSession) throws {
+        let insert = try session.prepare(
+            "INSERT OR IGNORE INTO blob (id, key, pack, start, length) VALUES ($1, $2, $3, $4, $5)")
+        for blob in blobs {
+            try insert.run([
+                .id(blob.id), blob.key.map { .id($0) } ?? .null, .integer(pack), .number(blob.start),
+                .number(blob.length),
+            ])
         }
     }
 

@@ -84,8 +84,6 @@ package final class EntryMemory: KnownEntries {
     private var moves: [TreePath: TreePath] = [:]
     /// The cache could not be read: nothing that was answered since can be relied on.
     package private(set) var failure: (any Error)?
-    /// Nothing is known: everything is read again.
-    package var isIgnored = false
 
     package let plan = RebundlePlan()
 
@@ -158,7 +156,6 @@ package final class EntryMemory: KnownEntries {
     package func find(
         _ key: [UInt8], where isWanted: (FileIdentity, EntryKind, UInt64, FileTime) -> Bool
     ) -> CachedEntry? {
-        if isIgnored { return nil }
         var known = entry(key)
         if !moves.isEmpty, let old = oldPath(of: key), var moved = entry(old.key),
             known?.identity.inode != moved.identity.inode
@@ -173,7 +170,7 @@ package final class EntryMemory: KnownEntries {
     }
 
     package func isMoved(_ key: [UInt8]) -> Bool {
-        guard !moves.isEmpty, !isIgnored, let path = TreePath(key: key) else { return false }
+        guard !moves.isEmpty, let path = TreePath(key: key) else { return false }
         return moves[path] != nil
     }
 

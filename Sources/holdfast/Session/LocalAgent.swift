@@ -57,11 +57,18 @@ struct LocalAgent {
 
     /// The versions of a path, oldest first.
     func versions(of path: TreePath) throws -> [Version] {
-        let answer = try ask {
-            try AgentSocket.ask(["command": .string("history"), "path": .string(Hex.encode(path.bytes))], state: $0)
-        }
-        return try answer.array("versions", atMost: 1_000_000).map { row in
-            try LocalAgent.version(try JSONFields(row, document: "a version of the agent's answer"))
+        var pages: [[Version]] = []
+        var question: [String: JSONValue] = [
+            "command": .string("history"), "path": .string(Hex.encode(path.bytes)),
+        ]
+        while true {
+            let answer = try ask { try AgentSocket.ask(question, state: $0) }
+            let page = try answer.array("versions", atMost: 1_000_000).map { row in
+                try LocalAgent.version(try JSONFields(row, document: "a version of the agent's answer"))
+            }
+            pages.append(page)
+            guard try answer.boolean("more"), let first = page.first else { return pages.reversed().flatMap { $0 } }
+            question["before"] = .integer(first.sequence)
         }
     }
 
@@ -172,7 +179,7 @@ struct LocalAgent {
                 try FileDescriptor.open(at: place.raw, name, [.writeOnly, .create, .exclusive], mode: 0o600)
             }
             try ask { directory in
-                try AgentSocket.stream(question, directory: directory, begin: { _ in }) { bytes in
+                try AgentSocket.stream(question, directory: directory) { bytes in
                     if version.kind == .symbolicLink { link += Array(bytes) } else { try file.writeAll(bytes) }
                 }
             }

@@ -95,7 +95,7 @@ struct UpProof {
             }
             if try Signals.wait(milliseconds: 5) { throw HoldfastError(.cancelled, "The proof was stopped.") }
             // Without root nothing is told: everything is looked at.
-            if agent.status.fileSystems.contains(where: { if case .scan = $0.mode { true } else { false } }) {
+            if agent.status.fileSystems.contains(where: { $0.isScanned }) {
                 try? agent.spoolNow(seconds: 30)
             }
         }

@@ -27,7 +27,7 @@ struct UpScreen {
             case .scan(let reason): try console.line("Watch    \(place): looked at every 30 seconds, because \(reason)")
             }
         }
-        let isBlind = status.fileSystems.contains { if case .scan = $0.mode { true } else { false } }
+        let isBlind = status.fileSystems.contains { $0.isScanned }
         if isBlind, geteuid() != 0 {
             try console.line("         Run it with sudo and the kernel tells of every change as it happens.")
         }
