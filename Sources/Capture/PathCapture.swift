@@ -82,7 +82,7 @@ package final class PathCapture {
                 seen.insert(PathCapture.short(found.key))
                 if seen.count > self.lookLimit { throw PathCapture.tooMuch }
             }
-            if let known = memory.entry(found.key), known.entry == found.entry {
+            if let known = memory.entry(found.key), PathCapture.isSame(known.entry, found.entry) {
                 outcome.unchanged += 1
                 return
             }
@@ -105,6 +105,14 @@ package final class PathCapture {
         findLosses(walker.gone, selection, seen, &outcome)
         if let failure = memory.failure { throw failure }
         return outcome
+    }
+
+    /// Directories above what is protected change their times with things that are nobody's business here.
+    private static func isSame(_ known: Entry, _ found: Entry) -> Bool {
+        guard found.remarks.contains(.ancestor), known.remarks.contains(.ancestor) else { return known == found }
+        var known = known
+        known.mtime = found.mtime
+        return known == found
     }
 
     /// More is to be looked at than is wise without a full scan.
