@@ -247,7 +247,38 @@ package final class ProtectionSupervisor: Sendable {
         return status
     }
 
-    /// The zone in which the policy's times are meant.
+    /// As `status`, with what else keeps the policy from being true as its problem: the server knows of nothing but what it
+    /// is told, and takes a machine without a problem and without lag for a protected one.
+    package var reported: AgentStatus {
+        var status = status
+        if status.problem == nil { status.problem = shortfall }
+        return status
+    }
+
+    /// Pauses that end sooner are the user's own affair, in nanoseconds.
+    private static let longPause: Int64 = 86_400_000_000_000
+
+    /// Why what the policy says is not so; `nil` when it is.
+    private var shortfall: String? {
+        let scheduled = schedule.status.memory.problem
+        let now = SystemClock.monotonic
+        return state.withLock { state in
+            if let until = state.pausedUntil {
+                return until - now > ProtectionSupervisor.longPause
+                    ? "Protection was paused on the machine for more than a day." : nil
+            }
+            if let problem = state.problem { return "The policy cannot be followed: \(problem)" }
+            if let problem = state.policyProblem { return "The newest policy cannot be used: \(problem)" }
+            if let scheduled { return "The scheduled backup failed: \(scheduled)" }
+            guard state.policy != nil else { return "Nothing is protected: there is no policy yet." }
+            guard let plan = state.plan, plan.continuous == nil, plan.scheduled == nil else { return nil }
+            if plan.missing.isEmpty { return "Nothing is protected: the policy names no path." }
+            let names = plan.missing.prefix(3).map(\.displayText).joined(separator: ", ")
+            return "Nothing is protected: of what the policy names nothing is there (\(names))."
+        }
+    }
+
+    /// What the machine's own user may not do.
     package var lockdown: Set<LockedAction> { state.withLock { Set($0.policy?.lockdown.map(\.value) ?? []) } }
 
     /// For the socket: the agent's fields, and those of policy and schedule.

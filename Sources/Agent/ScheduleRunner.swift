@@ -103,6 +103,8 @@ final class ScheduleRunner: Sendable {
             let now = wall()
             let found = state.withLock { state -> (ProtectionPlan.Part, Timestamp)? in
                 state.next = nil
+                // The clock was ahead: what it said then must not put off every run until that time has come.
+                if state.back > now { state.back = now }
                 guard let plan = state.plan, let part = plan.scheduled, !state.isPaused else {
                     // There is nothing to run.
                     state.isWanted = false

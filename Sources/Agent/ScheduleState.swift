@@ -44,6 +44,7 @@ package struct ScheduleState: Hashable, Sendable {
         _ schedule: Schedule, _ paths: [TreePath], in zone: TimeZoneRules, now: Timestamp, back: Timestamp,
         machine: [UInt8]
     ) -> Next? {
+        func delayed(_ next: Next) -> Next { self.delayed(next, now) }
         guard let handled, self.paths == paths else {
             // Never stored: at once.
             return delayed(Next(run: now, start: now, isCatchUp: true))
@@ -59,8 +60,9 @@ package struct ScheduleState: Hashable, Sendable {
     }
 
     /// After failures it is tried again ever more seldom.
-    private func delayed(_ next: Next) -> Next {
-        guard failures > 0, let failed else { return next }
+    private func delayed(_ next: Next, _ now: Timestamp) -> Next {
+        // A failure at a time to come was seen by a clock that was ahead.
+        guard failures > 0, let failed, failed <= now else { return next }
         let pause = min(60_000_000_000 << min(Int64(failures - 1), 6), ScheduleState.longestPause)
         var later = next
         later.start = max(next.start, failed.advanced(by: pause))

@@ -314,26 +314,15 @@ extension SQLiteCatalog {
                 var points = try session.all(SQLiteCatalog.pointsOfMachine, .id(machine)) {
                     try SQLiteCatalog.point($0)
                 }
-                // What is outside the chain bends nobody's times; it takes that of the point before it.
-                let chain = points.indices.filter { points[$0].condition != .outOfChain }
-                let times = EffectiveTime.of(
-                    chain.map { (time: points[$0].time, arrival: points[$0].arrival) }, now: now)
-                for (index, time) in zip(chain, times) { points[index].effective = time }
-                for index in points.indices where points[index].condition == .outOfChain {
-                    let point = points[index]
-                    points[index].effective =
-                        index > 0 ? points[index - 1].effective : min(point.time, point.arrival, times.first ?? now)
-                }
+                SQLiteCatalog.setEffectiveTimes(of: &points, now: now)
                 if !wanted.isEmpty { points.removeAll { !wanted.contains($0.id) } }
                 result += points
             }
-            if machines.count > 1 {
-                let order = result.enumerated().sorted { a, b in
-                    a.element.effective != b.element.effective
-                        ? a.element.effective < b.element.effective : a.offset < b.offset
-                }
-                result = order.map(\.element)
+            let order = result.enumerated().sorted { a, b in
+                a.element.effective != b.element.effective
+                    ? a.element.effective < b.element.effective : a.offset < b.offset
             }
+            result = order.map(\.element)
             if let newest = query.newest { result = Array(result.suffix(max(0, newest))) }
             for index in result.indices {
                 result[index].references = try session.all(
@@ -341,6 +330,24 @@ extension SQLiteCatalog {
                 ) { BlobID(try $0.digest(0)) }
             }
             return result
+        }
+    }
+
+    /// Works out the effective times of a machine's points, given in the order in which they were accepted.
+    private static func setEffectiveTimes(of points: inout [PointSummary], now: Timestamp) {
+        // What is outside the chain bends nobody's times; it takes that of the point before it.
+        let chain = points.indices.filter { points[$0].condition != .outOfChain }
+        // Each series by itself, as retention counts: versions that waited on a machine arrive after its scheduled backup.
+        for members in Dictionary(grouping: chain, by: { points[$0].series }).values {
+            let times = EffectiveTime.of(
+                members.map { (time: points[$0].time, arrival: points[$0].arrival) }, now: now)
+            for (index, time) in zip(members, times) { points[index].effective = time }
+        }
+        let first = chain.first.map { points[$0].effective } ?? now
+        for index in points.indices where points[index].condition == .outOfChain {
+            let point = points[index]
+            points[index].effective =
+                index > 0 ? points[index - 1].effective : min(point.time, point.arrival, first)
         }
     }
 

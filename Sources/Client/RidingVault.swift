@@ -74,12 +74,27 @@ package final class RidingVault: VaultService {
     package func machineRecords() throws -> [MachineID: MachineRecord] { try inner.machineRecords() }
     package func redactions(of point: PointID) throws -> [RedactionRecord] { try inner.redactions(of: point) }
     package func read(_ ids: [BlobID], _ body: (BlobID, UnsafeRawBufferPointer) throws -> Void) throws {
-        // What waits may be what is asked for.
-        let waiting = held.withLock { held in
-            defer { held = [:] }
-            return held
-        }
-        for (lease, own) in waiting { for pack in own.packs { try inner.store(pack, lease: lease) } }
+        try send(ids)
         try inner.read(ids, body)
+    }
+
+    /// Sends what waits if something that is asked for is in it.
+    ///
+    /// A pack is let go of when it was taken, and not before: its writer may commit meanwhile, and then brings it along once
+    /// more. What is another writer's fails for that writer, and not for who reads.
+    private func send(_ ids: [BlobID]) throws {
+        let wanted = Set(ids)
+        let waiting = held.withLock { held in
+            held.filter { $0.value.packs.contains { $0.blobs.contains { wanted.contains($0.id) } } }
+        }
+        for (lease, own) in waiting {
+            do {
+                for pack in own.packs { try inner.store(pack, lease: lease) }
+            } catch {
+                continue
+            }
+            let sent = Set(own.packs.map(\.name))
+            held.withLock { $0[lease]?.packs.removeAll { sent.contains($0.name) } }
+        }
     }
 }

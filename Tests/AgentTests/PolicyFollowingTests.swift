@@ -258,6 +258,70 @@ struct PolicyFollowingTests {
         #expect(place.events.expects("run /s", "run /s"))
     }
 
+    @Test("whatever keeps a policy from being true is the problem that the server is told of")
+    func reported() throws {
+        let place = try Place()
+        defer { place.close() }
+        func waits(_ text: String?) -> Bool {
+            for _ in 0..<400 {
+                let problem = place.supervisor.reported.problem
+                if let text, let problem, problem.contains(text) { return true }
+                if text == nil, problem == nil { return true }
+                SystemClock.pause(milliseconds: 10)
+            }
+            return false
+        }
+        #expect(waits("no policy yet"))
+        try place.apply("protect: []")
+        #expect(waits("names no path"))
+        try place.apply("protect: [/gone]")
+        #expect(waits("/gone"))
+        try place.apply("protect: [/a]")
+        #expect(waits(nil))
+        place.supervisor.refuse("x:3:1: no such key")
+        #expect(waits("x:3:1"))
+        place.failing.add("/b")
+        try place.apply("protect: [/b]")
+        #expect(waits("it does not start"))
+        place.failing.add("run")
+        try place.apply("protect: [{path: /s, mode: scheduled}]")
+        #expect(waits("the vault is away"))
+        place.supervisor.backUpNow()
+        #expect(waits(nil))
+        try place.supervisor.pause(nanoseconds: 3_600_000_000_000)
+        #expect(waits(nil), "an hour is the user's own affair")
+        try place.supervisor.pause(nanoseconds: nil)
+        #expect(waits("paused"))
+        place.supervisor.resume()
+        #expect(waits(nil))
+    }
+
+    @Test("a clock that was years ahead when the agent began puts off no scheduled backup")
+    func clockAhead() throws {
+        let ahead = Mutex<Int64>(10 * 365 * 86_400_000_000_000)
+        let directory = NSTemporaryDirectory() + "holdfast-clock-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let events = EventLog()
+        // Wednesday, two seconds before its time.
+        let begun = SystemClock.monotonic
+        let start: Int64 = 1_794_960_000_000_000_000 + 7_198_000_000_000
+        let wall: @Sendable () -> Timestamp = {
+            Timestamp(nanoseconds: start + SystemClock.monotonic - begun + ahead.withLock { $0 })
+        }
+        let state = try StateDirectory(path: Array(directory.utf8))
+        let runner = ScheduleRunner(state, vault: .random(), machine: .random(), wall: wall) {
+            FakeRun($0, events, nil)
+        }
+        ahead.withLock { $0 = 0 }
+        let policy = try ProtectionPlanTests.policy("protect: [{path: /s, mode: scheduled}]\nschedule: daily 02:00")
+        let plan = ProtectionPlan(policy, local: .utc, zones: ZoneSource(load: { _ in nil })) { $0 }
+        try runner.start()
+        defer { runner.stop() }
+        runner.apply(plan)
+        #expect(events.expects("run /s"), "never stored: at once")
+        #expect(events.expects("run /s", "run /s"), "and at its time")
+    }
+
     @Test(
         "a new policy is heard of, kept, and holds after a start without the server; one that cannot be read changes nothing"
     )

@@ -134,6 +134,12 @@ struct ScheduleStateTests {
             now = next.start
         }
         #expect(waits == [1, 2, 4, 8, 16, 30, 30, 30, 30])
+        // The last failure was seen by a clock that is right again since.
+        state.failed("no link", at: Self.at(24 * 3_650))
+        #expect(
+            state.next(daily, Self.paths, in: .utc, now: now, back: Self.at(0), machine: [1])?.start == Self.at(26))
+        state.failures = 9
+        state.failed = now
         #expect(state.problem == "no link")
         state.done(Self.at(26), Self.paths, at: now)
         #expect(state.problem == nil)

@@ -206,6 +206,87 @@ struct AlertTests {
         }
     }
 
+    @Test("an acknowledged mass change is over: the next is told of and held; while nobody looks, once a day")
+    func again() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("desk")
+            func vanish() throws {
+                for files in [10_000, 10_000, 100] as [UInt64] {
+                    var report = sampleReport(time: clock.now)
+                    report.files = files
+                    _ = try MachineLifeTests.send(report, machine)
+                    clock.advance(seconds: 600)
+                }
+                for _ in 0..<3 { try server.core.lookForAlerts(all: false) }
+            }
+            func open() throws -> [Int64] {
+                try server.core.catalog.alerts(resolved: 0).filter { $0.kind == "mass-change" }.map(\.number)
+            }
+            try vanish()
+            let first = try #require(try open().first)
+            #expect(try server.core.alerts.acknowledge(first, by: "ann").state == .resolved)
+            #expect(try open().isEmpty)
+            try vanish()
+            #expect(try open().count == 1, "the next is another")
+            #expect(try server.core.vault.holds().count == 2)
+            try vanish()
+            #expect(try open().count == 1)
+            clock.advance(seconds: 86_400)
+            try vanish()
+            #expect(try open().count == 2, "nobody has looked for a day")
+            #expect(try server.core.vault.holds().count == 3)
+        }
+    }
+
+    @Test("a server whose clock was years ahead for a while still misses its machines")
+    func serverAhead() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("desk").credentials.machine
+            clock.advance(seconds: 10 * 365 * 86_400)
+            server.core.life.noteSeen(machine, at: clock.now)
+            try server.core.lookForAlerts(all: false)
+            clock.advance(seconds: -10 * 365 * 86_400)
+            try server.core.lookForAlerts(all: false)
+            let key = AlertBook.Key(kind: .silent, machine: machine)
+            #expect(!server.core.alerts.isOpen(key))
+            clock.advance(seconds: 3 * 86_400)
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            // A word by the right clock counts, however late the one before seems to be.
+            let now = clock.now
+            try server.core.catalog.keep([], seen: [machine: now.advanced(by: 86_400_000_000_000)])
+            try server.core.catalog.keep([], seen: [machine: now])
+            #expect(try server.core.catalog.machine(machine)?.lastSeen == now)
+        }
+    }
+
+    @Test("a job whose end could not be written down does not keep the next of its kind from beginning")
+    func forgottenJob() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let catalog = server.core.catalog
+            let lost = JobRecord(
+                id: .random(), kind: "reclaim", owner: "the server", parameters: [], started: server.core.clock())
+            #expect(try catalog.start(lost))
+            let gate = Monitor(false)
+            let job = try server.core.jobs.start(kind: "reclaim", owner: "ann", parameters: []) { _ in
+                _ = gate.waitUntil({ $0 }, nanoseconds: 30_000_000_000)
+                return Array("{}".utf8)
+            }
+            #expect(try catalog.job(lost.id)?.state == .interrupted)
+            // One that does run is left alone.
+            #expect(throws: HoldfastError.self) {
+                try server.core.jobs.start(kind: "reclaim", owner: "bob", parameters: []) { _ in [] }
+            }
+            #expect(try catalog.job(job)?.state == .running)
+            gate.update { $0 = true }
+        }
+    }
+
     // MARK: Going out
 
     /// Answers requests on the loopback interface, one after the other.

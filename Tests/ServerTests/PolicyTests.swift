@@ -251,6 +251,59 @@ struct PolicyTests {
         }
     }
 
+    /// Three points of one hour, and one of five days later.
+    private static func hourAndLater(_ writer: TestWriter) throws {
+        for seconds in [0, 60, 120, 432_000] as [Int64] {
+            let root = writer.make.node("\(seconds)", [])
+            try writer.store([root])
+            try writer.commit(writer.point(root: root, time: Timestamp(seconds: 1_700_000_400 + seconds)))
+        }
+    }
+
+    /// How many the defaults keep.
+    private static func kept(_ points: [PointSummary]) throws -> Int {
+        let now = Timestamp(nanoseconds: SystemClock.wall)
+        let all = points.enumerated().map { $1.retentionPoint(ordinal: $0, now: now) }
+        return EffectivePolicy().retentionPlan(of: all, in: .utc).count(where: \.isKept)
+    }
+
+    @Test("a server that cannot place holds deletes nothing of a machine whose mass change nobody has looked at")
+    func massChange() async throws {
+        try await ServerFixture.blocking {
+            let fixture = try VaultFixture()
+            let vault = try fixture.open { $0.access = .change }
+            let machine = try fixture.join(vault)
+            try Self.hourAndLater(try TestWriter(vault, machine))
+            let directory = NSTemporaryDirectory() + "holdfast-server-\(UUID().uuidString)"
+            defer { try? FileManager.default.removeItem(atPath: directory) }
+            let state = try ServerState(path: Array(directory.utf8))
+            let core = ServerCore(
+                identity: state.identity, vault: vault, keys: nil,
+                catalog: try SQLiteServerCatalog(path: state.database),
+                ownCertificate: nil)
+            let now = Timestamp(nanoseconds: SystemClock.wall)
+            try core.catalog.add(
+                ManagedMachine(
+                    id: machine.id, name: "ann", group: "default", key: SigningKey.random().verifyingKey, enrolled: now,
+                    lastSeen: now))
+            try core.alerts.load()
+            try core.alerts.raise(.init(kind: .massChange, machine: machine.id, subject: "x"), "gone")
+            func retain() throws {
+                let job = try core.begin(
+                    kind: "retention", JSONFields(.object([:]), document: "x"), owner: "the server")
+                while try core.catalog.job(job)?.state == .running { SystemClock.pause(milliseconds: 10) }
+                #expect(try core.catalog.job(job)?.state == .done)
+            }
+            try retain()
+            #expect(try vault.points(PointQuery()).count == 4)
+            #expect(core.retentionCheck().reason.contains("alerts ack"))
+            _ = try core.alerts.acknowledge(1, by: "ann")
+            try retain()
+            #expect(try vault.points(PointQuery()).count == 2)
+            core.stop()
+        }
+    }
+
     @Test("a server applies retention by itself, and frees the space")
     func housekeeping() async throws {
         let server = try await ServerFixture.start()
@@ -262,6 +315,13 @@ struct PolicyTests {
             let remote = RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID)
             let writer = try TestWriter(remote, TestMachine(id: machine.credentials.machine, secrets: machine.secrets))
             for version in 0..<3 { _ = try writer.backup(["version \(version)"]) }
+            // Never enrolled, and called as the program calls itself: nobody's here.
+            let vault = try server.core.vault
+            let stranger = try server.vault.join(vault, name: "holdfast-server")
+            let local = try TestWriter(vault, stranger)
+            try Self.hourAndLater(local)
+            let strange = try vault.points(PointQuery(machine: stranger.id))
+            #expect(try Self.kept(strange) == 2, "by the defaults two would go")
             var plan = Housekeeping()
             (plan.retention, plan.reclaim, plan.pause) = (1, 1, 0)
             server.core.keepHouse(plan)
@@ -272,11 +332,13 @@ struct PolicyTests {
                         .map(\.kind))
             }
             while SystemClock.monotonic < until,
-                try server.core.vault.points(PointQuery()).count > 1 || jobs() != ["retention", "reclaim"]
+                try vault.points(PointQuery(machine: machine.credentials.machine)).count > 1
+                    || jobs() != ["retention", "reclaim"]
             {
                 SystemClock.pause(milliseconds: 50)
             }
-            #expect(try server.core.vault.points(PointQuery()).count == 1)
+            #expect(try vault.points(PointQuery(machine: machine.credentials.machine)).count == 1)
+            #expect(try vault.points(PointQuery(machine: stranger.id)) == strange)
             #expect(try jobs() == ["retention", "reclaim"])
         }
     }

@@ -64,6 +64,35 @@ struct RidingVaultTests {
         }
     }
 
+    @Test("who reads takes nothing from another writer, whose lease may even be lost")
+    func reading() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let machine = try server.enrol()
+            let riding = RidingVault(RemoteVault(ServerConnection(machine.credentials), vault: machine.secrets.vault))
+            let id = TestMachine(id: machine.credentials.machine, secrets: machine.secrets)
+            let writer = try TestWriter(riding, id)
+            let known = writer.make.data("known")
+            try writer.store([known])
+            // Of a lease that the server does not know any more.
+            let maker = TestBlobMaker(machine.secrets)
+            let stray = LeaseID.random()
+            try riding.store(try maker.pack([maker.data("stray")]), lease: stray)
+            let root = writer.make.node("root", [known.id])
+            try writer.store([root])
+            #expect(try wholeness(of: [root.id], in: riding) == [root.id, known.id], "what waits can be read")
+            // The writer commits what was sent for the reader as if nothing had been.
+            try writer.commit(writer.point(root: root))
+            #expect(try wholeness(of: [root.id], in: riding).count == 2)
+            // What waits for others was not sent.
+            let waiting = writer.make.data("waiting")
+            try writer.store([waiting])
+            let packs = count(server, "PUT /api/v1/vaults/{vault}/packs/{pack}")
+            #expect(try wholeness(of: [root.id], in: riding).count == 2)
+            #expect(count(server, "PUT /api/v1/vaults/{vault}/packs/{pack}") == packs)
+        }
+    }
+
     @Test("a body with packs that is cut, too long or another's is refused and stores nothing")
     func hostile() async throws {
         let server = try await ServerFixture.start()

@@ -236,12 +236,13 @@ package final class TestWriter {
 
     package func point(
         root: TestBlob, position: PointPosition? = nil, id: PointID = .random(),
-        time: Timestamp = Timestamp(seconds: 1_700_001_000), isPartial: Bool = false, signing: SigningKey? = nil
+        time: Timestamp = Timestamp(seconds: 1_700_001_000), isPartial: Bool = false, series: UInt64 = 0,
+        signing: SigningKey? = nil
     ) throws -> SealedPoint {
         let place = position ?? self.position
         let locator = PointLocator(
             vault: machine.secrets.vault, machine: machine.id, incarnation: place.incarnation, point: id,
-            number: place.number, time: time, kind: .manual, flags: isPartial ? [.partial] : [],
+            number: place.number, time: time, kind: .manual, flags: isPartial ? [.partial] : [], series: series,
             previous: place.previous, references: [root.id])
         return try SealedPoint.seal(
             locator: locator, record: PointRecord(root: root.key),

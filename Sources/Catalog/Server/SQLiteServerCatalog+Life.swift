@@ -33,7 +33,8 @@ extension SQLiteServerCatalog {
             }
             for (machine, time) in seen {
                 try session.run(
-                    "UPDATE machine SET last_seen = $2 WHERE id = $1 AND last_seen < $2", .id(machine), .time(time))
+                    // Also backwards: the clock of this server may have been ahead.
+                    "UPDATE machine SET last_seen = $2 WHERE id = $1", .id(machine), .time(time))
             }
         }
     }

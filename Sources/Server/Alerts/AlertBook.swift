@@ -74,6 +74,13 @@ final class AlertBook: Sendable {
     /// Whether an alert is open or acknowledged.
     func isOpen(_ key: Key) -> Bool { state.withLock { $0.open[key] != nil } }
 
+    /// When the newest alert of a kind was raised that is open or acknowledged for a machine; `nil` when there is none.
+    func newest(_ kind: AlertKind, of machine: MachineID) -> Timestamp? {
+        state.withLock { state in
+            state.open.filter { $0.key.kind == kind && $0.key.machine == machine }.map(\.value.record.raised).max()
+        }
+    }
+
     /// Brings alerts of some kinds in line with what was found of them.
     func reconcile(_ findings: [Finding], of kinds: Set<AlertKind>) throws {
         let now = clock()
@@ -132,6 +139,8 @@ final class AlertBook: Sendable {
     }
 
     /// Notes that somebody has seen an alert. One that is resolved or acknowledged already stays as it is.
+    ///
+    /// What nothing but a person's judgement ends is resolved by it: the next mass change is another alert.
     func acknowledge(_ number: Int64, by name: String) throws -> AlertRecord {
         let now = clock()
         return try state.withLock { state in
@@ -143,11 +152,15 @@ final class AlertBook: Sendable {
             }
             var record = entry.record
             guard record.state == .open else { return record }
-            record.state = .acknowledged
+            record.state = key.kind.endsByJudgement ? .resolved : .acknowledged
             record.by = name
             record.changed = now
             try catalog.update(record, tell: [])
-            state.open[key]?.record = record
+            if record.state == .resolved {
+                state.open[key] = nil
+            } else {
+                state.open[key]?.record = record
+            }
             return record
         }
     }

@@ -72,14 +72,9 @@ final class AlertDispatcher: Sendable {
     private func run() {
         var beat: Int64 = 0
         while true {
-            let now = SystemClock.monotonic
             let settings = settings()
-            if let heartbeat = settings.heartbeat, now >= beat {
-                beat = now + Int64(settings.heartbeatSeconds) * 1_000_000_000
-                // Who watches notices what is missing: nothing is tried again.
-                _ = try? callHeartbeat(heartbeat)
-            }
-            deliverDue(settings)
+            beatIfDue(settings, &beat)
+            deliverDue(settings) { beatIfDue(settings, &beat) }
             var wait: Int64 = 5_000_000_000
             if settings.heartbeat != nil { wait = min(wait, max(beat - SystemClock.monotonic, 0)) }
             let isEnding = state.waitUntil({ $0.isStopping || $0.isWoken }, nanoseconds: wait)
@@ -88,10 +83,21 @@ final class AlertDispatcher: Sendable {
         }
     }
 
-    private func deliverDue(_ settings: AlertSettings) {
+    /// - Parameter next: when it is due again, by the monotonic clock.
+    private func beatIfDue(_ settings: AlertSettings, _ next: inout Int64) {
+        let now = SystemClock.monotonic
+        guard let heartbeat = settings.heartbeat, now >= next else { return }
+        next = now + Int64(settings.heartbeatSeconds) * 1_000_000_000
+        // Who watches notices what is missing: nothing is tried again.
+        _ = try? callHeartbeat(heartbeat)
+    }
+
+    /// - Parameter between: called before each message: one that takes its time must not make the server look dead.
+    private func deliverDue(_ settings: AlertSettings, _ between: () -> Void) {
         guard let (due, _) = try? catalog.messages(due: clock(), limit: 32) else { return }
         for message in due {
             if state.withLock({ $0.isStopping }) { return }
+            between()
             do {
                 try deliver(message, settings)
                 try catalog.remove(message: message.id)

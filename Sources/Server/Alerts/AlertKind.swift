@@ -44,6 +44,6 @@ package enum AlertKind: String, Sendable, CaseIterable {
         }
     }
 
-    /// Raised by something that happens, and not by how things are.
-    var isEvent: Bool { self == .rejected || self == .massChange }
+    /// It says that something has happened, and nothing that happens later takes that back: somebody looks at it and says so.
+    var endsByJudgement: Bool { self == .massChange }
 }

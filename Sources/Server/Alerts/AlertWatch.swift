@@ -73,7 +73,12 @@ extension ServerCore {
                 "A machine has enrolled under the id of \(name) with another key: it was installed anew, or is a copy. "
                     + "`holdfast server machines --approve \(id)` or `--refuse \(id)`.")
         }
-        let last = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
+        var last = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
+        if last.since(now) > Self.clockTolerance {
+            // This server's clock was ahead. From now on, or nobody would miss the machine until that time has come.
+            life.noteSeen(machine.id, at: now)
+            last = now
+        }
         if live?.report.activity != .asleep,
             objectives.lateSince(last, now, [last..<max(now, last)]) != nil
         {
@@ -93,7 +98,7 @@ extension ServerCore {
                     + "\(Units.span(nanoseconds: UInt64(max(report.lag, 0)))).")
         }
         if let problem = report.problem, let since = live.trail.problemSince, now.since(since) >= Self.problemPatience {
-            add(.backupFailed, "\(name) cannot store what changes: \(problem)")
+            add(.backupFailed, "The protection of \(name) has a problem: \(problem)")
         }
         if report.notKeptCount > 0 {
             add(
@@ -157,16 +162,22 @@ extension ServerCore {
 
     /// Points from so long before a mass change are kept, in nanoseconds.
     private static let pinnedBefore: Int64 = 7 * 86_400_000_000_000
+    /// While nobody has looked at a mass change, another one of the machine is told of, and held, once in this time: it may be
+    /// the one that matters. In nanoseconds.
+    private static let massChangeInterval: Int64 = 86_400_000_000_000
 
     private func lookForMassChange(_ machine: ManagedMachine) throws {
         guard let (text, since) = life.live(machine.id)?.trail.massChange() else { return }
         let name = TreePath.display(machine.name.utf8)
-        let key = AlertBook.Key(kind: .massChange, machine: machine.id)
-        guard !alerts.isOpen(key) else { return }
+        let now = clock()
+        if let newest = alerts.newest(.massChange, of: machine.id), abs(now.since(newest)) < Self.massChangeInterval {
+            return
+        }
+        let key = AlertBook.Key(kind: .massChange, machine: machine.id, subject: TimeText.rfc3339(since))
         let pinned: String
         if let keys, let vault = holder.current {
             let hold = HoldRecord.Content(
-                hold: .random(), placed: clock(), isPlaced: true, machines: [machine.id], paths: [],
+                hold: .random(), placed: now, isPlaced: true, machines: [machine.id], paths: [],
                 from: since.advanced(by: -Self.pinnedBefore), until: since, reference: "before a mass change on \(name)"
             )
             try vault.add(try HoldRecord(hold, signing: keys.vaultSigning))
@@ -175,7 +186,8 @@ extension ServerCore {
                 + "\(hold.hold.hex.prefix(8))` lets go of them when all is well."
         } else {
             pinned =
-                "This server cannot hold points of an owner-only vault: run `holdfast points hold` with its passphrase."
+                "This server cannot hold points of an owner-only vault: run `holdfast points hold` with its passphrase. Until this "
+                + "alert is acknowledged nothing of the machine is deleted by itself."
         }
         try alerts.raise(
             key,

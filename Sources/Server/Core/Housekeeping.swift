@@ -36,8 +36,9 @@ struct HousekeepingState {
 extension ServerCore {
     /// Who begins these jobs.
     static let housekeeper = "the server"
-    /// With this begins the name of the machine as which a server protects itself.
-    static let ownPrefix = "holdfast-server"
+    /// With this begins the name of the machine as which a server protects itself; no host name has a space in it, so that a
+    /// host of this name that was never enrolled is not taken for it.
+    static let ownPrefix = "holdfast-server "
 
     /// Changes what is deleted when.
     package func keepHouse(_ plan: Housekeeping) {
@@ -160,6 +161,11 @@ extension ServerCore {
                 zone: placements[machine.id]?.zone ?? "")
             do { subject.policy = try book.effective(of: machine.id) } catch {
                 subject.failure = (error as? HoldfastError)?.message ?? "\(error)"
+            }
+            // With the key of the vault the points before it are under a hold.
+            if keys == nil, alerts.newest(.massChange, of: machine.id) != nil {
+                subject.policy = nil
+                subject.failure = "many of its files have changed at once: `holdfast alerts ack` says that it was meant"
             }
             return subject
         }

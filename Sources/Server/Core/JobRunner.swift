@@ -32,6 +32,7 @@ final class JobRunner: Sendable {
     }
 
     private struct Running {
+        var kind: String
         var stop: StopFlag
         var thread: WorkerThread?
         var done: UInt64 = 0
@@ -57,9 +58,9 @@ final class JobRunner: Sendable {
         let job = JobRecord(id: .random(), kind: kind, owner: owner, parameters: parameters, started: clock())
         try catalog.forgetJobs(keeping: Self.kept)
         let stop = StopFlag()
-        running.withLock { $0[job.id] = Running(stop: stop) }
+        running.withLock { $0[job.id] = Running(kind: kind, stop: stop) }
         do {
-            guard try catalog.start(job) else {
+            guard try catalog.start(job) || (endForgotten(kind, but: job.id) && catalog.start(job)) else {
                 throw HoldfastError(
                     .busy, "A job of this kind (\(kind)) runs already; wait until it has ended.", isTemporary: true)
             }
@@ -76,6 +77,19 @@ final class JobRunner: Sendable {
             throw error
         }
         return job.id
+    }
+
+    /// Ends jobs of a kind that stand as running and are not: the disk was full when their end was to be written down. Nothing
+    /// of their kind could begin until the next start of the server, and with `reclaim` nothing would free that disk.
+    private func endForgotten(_ kind: String, but new: JobID) throws -> Bool {
+        let live = running.withLock { Set($0.filter { $0.key != new && $0.value.kind == kind }.keys) }
+        guard live.isEmpty else { return false }
+        var ended = false
+        for job in try catalog.jobs(newest: Self.kept + 1) where job.kind == kind && job.state == .running {
+            try catalog.end(job.id, .interrupted, result: nil, failure: nil, at: clock())
+            ended = true
+        }
+        return ended
     }
 
     private func work(_ job: JobRecord, _ stop: StopFlag, _ body: (Context) throws -> [UInt8]) {

@@ -250,7 +250,7 @@ package final class ServerCore: Sendable {
             if parks { life.change(machine.id) { $0.isParked = true } }
         }
         let now = clock()
-        if now.since(machine.lastSeen) > 60_000_000_000 { life.noteSeen(machine.id, at: now) }
+        if abs(now.since(machine.lastSeen)) > 60_000_000_000 { life.noteSeen(machine.id, at: now) }
     }
 
     // MARK: Who may

@@ -38,7 +38,7 @@ struct PolicyAgent {
         }
         let people = try AgentRun.servePeople(history)
         let reporter = StatusReporting.start(
-            { supervisor.status }, session, global, others: source.connection.map { [$0] } ?? [])
+            { supervisor.reported }, session, global, others: source.connection.map { [$0] } ?? [])
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(supervisor, console)
@@ -46,7 +46,7 @@ struct PolicyAgent {
         while try !Signals.wait(milliseconds: max(pause, 100)) {
             notifier.alive()
             source.look()
-            let status = supervisor.status
+            let status = supervisor.reported
             let lag = status.lag == 0 ? "everything is stored" : "\(Units.span(nanoseconds: UInt64(status.lag))) behind"
             notifier.status(status.problem.map { "\(lag); \($0)" } ?? lag)
         }

@@ -183,6 +183,21 @@ import Testing
         #expect(times([(10, 11), (3, 21), (-500, 31), (40, 41)], now: 100) == [10, 10, 10, 40])
     }
 
+    @Test("What a machine with a dead clock stores counts by its arrival, and not all as its last sound point")
+    func deadClock() {
+        let day: Int64 = 86_400_000_000_000
+        let start = 20_000 * day
+        // A week without a battery, a point a day, then the clock is set.
+        var points: [(Int64, Int64)] = [(start, start + 1)]
+        for number in 1...7 { points.append((Int64(number) * 1_000, start + Int64(number) * day)) }
+        points.append((start + 8 * day, start + 8 * day + 1))
+        #expect(
+            times(points, now: start + 9 * day)
+                == [start] + (1...7).map { start + $0 * day } + [start + 8 * day])
+        // Put back by an hour: believed, and the order holds.
+        #expect(times([(start, start), (start - day / 24, start + 5)], now: start + day) == [start, start])
+    }
+
     @Test("The vault's clock going back for a while does not make new points look old")
     func vaultClockBack() {
         #expect(times([(10, 11), (20, 21), (1, 2), (30, 31)], now: 100) == [10, 20, 20, 30])
