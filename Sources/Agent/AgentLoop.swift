@@ -436,7 +436,8 @@ final class AgentLoop {
         if agent.state.withLock({ $0.isStopping }) { throw HoldfastError(.cancelled, "the agent ends") }
         let time = now
         let look = PathCapture(
-            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret, lookLimit: lookLimit)
+            source: configuration.source, memory: memory, secret: agent.secrets.domainSecret, lookLimit: lookLimit,
+            staging: configuration.cacheDirectory)
         var outcome = try look.run(
             wanted.selection, moves: wanted.moves, pipeline: pipeline, progress: progress)
         let others = otherNames(outcome, memory, wanted)
@@ -454,6 +455,7 @@ final class AgentLoop {
         let changes = outcome.memoryChanges
         var record = PointRecord(root: ContentKey(.zero))
         record.labels = labels
+        if outcome.openDatabases > 0 { record.labels.append(CaptureProgress.databaseLabel) }
         record.consistency = .crash
         record.statistics = next
         record.statistics.bytesRead = outcome.bytesRead

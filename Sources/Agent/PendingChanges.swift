@@ -43,7 +43,12 @@ struct PendingChanges {
             switch change {
             case .path(let path, let fuzzy):
                 shallow.insert(path)
-                isFuzzy = isFuzzy || fuzzy
+                if let database = path.ofDatabaseLog {
+                    // Transactions go into the log, and a database is captured with it, as of one moment.
+                    shallow.insert(database)
+                } else {
+                    isFuzzy = isFuzzy || fuzzy
+                }
             case .subtree(let path, let fuzzy):
                 deep.insert(path)
                 isFuzzy = isFuzzy || fuzzy

@@ -28,3 +28,18 @@ long hf_lock_test(int descriptor, int exclusive) {
     long outcome = apply(descriptor, F_OFD_GETLK, exclusive ? F_WRLCK : F_RDLCK, &lock);
     return outcome < 0 ? outcome : lock.l_type != F_UNLCK;
 }
+
+long hf_lock_range(int descriptor, int64_t start, int64_t length, int shared) {
+    struct flock lock = {
+        .l_type = shared ? F_RDLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    long outcome = result(fcntl(descriptor, F_OFD_SETLK, &lock));
+    return outcome == -EACCES ? -EAGAIN : outcome;
+}
+
+long hf_lock_range_test(int descriptor, int64_t start, int64_t length, int writing) {
+    struct flock lock = {
+        .l_type = writing ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    long outcome = result(fcntl(descriptor, F_OFD_GETLK, &lock));
+    if (outcome < 0) return outcome;
+    return lock.l_type == F_UNLCK ? 0 : lock.l_type == F_RDLCK ? 1 : 2;
+}

@@ -132,6 +132,7 @@ package final class BackupJob {
         let pipeline = writer.pipeline
         let secret = writer.secret
         let changeTimes = request.changeTimes
+        let staging = StagingPlace(directory: cacheDirectory)
         nonisolated(unsafe) let cache = writer.cache
         let damaged = writer.damaged
         do {
@@ -159,7 +160,7 @@ package final class BackupJob {
                         do {
                             let reader = FileReader(
                                 pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress,
-                                changeTimes: changeTimes)
+                                changeTimes: changeTimes, staging: staging)
                             while let batch = try work.pop() {
                                 try reader.complete(batch)
                                 batch.isComplete.store(true, ordering: .releasing)
@@ -172,7 +173,7 @@ package final class BackupJob {
             }
             let reader = FileReader(
                 pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress,
-                changeTimes: changeTimes)
+                changeTimes: changeTimes, staging: staging)
             return try sequence(
                 writer, reader, ordered: ordered, completion: completion, started: started, captureTime: captureTime)
         } catch {
@@ -259,8 +260,10 @@ package final class BackupJob {
         statistics.bytes = sequencer.bytes
         statistics.bytesRead = progress.bytesRead.load(ordering: .relaxed)
         statistics.milliseconds = UInt64(max(0, SystemClock.monotonic - started)) / 1_000_000
+        var labels = request.labels
+        if progress.remarks.withLock({ $0.openDatabaseCount }) > 0 { labels.append(CaptureProgress.databaseLabel) }
         return PointDraft(
-            kind: request.kind, time: captureTime, labels: request.labels, consistency: .file, statistics: statistics,
+            kind: request.kind, time: captureTime, labels: labels, consistency: .file, statistics: statistics,
             warnings: sequencer.warnings.warnings, omittedWarnings: sequencer.warnings.omitted,
             paths: request.source.roots.map(\.bytes), hostName: request.hostName, program: request.program,
             exclusions: request.source.exclusionTexts)

@@ -28,6 +28,9 @@ package final class CaptureProgress: Sendable {
     /// Set to ask the capture to stop; it ends with `cancelled`.
     package let stopRequested = Atomic<Bool>(false)
 
+    /// The label of a point with a database in it that was in use.
+    package static let databaseLabel = "database"
+
     package init() {}
 
     /// Things that are as they were asked for, or as they usually are, and may still surprise.
@@ -36,7 +39,7 @@ package final class CaptureProgress: Sendable {
         package var ownDirectories: [TreePath] = []
         /// Protected directories with nothing in them.
         package var emptyRoots: [TreePath] = []
-        /// SQLite databases with changes in a file beside them: in use, or not closed since a crash. The first few.
+        /// SQLite databases that were in use, or not closed since a crash, and were captured as of one moment. The first few.
         package var openDatabases: [TreePath] = []
         /// How many of them there are.
         package var openDatabaseCount: UInt64 = 0

@@ -17,18 +17,22 @@ final class FileReader {
     private let slabs: SlabPool
     private let secret: DomainSecret
     private let chunker: Chunker
-    private let progress: CaptureProgress
+    let progress: CaptureProgress
     private let changeTimes: ChangeTimeTrust
+    let staging: StagingPlace?
     /// The file system of the last file, and how it keeps change times.
     private var clock: (device: UInt64, clock: ChangeTimeTrust.Clock)?
     private var attributes = AttributeReader()
     private var openSlab = OpenSlab()
 
-    /// - Parameter slabs: the slabs for large files; small ones are read into the slab of their batch.
+    /// - Parameters:
+    ///   - slabs: the slabs for large files; small ones are read into the slab of their batch.
+    ///   - staging: for what has to be taken at once, as databases that are written all the time.
     init(
         pipeline: SealingPipeline, slabs: SlabPool, secret: DomainSecret, progress: CaptureProgress,
-        changeTimes: ChangeTimeTrust = .thisKernel
+        changeTimes: ChangeTimeTrust = .thisKernel, staging: StagingPlace? = nil
     ) {
+        self.staging = staging
         self.pipeline = pipeline
         self.slabs = slabs
         self.secret = secret
@@ -72,8 +76,16 @@ final class FileReader {
             item.isFresh = !changeTimes.vouches(
                 for: FileTime(item.status.changed), readAt: SystemClock.wall, on: clock(of: opened, item.status.device))
             switch item.work {
-            case .small: try readSmall(&item, opened, batch, &slabUsed)
-            case .large: try readLarge(&item, opened, batch)
+            case .small, .large:
+                if item.status.size >= SQLiteSnapshot.smallest, SQLiteSnapshot.isDatabase(opened.descriptor) {
+                    let name = Array(UnsafeRawBufferPointer(rebasing: names[start..<(item.name.upperBound - 1)]))
+                    return try readDatabase(&item, opened, name, batch, &slabUsed)
+                }
+                if case .small = item.work {
+                    try readSmall(&item, opened, batch, &slabUsed)
+                } else {
+                    try readLarge(&item, opened, batch)
+                }
             case .link(let cell): item.content = .link(cell)
             case .none, .metadata: break
             }
@@ -83,7 +95,7 @@ final class FileReader {
     /// The regular file that `readRegular` opened, for reading its content.
     private var openedFile: DirectoryHandle?
 
-    private func clock(of file: DirectoryHandle, _ device: UInt64) -> ChangeTimeTrust.Clock {
+    func clock(of file: DirectoryHandle, _ device: UInt64) -> ChangeTimeTrust.Clock {
         if let clock, clock.device == device { return clock.clock }
         let space = try? FileSystem.space(descriptor: file.raw)
         let found = ChangeTimeTrust.Clock(type: space?.typeName, isNetwork: space?.isNetwork == true)
@@ -91,7 +103,7 @@ final class FileReader {
         return found
     }
 
-    private func skip(_ item: inout CaptureItem, _ error: Errno, _ batch: CaptureBatch) {
+    func skip(_ item: inout CaptureItem, _ error: Errno, _ batch: CaptureBatch) {
         if error == .noEntry || error == .stale || error == .symbolicLink {
             // Gone or replaced since it was listed: as if it had gone just before. The next run sees what is there.
             item.isGone = true
@@ -103,7 +115,7 @@ final class FileReader {
         warn(error.isDenied ? .denied : .io, item, "it cannot be read: \(error)", batch)
     }
 
-    private func warn(_ reason: PointWarning.Reason, _ item: CaptureItem, _ text: String, _ batch: CaptureBatch) {
+    func warn(_ reason: PointWarning.Reason, _ item: CaptureItem, _ text: String, _ batch: CaptureBatch) {
         progress.warnings.wrappingAdd(1, ordering: .relaxed)
         batch.warnings.append(
             PointWarning(reason: reason, path: TreePath(key: item.key)?.bytes ?? item.key, text: text))
@@ -216,9 +228,13 @@ final class FileReader {
 
     // MARK: Small files
 
-    private func readSmall(
-        _ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch, _ slabUsed: inout Int
-    ) throws {
+    /// - Parameter isOnce: it is not read again when it changes.
+    /// - Returns: `false` when it was not read because of that.
+    @discardableResult
+    func readSmall(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch, _ slabUsed: inout Int,
+        isOnce: Bool = false
+    ) throws -> Bool {
         guard let slab = batch.slab else {
             throw pipeline.failure ?? HoldfastError(.cancelled, "the backup was stopped")
         }
@@ -238,7 +254,7 @@ final class FileReader {
                 after = try file.descriptor.status()
             } catch {
                 skip(&item, error, batch)
-                return
+                return true
             }
             progress.bytesRead.wrappingAdd(UInt64(length), ordering: .relaxed)
             let bytes = slab.bytes(start..<(start + length))
@@ -247,6 +263,7 @@ final class FileReader {
             let isStable = !FileReader.changed(before, after)
             // Only growth beyond what was read: the first bytes are the same on both readings.
             let onlyGrew = after.size > UInt64(length) && length == promised && lastHash == contentHash
+            if isOnce, !isStable { return false }
             if isStable || onlyGrew || attempt == FileReader.pauses.count {
                 if !isStable && !onlyGrew {
                     item.entry?.remarks.insert(.fuzzy)
@@ -264,7 +281,7 @@ final class FileReader {
                     item.content = .small(start..<(start + length), contentHash, rule: rule)
                 }
                 item.contentHash = length == 0 ? nil : contentHash
-                return
+                return true
             }
             lastHash = contentHash
             usleep(FileReader.pauses[attempt] * 1000)
@@ -291,13 +308,8 @@ final class FileReader {
             let result: LargeFile
             let after: FileStatus
             do {
-                var run = LargeFileReading(
-                    file: file, size: size, isSparse: before.blocks < before.size / 512, known: known,
-                    knownPieces: knownPieces, pipeline: pipeline, slabs: slabs, chunker: chunker, secret: secret,
-                    progress: progress,
-                    open: openSlab)
-                defer { openSlab = run.open }
-                result = try run.run()
+                result = try read(
+                    .file(file), size, isSparse: before.blocks < before.size / 512, known, knownPieces)
                 after = try file.descriptor.status()
             } catch let error as Errno {
                 skip(&item, error, batch)
@@ -311,23 +323,48 @@ final class FileReader {
                     warn(.changed, item, "it went on changing while it was read; what was read last is kept", batch)
                 }
                 if !isStable { refresh(&item, after) }
-                item.entry?.size = result.length
-                item.content = result.deferred.isEmpty ? .known(result.content) : .chunks(result.deferred)
-                item.chunks = result.chunks
-                item.pieces = result.pieces
-                progress.filesRead.wrappingAdd(1, ordering: .relaxed)
+                take(result, &item)
                 return
             }
-            // What did not change since the first reading is recognised by its hashes, at memory speed.
-            known = result.chunks
-            for chunk in result.deferred {
-                known.append(
-                    CachedChunk(length: chunk.length, hash: chunk.hash, key: try pipeline.wait(for: chunk.ticket)))
-            }
-            knownPieces = result.pieces
+            (known, knownPieces) = try remembered(result)
             usleep(FileReader.pauses[attempt] * 1000)
             attempt += 1
             before = after
         }
+    }
+
+    /// One reading.
+    func read(
+        _ content: FileContent, _ size: UInt64, isSparse: Bool, _ known: [CachedChunk], _ knownPieces: [ContentKey]
+    ) throws -> LargeFile {
+        var run = LargeFileReading(
+            file: content, size: size, isSparse: isSparse, known: known, knownPieces: knownPieces, pipeline: pipeline,
+            slabs: slabs, chunker: chunker, secret: secret, progress: progress, open: openSlab)
+        defer { openSlab = run.open }
+        return try run.run()
+    }
+
+    /// Takes what was read as the item's content.
+    func take(_ result: LargeFile, _ item: inout CaptureItem) {
+        item.entry?.size = result.length
+        item.content = result.deferred.isEmpty ? .known(result.content) : .chunks(result.deferred)
+        item.chunks = result.chunks
+        item.pieces = result.pieces
+        progress.filesRead.wrappingAdd(1, ordering: .relaxed)
+    }
+
+    /// For another reading: what did not change since this one is recognised by its hashes, at memory speed.
+    func remembered(_ result: LargeFile) throws -> (chunks: [CachedChunk], pieces: [ContentKey]) {
+        var known = result.chunks
+        for chunk in result.deferred {
+            known.append(
+                CachedChunk(length: chunk.length, hash: chunk.hash, key: try pipeline.wait(for: chunk.ticket)))
+        }
+        return (known, result.pieces)
+    }
+
+    /// Whether a change after `time` would be seen by a status of the file that was read then.
+    func vouches(for status: FileStatus, at time: Int64, _ file: DirectoryHandle) -> Bool {
+        changeTimes.vouches(for: FileTime(status.changed), readAt: time, on: clock(of: file, status.device))
     }
 }

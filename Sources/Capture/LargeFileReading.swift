@@ -40,7 +40,7 @@ struct LargeFileReading {
     /// More chunks than this are not remembered (64 GB of file, 12 MB of memory): such files are cut again when they change.
     static let rememberedChunks = 262_144
 
-    let file: DirectoryHandle
+    let file: FileContent
     let size: UInt64
     let isSparse: Bool
     let known: [CachedChunk]
@@ -66,7 +66,7 @@ struct LargeFileReading {
     private var knownOffset: UInt64 = 0
 
     init(
-        file: DirectoryHandle, size: UInt64, isSparse: Bool, known: [CachedChunk], knownPieces: [ContentKey],
+        file: FileContent, size: UInt64, isSparse: Bool, known: [CachedChunk], knownPieces: [ContentKey],
         pipeline: SealingPipeline, slabs: SlabPool, chunker: Chunker, secret: DomainSecret, progress: CaptureProgress,
         open: OpenSlab
     ) {
@@ -90,7 +90,7 @@ struct LargeFileReading {
         while offset < size {
             var end = size
             if isSparse {
-                guard let data = try file.descriptor.nextData(from: offset, size: size) else {
+                guard let data = try file.nextData(from: offset, size: size) else {
                     try hole(size - offset)
                     offset = size
                     break
@@ -162,7 +162,7 @@ struct LargeFileReading {
                 }
                 let readFrom = position + UInt64(high - low)
                 let wanted = min(slab.capacity - high, Int(min(end - readFrom, UInt64(Int32.max))))
-                let count = try file.descriptor.readFully(
+                let count = try file.readFully(
                     into: UnsafeMutableRawBufferPointer(start: slab.base + high, count: wanted), at: readFrom)
                 progress.bytesRead.wrappingAdd(UInt64(count), ordering: .relaxed)
                 high += count

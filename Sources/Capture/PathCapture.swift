@@ -24,6 +24,8 @@ package final class PathCapture {
         package var warnings: [PointWarning] = []
         package var omittedWarnings: UInt64 = 0
         package var bytesRead: UInt64 = 0
+        /// Databases among what changed that were in use, and were captured as of one moment.
+        package var openDatabases: UInt64 = 0
         /// Entries that were as they were known.
         package var unchanged = 0
 
@@ -37,13 +39,16 @@ package final class PathCapture {
     private let memory: EntryMemory
     private let secret: DomainSecret
     private let changeTimes: ChangeTimeTrust
+    private let staging: StagingPlace?
     private let smallSlabs = SlabPool(slabSize: PathCapture.smallSlab, limit: 4)
     private let largeSlabs = SlabPool(slabSize: PathCapture.largeSlab, limit: 6)
 
+    /// - Parameter staging: a directory of this program, for what has to be taken at once and is read later.
     package init(
         source: CaptureSource, memory: EntryMemory, secret: DomainSecret, changeTimes: ChangeTimeTrust = .thisKernel,
-        lookLimit: Int = PathCapture.limit
+        lookLimit: Int = PathCapture.limit, staging: [UInt8]? = nil
     ) {
+        self.staging = staging.map { StagingPlace(directory: $0) }
         self.lookLimit = lookLimit
         self.source = source
         self.memory = memory
@@ -74,7 +79,8 @@ package final class PathCapture {
         memory.expect(moves)
         defer { memory.expect([]) }
         let reader = FileReader(
-            pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress, changeTimes: changeTimes)
+            pipeline: pipeline, slabs: largeSlabs, secret: secret, progress: progress, changeTimes: changeTimes,
+            staging: staging)
         let memory = memory
         let hasDeep = !selection.deep.isEmpty
         let sequencer = CaptureSequencer(pipeline: pipeline, progress: progress, reader: reader) { found in
@@ -98,6 +104,7 @@ package final class PathCapture {
         }
         try walker.run()
         try sequencer.finish()
+        outcome.openDatabases = progress.remarks.withLock { $0.openDatabaseCount }
         outcome.bytesRead = progress.bytesRead.load(ordering: .relaxed)
         // What vanished is told by itself, and is no trouble.
         outcome.warnings = sequencer.warnings.warnings.filter { $0.reason != .vanished }

@@ -35,3 +35,14 @@ package struct PathSelection: Sendable {
     /// Whether anything below a directory is selected.
     func leads(into directory: [UInt8]) -> Bool { ways[directory] != nil }
 }
+
+extension TreePath {
+    /// The database that this would be the write-ahead log of by its name.
+    package var ofDatabaseLog: TreePath? {
+        guard let parent else { return nil }
+        let name = Array(self.name)
+        return name.withUnsafeBytes { name in
+            SQLiteSnapshot.database(ofLog: name).map { parent.appending(Array($0)) }
+        }
+    }
+}

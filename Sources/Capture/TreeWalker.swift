@@ -47,6 +47,8 @@ final class TreeWalker {
     private var batch = CaptureBatch()
     private var links: [CaptureSource.FileNode: (cell: LinkCell, remaining: UInt32)] = [:]
     private var nameBuffer: [UInt8] = []
+    /// The names in the directory at hand that have a log of SQLite beside them; `nil` when it is not listed.
+    private var logged: Set<[UInt8]>?
     /// The protected paths that were met.
     private var reached: Set<[UInt8]> = []
     /// Those that were warned of.
@@ -234,6 +236,7 @@ final class TreeWalker {
 
     private func list(_ frame: inout Frame) throws {
         guard let handle = frame.handle else { return }
+        logged = nil
         if let only = frame.only {
             if source.excludeCaches, !frame.isAbove, CacheDirectoryTag.isPresent(in: handle.raw) { return }
             for name in only {
@@ -252,6 +255,11 @@ final class TreeWalker {
             warn(.io, frame.path, "the directory cannot be listed: \(error)")
             return
         }
+        var logged: Set<[UInt8]> = []
+        for index in 0..<names.count {
+            if let database = SQLiteSnapshot.database(ofLog: names.name(index)) { logged.insert(Array(database)) }
+        }
+        self.logged = logged
         if names.count == 0, source.roots.contains(where: { $0.bytes == frame.path }) {
             let path = TreePath(unchecked: frame.path)
             progress.remarks.withLock { $0.emptyRoots.append(path) }
@@ -314,6 +322,11 @@ final class TreeWalker {
             if selection != nil { gone.append(TreePath(unchecked: childPath(frame, Array(name)))) }
             return
         }
+        if status.kind == .regular, SQLiteSnapshot.isNeeded(name, at: handle.raw) == false {
+            // What is in it is captured with its database.
+            if selection != nil { gone.append(TreePath(unchecked: childPath(frame, Array(name)))) }
+            return
+        }
         guard frame.prefix.count + name.count <= FormatLimits.keyLength else {
             warn(.unsupported, childPath(frame, Array(name)), "the path is longer than 64 KiB")
             return
@@ -328,7 +341,6 @@ final class TreeWalker {
         if status.kind == .regular {
             progress.filesSeen.wrappingAdd(1, ordering: .relaxed)
             progress.bytesSeen.wrappingAdd(status.size, ordering: .relaxed)
-            if status.size > 0, frame.only == nil { noteOpenDatabase(name, frame) }
             if isRoot { warnOfKernelFile(name, frame, handle) }
         }
         if status.kind == .directory, isSelected(below: name, of: frame),
@@ -397,23 +409,6 @@ final class TreeWalker {
             "it was a file system of its own at the last backup and is none now: is something not mounted?")
     }
 
-    /// A database that is in use consists of two files, which are read one after the other.
-    private func noteOpenDatabase(_ name: UnsafeRawBufferPointer, _ frame: Frame) {
-        // Both endings end in an "l": nearly all names are done with here.
-        guard name.last == UInt8(ascii: "l") else { return }
-        for ending in ["-wal", "-journal"] {
-            let length = name.count - ending.utf8.count
-            guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
-            let database = UnsafeRawBufferPointer(rebasing: name[..<length])
-            guard names.index(of: database) != nil else { continue }
-            let path = TreePath(unchecked: childPath(frame, Array(database)))
-            progress.remarks.withLock { remarks in
-                remarks.openDatabaseCount += 1
-                if remarks.openDatabases.count < 16 { remarks.openDatabases.append(path) }
-            }
-        }
-    }
-
     /// Files that the kernel makes up say that they are empty.
     private func warnOfKernelFile(_ name: UnsafeRawBufferPointer, _ frame: Frame, _ handle: DirectoryHandle) {
         guard let space = try? FileSystem.space(descriptor: handle.raw), space.isPseudo else { return }
@@ -460,7 +455,7 @@ final class TreeWalker {
                 && !(cached.entry.attributesBlob != nil && !damaged.isEmpty)
                 && !isDamaged
             let isToBundle = isSame && cache?.plan.includes(cached.entry) == true
-            if isSame, !isToBundle {
+            if isSame, !isToBundle, !hasLog(name, directory, status) {
                 item.work = .none
                 item.cached = cached
                 batch.items.append(item)
@@ -511,6 +506,13 @@ final class TreeWalker {
         }
         batch.items.append(item)
         return nil
+    }
+
+    /// Whether a database may have changed without its file changing.
+    private func hasLog(_ name: some Collection<UInt8>, _ directory: DirectoryHandle?, _ status: FileStatus) -> Bool {
+        guard status.kind == .regular, status.size >= SQLiteSnapshot.smallest, let directory else { return false }
+        if let logged { return !logged.isEmpty && logged.contains(Array(name)) }
+        return SQLiteSnapshot.hasLog(Array(name), at: directory.raw)
     }
 
     /// Whether a file is the one that was known by another path: a rename leaves everything but its change time.

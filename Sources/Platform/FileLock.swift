@@ -69,3 +69,39 @@ package struct FileLock: ~Copyable, Sendable {
         _ = hf_unlock(descriptor.raw)
     }
 }
+
+// MARK: - Ranges
+
+/// Locks on ranges of bytes, by which programs agree about one file (`fcntl`). They belong to the open file, so nothing else
+/// that this process does with the same file ends them; they stand against the locks of others, and never wait.
+extension FileDescriptor {
+    /// How somebody else has locked something.
+    package enum OthersLock: Int, Comparable, Sendable {
+        case none, reading, writing
+        package static func < (a: OthersLock, b: OthersLock) -> Bool { a.rawValue < b.rawValue }
+    }
+
+    /// Keeps others from locking a range for writing; `false` when somebody has it locked so. The file must be open for reading.
+    package func lockForReading(_ range: Range<UInt64>) throws(Errno) -> Bool {
+        do throws(Errno) {
+            try retrying { hf_lock_range(raw, Int64(clamping: range.lowerBound), Int64(range.count), 1) }
+            return true
+        } catch {
+            if error == .again { return false }
+            throw error
+        }
+    }
+
+    /// Gives up what is locked of a range.
+    package func unlock(_ range: Range<UInt64>) {
+        _ = hf_lock_range(raw, Int64(clamping: range.lowerBound), Int64(range.count), 0)
+    }
+
+    /// What others have locked of a range. Locks for reading are only seen where there is none for writing.
+    package func othersLock(on range: Range<UInt64>) throws(Errno) -> OthersLock {
+        let start = Int64(clamping: range.lowerBound)
+        let length = Int64(range.count)
+        if try retrying({ hf_lock_range_test(raw, start, length, 0) }) != 0 { return .writing }
+        return try retrying { hf_lock_range_test(raw, start, length, 1) } == 0 ? .none : .reading
+    }
+}

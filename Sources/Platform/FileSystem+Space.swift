@@ -70,6 +70,11 @@ extension FileDescriptor {
     package struct DataRange: Hashable, Sendable {
         package var offset: UInt64
         package var length: UInt64
+
+        package init(offset: UInt64, length: UInt64) {
+            self.offset = offset
+            self.length = length
+        }
     }
 
     /// The first range of data at or after `offset`, `nil` when there is only a hole up to the end.

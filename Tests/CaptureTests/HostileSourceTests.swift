@@ -99,17 +99,6 @@ import Vault
         }
     }
 
-    @Test("databases in use are remarked, files that only look like it are not")
-    func databases() throws {
-        let fixture = try BackupFixture()
-        for name in ["a.db", "a.db-wal", "b", "b-journal", "c-wal", "-wal", "d.db"] { try fixture.write(name, [1]) }
-        for name in ["d.db-wal"] { try fixture.write(name, []) }
-        let job = try fixture.backup().job
-        let found = job.progress.remarks.withLock { $0 }
-        #expect(found.openDatabaseCount == 2)
-        #expect(found.openDatabases.map { String(decoding: $0.name, as: UTF8.self) } == ["a.db", "b"])
-    }
-
     // MARK: Between listing and opening
 
     /// Walks a fixture's tree, lets `change` happen, and then reads; gives what goes into the tree, by name.

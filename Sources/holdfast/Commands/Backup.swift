@@ -150,8 +150,8 @@ struct Backup: Command {
         if remarks.openDatabaseCount > 0 {
             let count = Int(clamping: remarks.openDatabaseCount)
             console.note(
-                "\(Units.count(count, "SQLite database was", "SQLite databases were")) in use and may not be consistent: "
-                    + "\(list(remarks.openDatabases, of: count)). `sqlite3 FILE .dump` beforehand makes a copy that is."
+                "\(Units.count(count, "SQLite database was", "SQLite databases were")) in use, and captured as of one "
+                    + "moment: \(list(remarks.openDatabases, of: count))."
             )
         }
     }

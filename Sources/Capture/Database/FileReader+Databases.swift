@@ -1,0 +1,132 @@
+import Glibc
+import Model
+import Platform
+import Synchronization
+import Vault
+
+extension FileReader {
+    /// One way to read a database, after a pause in milliseconds.
+    private struct Attempt {
+        var pause: UInt32
+        var holds: Bool
+    }
+
+    /// First without hindering anybody, then holding what a reading program holds.
+    private static let attempts = [
+        Attempt(pause: 0, holds: false), Attempt(pause: 25, holds: false), Attempt(pause: 50, holds: false),
+        Attempt(pause: 0, holds: true), Attempt(pause: 50, holds: true), Attempt(pause: 200, holds: true),
+        Attempt(pause: 500, holds: true), Attempt(pause: 1000, holds: true), Attempt(pause: 2000, holds: true),
+    ]
+    /// A database longer than this is not read twice in vain.
+    private static let longestTry: UInt64 = 64 << 20
+
+    /// Reads an SQLite database as of one moment; see `SQLiteSnapshot`. Of one that is never at rest the last reading is
+    /// kept, with a warning.
+    func readDatabase(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ name: [UInt8], _ batch: CaptureBatch,
+        _ slabUsed: inout Int
+    ) throws {
+        var known = item.cached?.chunks ?? []
+        var knownPieces = item.cached?.pieces ?? []
+        var last: (result: LargeFile, modified: FileInstant)?
+        var isBundled = false
+        for attempt in FileReader.attempts {
+            if progress.stopRequested.load(ordering: .relaxed) {
+                throw HoldfastError(.cancelled, "the backup was stopped")
+            }
+            if attempt.pause > 0 { usleep(attempt.pause * 1000) }
+            if !attempt.holds, last != nil, item.status.size > FileReader.longestTry { continue }
+            do {
+                guard
+                    let snapshot = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: attempt.holds)
+                else { continue }
+                defer { snapshot.release() }
+                if case .small = item.work, !isBundled, !attempt.holds, !snapshot.isLogged,
+                    snapshot.size == item.status.size
+                {
+                    // The usual one of a few kilobytes, at rest.
+                    isBundled = true
+                    if try readSmall(&item, file, batch, &slabUsed, isOnce: true), try isOneMoment(snapshot, file) {
+                        return note(snapshot, item)
+                    }
+                    (item.content, item.contentHash) = (.none, nil)
+                    continue
+                }
+                let result: LargeFile
+                if attempt.holds, let staging, let staged = try staging.take(snapshot) {
+                    guard try isOneMoment(snapshot, file) else { continue }
+                    snapshot.release()
+                    result = try read(.file(staged), snapshot.size, isSparse: false, known, knownPieces)
+                    finish(result, snapshot, &item)
+                    return
+                }
+                // Without a place to take it to only a log keeps programs from waiting for the reading.
+                if attempt.holds, !snapshot.isLogged, snapshot.size > FileReader.longestTry { continue }
+                let isSparse = snapshot.isPlain && item.status.blocks < item.status.size / 512
+                result = try read(
+                    isSparse ? .file(file) : .database(snapshot), snapshot.size, isSparse: isSparse, known, knownPieces)
+                if try isOneMoment(snapshot, file) {
+                    finish(result, snapshot, &item)
+                    return
+                }
+                (known, knownPieces) = try remembered(result)
+                last = (result, snapshot.modified)
+            } catch let error as Errno {
+                // Held for too long, or longer than is read in this way: what else there is to try comes.
+                if error == .again || error == .tooLarge { continue }
+                skip(&item, error, batch)
+                return
+            }
+        }
+        if progress.stopRequested.load(ordering: .relaxed) {
+            throw HoldfastError(.cancelled, "the backup was stopped")
+        }
+        try readRestless(&item, file, batch, last)
+    }
+
+    /// Keeps of a database that never is at rest what was read last, or the bytes of its file.
+    private func readRestless(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch,
+        _ last: (result: LargeFile, modified: FileInstant)?
+    ) throws {
+        if let last {
+            take(last.result, &item)
+            item.entry?.mtime = FileTime(last.modified)
+        } else {
+            do {
+                let result = try read(
+                    .file(file), item.status.size, isSparse: false, item.cached?.chunks ?? [], item.cached?.pieces ?? []
+                )
+                take(result, &item)
+            } catch let error as Errno {
+                skip(&item, error, batch)
+                return
+            }
+        }
+        item.isFresh = true
+        item.entry?.remarks.insert(.fuzzy)
+        warn(
+            .changed, item,
+            "this SQLite database was written all the time: what was read last is kept, and may not open", batch)
+    }
+
+    private func isOneMoment(_ snapshot: SQLiteSnapshot, _ file: DirectoryHandle) throws(Errno) -> Bool {
+        try snapshot.isOneMoment { status, time in vouches(for: status, at: time, file) }
+    }
+
+    private func finish(_ result: LargeFile, _ snapshot: SQLiteSnapshot, _ item: inout CaptureItem) {
+        take(result, &item)
+        item.entry?.mtime = FileTime(snapshot.modified)
+        // Its log goes on without its own times changing.
+        if snapshot.isLogged { item.isFresh = true }
+        note(snapshot, item)
+    }
+
+    private func note(_ snapshot: SQLiteSnapshot, _ item: CaptureItem) {
+        guard snapshot.isInUse, let path = TreePath(key: item.key) else { return }
+        progress.remarks.withLock { remarks in
+            remarks.openDatabaseCount += 1
+            if remarks.openDatabases.count < 16 { remarks.openDatabases.append(path) }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+import Model
+import Platform
+
+/// An SQLite database as of one moment, read while programs use it.
+///
+/// What is read is the file with the committed pages of its write-ahead log over it: what a program would see that opened it now.
+/// It is done with reading alone: nothing is made or written beside the database, no program waits for it, and no memory is
+/// shared with programs (a shared index that is cut short would end this process). That nothing changed meanwhile is known in
+/// one of two ways:
+///
+/// * without holding anything, by comparing before and after: the log was not begun anew and nothing was put from it into
+///   the database; or no transaction was written (the counter in the header, under SQLite's own lock for reading);
+/// * holding what a reading program holds, for a limited time: see `Hold`.
+///
+/// See docs/decisions/0060-databases.md.
+final class SQLiteSnapshot {
+    /// What the first bytes of a database say.
+    private struct Header {
+        static let length = 100
+        private static let magic = Array("SQLite format 3\0".utf8)
+
+        /// Goes on with each transaction that is written into the file.
+        let changes: UInt32
+
+        init?(reading file: borrowing FileDescriptor) throws(Errno) {
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.length, alignment: 8)
+            defer { buffer.deallocate() }
+            guard try file.readFully(into: buffer, at: 0) == Header.length,
+                buffer[..<Header.magic.count].elementsEqual(Header.magic)
+            else { return nil }
+            changes = UInt32(bigEndian: buffer.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
+        }
+    }
+
+    /// The bytes by which SQLite's programs agree about a database (`os.h`) and about its log (`wal.c`, `os_unix.c`).
+    private enum Place {
+        static let pending: Range<UInt64> = 0x4000_0000..<0x4000_0001
+        static let reserved: Range<UInt64> = 0x4000_0001..<0x4000_0002
+        static let shared: Range<UInt64> = 0x4000_0002..<(0x4000_0002 + 510)
+        /// Held by who puts pages from the log into the database.
+        static let checkpoint: Range<UInt64> = 121..<122
+        /// Held by readers of the log; whoever begins it anew needs all of them.
+        static let lastReader: Range<UInt64> = 127..<128
+        /// Held by everybody who uses the log.
+        static let users: Range<UInt64> = 128..<129
+    }
+
+    /// Locks for reading on a database and its log. Programs go on reading and writing; in a database without log commits wait.
+    private final class Hold {
+        private let file: DirectoryHandle
+        private let index: DirectoryHandle?
+        /// When it ends at the latest.
+        let end: Int64
+
+        /// `nil` when somebody writes who lets nobody read, or puts the log into the database right now.
+        init?(_ file: DirectoryHandle, index: DirectoryHandle?, nanoseconds: Int64) {
+            self.file = file
+            self.index = index
+            end = SystemClock.monotonic + nanoseconds
+            guard SQLiteSnapshot.share(file) else { return nil }
+            if let index {
+                guard (try? index.descriptor.lockForReading(Place.checkpoint)) == true,
+                    (try? index.descriptor.lockForReading(Place.lastReader)) == true
+                else { return nil }
+            }
+        }
+
+        deinit {
+            file.descriptor.unlock(Place.shared)
+            index?.descriptor.unlock(Place.checkpoint)
+            index?.descriptor.unlock(Place.lastReader)
+        }
+    }
+
+    /// How long programs may be hindered: from committing where there is no log, from emptying the log where there is one.
+    private static let longestShare: Int64 = 2_000_000_000
+    private static let longestLogHold: Int64 = 60_000_000_000
+
+    let file: DirectoryHandle
+    let size: UInt64
+    /// When the content changed last: the log's time where that is later.
+    let modified: FileInstant
+    /// Programs have it open, or something lies in a file beside it.
+    let isInUse: Bool
+    private let log: (file: DirectoryHandle, pages: WriteAheadLog)?
+    private let status: FileStatus
+    private let statusTime: Int64
+    private let changes: UInt32
+    private let directory: Int32
+    private let name: [UInt8]
+    private var hold: Hold?
+    private var isBroken = false
+    private var nextLook: Int64 = 0
+    private let index: DirectoryHandle?
+
+    var isLogged: Bool { log != nil }
+    /// What is read is the file, byte by byte.
+    var isPlain: Bool { log == nil }
+
+    /// No database is shorter, in bytes.
+    static let smallest: UInt64 = 512
+
+    /// Whether a file is a database by its first bytes.
+    static func isDatabase(_ file: borrowing FileDescriptor) -> Bool { (try? Header(reading: file)) != nil }
+
+    /// Takes what is there now; `nil` when that cannot be done right now, as while a transaction is written.
+    ///
+    /// - Parameters:
+    ///   - file: the database, open for reading.
+    ///   - directory: where it lies, with the files beside it.
+    ///   - holds: keeps it from changing until `release`, for a limited time.
+    static func take(_ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool) throws(Errno)
+        -> SQLiteSnapshot?
+    {
+        let index = try? beside(name, "-shm", at: directory)
+        let users = (try? index?.descriptor.othersLock(on: Place.users)) ?? .none
+        var hold: Hold?
+        if holds {
+            let isLogged = users != .none
+            hold = Hold(
+                file, index: isLogged ? index : nil, nanoseconds: isLogged ? longestLogHold : longestShare)
+            if hold == nil { return nil }
+        }
+        if let log = try beside(name, "-wal", at: directory) {
+            let size = try log.descriptor.status().size
+            if size >= WriteAheadLog.headerLength || users != .none {
+                return try SQLiteSnapshot(
+                    file, directory, name, log: log, index: users != .none ? index : nil, hold)
+            }
+        }
+        return try SQLiteSnapshot(file, directory, name, hold)
+    }
+
+    private init?(
+        _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, index: DirectoryHandle?,
+        _ hold: Hold?
+    ) throws(Errno) {
+        self.file = file
+        self.directory = directory
+        self.name = name
+        self.hold = hold
+        self.index = index
+        // In this order: what is put from the log into the database after the status was read is seen by the next status.
+        statusTime = SystemClock.wall
+        status = try file.descriptor.status()
+        let logStatus = try log.descriptor.status()
+        guard let header = try Header(reading: file.descriptor) else { return nil }
+        changes = header.changes
+        let pages = try WriteAheadLog(reading: log.descriptor)
+        self.log = pages.map { (log, $0) }
+        if let pages, let count = pages.pageCount {
+            size = UInt64(count) * UInt64(pages.pageSize)
+            modified = max(status.modified, logStatus.modified)
+        } else {
+            size = status.size
+            modified = status.modified
+        }
+        isInUse = true
+    }
+
+    private init?(_ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], _ hold: Hold?) throws(Errno) {
+        self.file = file
+        self.directory = directory
+        self.name = name
+        self.hold = hold
+        log = nil
+        index = nil
+        let isShared = hold != nil || SQLiteSnapshot.share(file)
+        defer { if isShared, hold == nil { file.descriptor.unlock(Place.shared) } }
+        let journal = try SQLiteSnapshot.journal(name, at: directory, file)
+        // Pages are being written to the file, and are not yet what was committed.
+        if !isShared, journal != .none { return nil }
+        statusTime = SystemClock.wall
+        status = try file.descriptor.status()
+        guard let header = try Header(reading: file.descriptor) else { return nil }
+        changes = header.changes
+        size = status.size
+        modified = status.modified
+        isInUse = !isShared || journal != .none
+    }
+
+    // MARK: Files beside it
+
+    private static func beside(_ name: [UInt8], _ ending: String, at directory: Int32) throws(Errno)
+        -> DirectoryHandle?
+    {
+        do throws(Errno) {
+            let file = try withCName(name + Array(ending.utf8)) { (name) throws(Errno) in
+                DirectoryHandle(try FileDescriptor.openForReading(at: directory, name))
+            }
+            return try file.descriptor.status().kind == .regular ? file : nil
+        } catch {
+            if error.isGone || error == .symbolicLink || error == .noDevice { return nil }
+            throw error
+        }
+    }
+
+    private enum Journal {
+        /// Nothing lies in it.
+        case none
+        /// Of a transaction that is under way.
+        case used
+        /// Of a transaction that nobody will end: who opens the database next takes it back.
+        case left
+    }
+
+    private static func journal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle) throws(Errno) -> Journal
+    {
+        guard let journal = try beside(name, "-journal", at: directory) else { return .none }
+        var first: UInt8 = 0
+        let count = try withBytes(of: &first) { (bytes) throws(Errno) in
+            try journal.descriptor.readFully(into: bytes, at: 0)
+        }
+        if count == 0 || first == 0 { return .none }
+        return try file.descriptor.othersLock(on: Place.reserved) == .writing ? .used : .left
+    }
+
+    private static func withBytes(
+        of byte: inout UInt8, _ body: (UnsafeMutableRawBufferPointer) throws(Errno) -> Int
+    ) throws(Errno) -> Int {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
+        defer { buffer.deallocate() }
+        let count = try body(buffer)
+        if count > 0 { byte = buffer[0] }
+        return count
+    }
+
+    /// Whether a file beside a database is needed to read it: only a journal that was left behind is. What is in a log is in
+    /// the database as it is captured, and an older or later log or journal beside it would damage it.
+    ///
+    /// - Returns: `nil` when `name` is not that of a file beside a database.
+    static func isNeeded(_ name: UnsafeRawBufferPointer, at directory: Int32) -> Bool? {
+        // These endings have an "l" or an "m" last: nearly all names are done with here.
+        guard let last = name.last, last == UInt8(ascii: "l") || last == UInt8(ascii: "m") else { return nil }
+        for ending in ["-wal", "-shm", "-journal"] {
+            let length = name.count - ending.utf8.count
+            guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
+            let base = Array(name[..<length])
+            guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
+            return ending == "-journal" && (try? journal(base, at: directory, file)) == .left
+        }
+        return nil
+    }
+
+    /// The name of the database to which something belongs that is named as a log.
+    static func database(ofLog name: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        let ending = "-wal"
+        guard name.last == UInt8(ascii: "l"), name.count > ending.utf8.count,
+            name[(name.count - ending.utf8.count)...].elementsEqual(ending.utf8)
+        else { return nil }
+        return UnsafeRawBufferPointer(rebasing: name[..<(name.count - ending.utf8.count)])
+    }
+
+    /// Whether there is a log beside a file.
+    static func hasLog(_ name: [UInt8], at directory: Int32) -> Bool {
+        ((try? FileSystem.status(at: directory, name + Array("-wal".utf8)))?.size ?? 0) > 0
+    }
+
+    // MARK: Reading
+
+    /// SQLite's way to a lock for reading. `false`: somebody is writing, or about to, or the file system has no locks.
+    private static func share(_ file: DirectoryHandle) -> Bool {
+        guard (try? file.descriptor.lockForReading(Place.pending)) == true else { return false }
+        defer { file.descriptor.unlock(Place.pending) }
+        return (try? file.descriptor.lockForReading(Place.shared)) == true
+    }
+
+    /// Reads as `FileDescriptor.readFully`. Throws `again` when it could not be held any longer.
+    func readFully(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) -> Int {
+        try look()
+        guard let log else { return try file.descriptor.readFully(into: buffer, at: offset) }
+        let wanted = Int(min(UInt64(buffer.count), size - min(offset, size)))
+        let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
+        let count = try file.descriptor.readFully(into: part, at: offset)
+        if count < wanted {
+            UnsafeMutableRawBufferPointer(rebasing: part[count...]).initializeMemory(as: UInt8.self, repeating: 0)
+        }
+        try log.pages.overlay(part, at: offset, from: log.file.descriptor)
+        return wanted
+    }
+
+    /// Gives up what is held when that lasts too long, or when the last program that used the log is gone: the next one has
+    /// to set it right, and would wait.
+    private func look() throws(Errno) {
+        if isBroken { throw .again }
+        let now = SystemClock.monotonic
+        guard let hold, now >= nextLook else { return }
+        nextLook = now + 500_000_000
+        let isAlone = try index.map { (index) throws(Errno) in try index.descriptor.othersLock(on: Place.users) == .none
+        }
+        if now > hold.end || isAlone == true {
+            release()
+            isBroken = true
+            throw .again
+        }
+    }
+
+    /// Whether what was read since it was taken is one moment.
+    ///
+    /// - Parameter isTrusted: whether a change after `time` is seen by a status that was read then.
+    func isOneMoment(_ isTrusted: (_ status: FileStatus, _ time: Int64) -> Bool) throws(Errno) -> Bool {
+        if isBroken { return false }
+        let after = try file.descriptor.status()
+        let isSame = after.isUnchanged(since: status)
+        if let log {
+            guard try WriteAheadLog.readHeader(log.file.descriptor) == log.pages.header else { return false }
+            return hold != nil && index != nil ? true : isSame && isTrusted(status, statusTime)
+        }
+        if hold != nil { return after.size == status.size && after.modified == status.modified }
+        if try SQLiteSnapshot.beside(name, "-wal", at: directory) != nil {
+            // Somebody began to use it with a log: the file itself is as it was unless the log came into it.
+            return isSame && isTrusted(status, statusTime)
+        }
+        guard SQLiteSnapshot.share(file) else {
+            let journal = try SQLiteSnapshot.journal(name, at: directory, file)
+            return journal == .none && isSame && isTrusted(status, statusTime)
+        }
+        defer { file.descriptor.unlock(Place.shared) }
+        guard let header = try Header(reading: file.descriptor) else { return false }
+        return header.changes == changes && after.size == status.size && after.modified == status.modified
+    }
+
+    /// Gives up what is held.
+    func release() { hold = nil }
+}

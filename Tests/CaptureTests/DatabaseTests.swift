@@ -1,0 +1,184 @@
+import Foundation
+import Model
+import Platform
+import Synchronization
+import TestSupport
+import Testing
+import Vault
+
+@testable import Capture
+
+@Suite("SQLite databases", .enabled(if: DatabaseWriter.isAvailable))
+struct DatabaseTests {
+    private func database(_ fixture: BackupFixture, _ point: PointID) throws -> [UInt8] {
+        let content = try fixture.content(try fixture.reader(point), "data.db")
+        return try #require(content)
+    }
+
+    @Test(
+        "a database under load is captured as of one moment, again and again",
+        arguments: [
+            ("WAL", ["wal_autocheckpoint=20"]), ("WAL", ["wal_autocheckpoint=1000", "page_size=1024"]),
+            ("DELETE", []), ("PERSIST", []), ("TRUNCATE", ["cache_size=5"]),
+            ("WAL", ["locking_mode=EXCLUSIVE", "wal_autocheckpoint=200"]),
+        ])
+    func underLoad(_ mode: String, _ pragmas: [String]) throws {
+        let fixture = try BackupFixture()
+        let writer = try DatabaseWriter(fixture.root + "/data.db", mode: mode, pause: 0.002, pragmas: pragmas)
+        writer.begin(-1)
+        #expect(writer.wait(for: 20))
+        var last = 0
+        for round in 0..<8 {
+            let before = writer.committed
+            let (report, job) = try fixture.backup()
+            let bytes = try database(fixture, report.point)
+            let found = try DatabaseWriter.transactions(in: bytes)
+            let transactions = try #require(found, "round \(round)")
+            #expect(report.warnings.isEmpty, "\(report.warnings)")
+            #expect(transactions >= before, "\(transactions) of \(before)")
+            #expect(transactions >= last)
+            last = transactions
+            // What else is there would damage what was captured.
+            let names = try fixture.entries(report.point).keys.compactMap { TreePath(key: $0)?.displayText }
+            #expect(names.filter { $0.contains("data.db") }.count == 1, "\(names)")
+            if mode == "WAL" {
+                #expect(job.progress.remarks.withLock { $0.openDatabaseCount } == 1)
+                #expect(
+                    try fixture.keys.openRecord(unverified: fixture.vault.point(report.point)).labels == ["database"])
+            }
+        }
+        #expect(writer.committed > last / 2)
+        writer.kill()
+        // What a killed program leaves is captured as it is, and a journal that is needed with it.
+        let report = try fixture.backup().report
+        let reader = try fixture.reader(report.point)
+        let copy = fixture.caches + "/restored.db"
+        try Data(try database(fixture, report.point)).write(to: URL(fileURLWithPath: copy))
+        if let journal = try fixture.content(reader, "data.db-journal") {
+            try Data(journal).write(to: URL(fileURLWithPath: copy + "-journal"))
+        }
+        let transactions = try #require(DatabaseWriter.transactions(at: copy))
+        #expect(transactions >= writer.committed)
+    }
+
+    @Test("a transaction that is under way is not in what is captured, also when it has written to the file already")
+    func openTransaction() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "DELETE")
+        writer.begin(30)
+        #expect(writer.wait(for: 30))
+        // Leaves a journal that is needed, as a crash in the middle of a commit does.
+        let crash = """
+            import os, sqlite3, sys
+            c = sqlite3.connect(sys.argv[1], isolation_level=None)
+            c.execute("PRAGMA cache_size=5"); c.execute("PRAGMA synchronous=OFF")
+            c.execute("BEGIN IMMEDIATE"); c.execute("UPDATE a SET pad=randomblob(3000)"); c.execute("UPDATE c SET n=99")
+            os._exit(0)
+            """
+        #expect(Tool.run(["python3", "-c", crash, path]).status == 0)
+        #expect(FileManager.default.fileExists(atPath: path + "-journal"))
+        let report = try fixture.backup().report
+        let reader = try fixture.reader(report.point)
+        let copy = fixture.caches + "/restored.db"
+        try Data(try database(fixture, report.point)).write(to: URL(fileURLWithPath: copy))
+        let content = try fixture.content(reader, "data.db-journal")
+        try Data(try #require(content)).write(to: URL(fileURLWithPath: copy + "-journal"))
+        #expect(DatabaseWriter.transactions(at: copy) == 30)
+        // Without it the database is not what was committed: the test would see it.
+        let alone = try DatabaseWriter.transactions(in: try database(fixture, report.point))
+        #expect(alone == nil)
+    }
+
+    @Test("a database whose log alone changed is read again, one at rest is not")
+    func logAlone() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
+        writer.begin(3)
+        #expect(writer.wait(for: 3))
+        let before = try FileSystem.status(Array(path.utf8))
+        for count in 4..<8 {
+            writer.begin(1)
+            #expect(writer.wait(for: count))
+            let report = try fixture.backup().report
+            #expect(try DatabaseWriter.transactions(in: try database(fixture, report.point)) == count)
+        }
+        #expect(try FileSystem.status(Array(path.utf8)).isUnchanged(since: before))
+        writer.kill()
+        #expect(DatabaseWriter.transactions(at: path) == 7)
+        #expect(!FileManager.default.fileExists(atPath: path + "-wal"))
+        _ = try fixture.backup()
+        usleep(30_000)
+        _ = try fixture.backup()
+        let job = try fixture.backup().job
+        #expect(job.progress.filesRead.load(ordering: .relaxed) == 0)
+        #expect(job.progress.remarks.withLock { $0.openDatabaseCount } == 0)
+    }
+
+    @Test("files named as if they belonged to a database are files like any other when there is none")
+    func onlyNames() throws {
+        let fixture = try BackupFixture()
+        let names = ["a.db", "a.db-wal", "a.db-shm", "b", "b-journal", "c-wal", "-wal", "d-journal"]
+        for name in names { try fixture.write(name, Array(repeating: 7, count: 3000)) }
+        // The beginning of a database, and nothing of it behind.
+        try fixture.write("e", Array("SQLite format 3\0".utf8) + [UInt8](repeating: 0xFF, count: 5000))
+        try fixture.write("e-wal", SeededGenerator.some(9000))
+        let (report, job) = try fixture.backup()
+        let found = try fixture.entries(report.point)
+        for name in names + ["e"] {
+            #expect(found[TreePath(fixture.root + "/" + name)!.key]?.size ?? 0 >= 3000, "\(name)")
+        }
+        #expect(report.warnings.isEmpty)
+        #expect(job.progress.remarks.withLock { $0.openDatabaseCount } == 1)
+    }
+
+    @Test("a log or journal that is a symbolic link or a pipe is not followed")
+    func hostile() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "DELETE")
+        writer.begin(5)
+        #expect(writer.wait(for: 5))
+        writer.kill()
+        try FileManager.default.createSymbolicLink(atPath: path + "-wal", withDestinationPath: "/etc/passwd")
+        #expect(mkfifo(path + "-journal", 0o600) == 0)
+        let report = try fixture.backup().report
+        #expect(try DatabaseWriter.transactions(in: try database(fixture, report.point)) == 5)
+        #expect(report.warnings.isEmpty)
+    }
+
+    @Test("a database that is never at rest is kept as it was read last, with a warning, and programs go on")
+    func restless() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "DELETE")
+        writer.begin(5)
+        #expect(writer.wait(for: 5))
+        writer.kill()
+        // Nobody may read while this is held, as during a long transaction that does not fit into memory.
+        let holder = """
+            import sqlite3, sys
+            c = sqlite3.connect(sys.argv[1], isolation_level=None)
+            c.execute("PRAGMA cache_size=2"); c.execute("BEGIN EXCLUSIVE"); c.execute("UPDATE a SET pad=randomblob(9000)")
+            print(1, flush=True); sys.stdin.read()
+            """
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["python3", "-c", holder, path]
+        let (input, output) = (Pipe(), Pipe())
+        (process.standardInput, process.standardOutput) = (input, output)
+        try process.run()
+        _ = output.fileHandleForReading.availableData
+        let report = try fixture.backup().report
+        #expect(report.warnings.map(\.reason) == [.changed])
+        let entry = try fixture.entries(report.point)[TreePath(path)!.key]
+        #expect(entry?.remarks == .fuzzy)
+        try input.fileHandleForWriting.close()
+        process.waitUntilExit()
+        // The next time it is read again, although its file may look the same.
+        let next = try fixture.backup().report
+        #expect(next.warnings.isEmpty)
+        #expect(try DatabaseWriter.transactions(in: try database(fixture, next.point)) == 5)
+    }
+}
