@@ -16,6 +16,21 @@ struct HistoryTests {
         func exclusively<R>(_ body: () throws -> R) throws -> R { try memory.exclusively(body) }
         func expect(_ head: MachineHead) throws { try memory.expect(head) }
         func acknowledge(_ head: MachineHead) throws { throw Died() }
+        func confirm(_ head: MachineHead) throws { try memory.confirm(head) }
+    }
+
+    /// Notes what is expected, and then the vault is out of reach.
+    private struct Failing: HeadMemory {
+        struct Gone: Error {}
+        let memory: StateHeads
+        func remembered() throws -> [MachineHead] { try memory.remembered() }
+        func exclusively<R>(_ body: () throws -> R) throws -> R { try memory.exclusively(body) }
+        func expect(_ head: MachineHead) throws {
+            try memory.expect(head)
+            throw Gone()
+        }
+        func acknowledge(_ head: MachineHead) throws { try memory.acknowledge(head) }
+        func confirm(_ head: MachineHead) throws { try memory.confirm(head) }
     }
 
     private func heads(_ fixture: BackupFixture) throws -> StateHeads {
@@ -45,6 +60,34 @@ struct HistoryTests {
         #expect(third.number == 3)
         #expect(third.usedCache && !third.isNewIncarnation && third.historyBreak == nil)
         #expect(Set(try fixture.vault.points(PointQuery()).map(\.incarnation)).count == 1)
+    }
+
+    @Test("goes on after one commit was not heard of and the next one never came to the vault")
+    func diedTwice() throws {
+        let fixture = try BackupFixture()
+        try fixture.write("a", SeededGenerator.some(1000))
+        let heads = try heads(fixture)
+        _ = try backup(fixture, heads)
+        try fixture.write("b", SeededGenerator.some(2000))
+        #expect(throws: Dying.Died.self) { try backup(fixture, Dying(memory: heads)) }
+        // The vault has the second point, and is gone when the third is to be committed.
+        try fixture.write("c", SeededGenerator.some(3000))
+        #expect(throws: Failing.Gone.self) { try backup(fixture, Failing(memory: heads)) }
+        #expect(try fixture.vault.points(PointQuery()).count == 2)
+        let third = try backup(fixture, heads)
+        #expect(third.number == 3 && third.historyBreak == nil && !third.isNewIncarnation)
+    }
+
+    @Test("goes on after its very first commit was not heard of and the next one never came to the vault")
+    func diedAtFirst() throws {
+        let fixture = try BackupFixture()
+        try fixture.write("a", SeededGenerator.some(1000))
+        let heads = try heads(fixture)
+        #expect(throws: Dying.Died.self) { try backup(fixture, Dying(memory: heads)) }
+        try fixture.write("b", SeededGenerator.some(2000))
+        #expect(throws: Failing.Gone.self) { try backup(fixture, Failing(memory: heads)) }
+        let second = try backup(fixture, heads)
+        #expect(second.number == 2 && second.historyBreak == nil && !second.isNewIncarnation)
     }
 
     @Test("goes on when it died before the commit")

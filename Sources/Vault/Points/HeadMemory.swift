@@ -18,6 +18,9 @@ package protocol HeadMemory: Sendable {
 
     /// Keeps the head that the vault has acknowledged.
     func acknowledge(_ head: MachineHead) throws
+
+    /// Keeps a remembered head that the vault has shown to hold, unless it is kept already.
+    func confirm(_ head: MachineHead) throws
 }
 
 /// A head that is given and not kept: for rehearsals and for whoever keeps it otherwise.
@@ -28,6 +31,7 @@ package struct GivenHead: HeadMemory {
     package func exclusively<R>(_ body: () throws -> R) throws -> R { try body() }
     package func expect(_ head: MachineHead) {}
     package func acknowledge(_ head: MachineHead) {}
+    package func confirm(_ head: MachineHead) {}
 }
 
 /// The heads in a state directory: `heads/<vault>.json`, and `heads/<vault>.next.json` for the one that is expected.
@@ -53,6 +57,10 @@ package struct StateHeads: HeadMemory {
     package func expect(_ head: MachineHead) throws { try state.expect(head, in: vault) }
 
     package func acknowledge(_ head: MachineHead) throws { try state.save(head, in: vault) }
+
+    package func confirm(_ head: MachineHead) throws {
+        if try state.head(in: vault) != head { try state.save(head, in: vault) }
+    }
 
     private static func isOlder(_ a: MachineHead, than b: MachineHead) -> Bool {
         a.incarnation == b.incarnation && a.number < b.number

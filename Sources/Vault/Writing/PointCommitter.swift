@@ -32,6 +32,26 @@ package final class PointCommitter {
         historyBreak = HistoryBreak(remembered: remembered, lease: lease)
         self.lease = lease
         position = lease.next
+        do {
+            let known = remembered
+            remembered = try heads.exclusively {
+                // Another backup of this machine may have committed meanwhile; then what it noted counts.
+                if try heads.remembered() == known { try PointCommitter.settle(lease, known, in: heads) }
+                return try heads.remembered()
+            }
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    /// Keeps the head that the vault has shown to hold, if it is one that was only expected. Its commit was not heard of, and the
+    /// next expectation takes its place: were that one not fulfilled, nothing remembered would fit what the vault holds.
+    private static func settle(_ lease: Lease, _ remembered: [MachineHead], in heads: any HeadMemory) throws {
+        guard !lease.isNewIncarnation, lease.next.number > 1 else { return }
+        let head = MachineHead(
+            incarnation: lease.next.incarnation, number: lease.next.number - 1, hash: lease.next.previous)
+        if remembered.contains(head) { try heads.confirm(head) }
     }
 
     private static func openLease(
@@ -102,6 +122,8 @@ package final class PointCommitter {
         remembered = try heads.remembered()
         let newer = try PointCommitter.openLease(service, secrets.machine, remembered, base: nil)
         service.closeLease(newer.id)
+        try PointCommitter.settle(newer, remembered, in: heads)
+        remembered = try heads.remembered()
         position = newer.next
         if historyBreak == nil { historyBreak = HistoryBreak(remembered: remembered, lease: newer) }
     }
