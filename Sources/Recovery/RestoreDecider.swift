@@ -339,6 +339,18 @@ final class RestoreDecider: RestoreWalkHandler {
         in directory: RestoreDirectory, _ cell: LinkCell?
     ) throws {
         switch decision {
+        // One that is the same has a log of its own, with what was committed since; unless everything is to be as in the point.
+        case .same where conflict != .always: break
+        case .create, .replace, .same:
+            guard try verifying || clearLogs(beside: name, entry, in: directory) else {
+                progress.kept.wrappingAdd(1, ordering: .relaxed)
+                return log.add(
+                    .conflict, directory.sourcePath(name.name),
+                    "the log of this database has changed since; both were left alone")
+            }
+        case .rename, .metadata, .keep: break
+        }
+        switch decision {
         case .create:
             try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil)
         case .replace(let status):
@@ -649,7 +661,7 @@ final class RestoreDecider: RestoreWalkHandler {
         try remove(name, in: directory)
     }
 
-    private func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
+    func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
         let handle = try directory.handle()
         note(directory)
         let count = Removal.remove(
@@ -657,6 +669,9 @@ final class RestoreDecider: RestoreWalkHandler {
             { [log] in log.add($0.kind, $0.path, $0.text) })
         progress.removed.wrappingAdd(count, ordering: .relaxed)
     }
+
+    /// What the point has at a path.
+    func pointEntry(of path: TreePath) throws -> Entry? { try reader.entry(of: path) }
 
     func problem(_ kind: RestoreIssue.Kind, _ path: [UInt8], _ text: String) throws { log.add(kind, path, text) }
 }
