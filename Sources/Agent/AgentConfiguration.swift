@@ -29,6 +29,10 @@ package struct AgentConfiguration: Sendable {
     package var longestPause: Int64 = 60_000_000_000
     /// A lease that is older is opened anew, in nanoseconds: a long-lived one keeps the collector from freeing things.
     package var leaseAge: Int64 = 600_000_000_000
+    /// All directories are looked at once while so much time goes by 24 times, a twenty-fourth each time, in nanoseconds.
+    package var rollingInterval: Int64 = RollingScan.period
+    /// How long the machine has slept since its start, in nanoseconds.
+    var asleep = SleepClock.system
     /// For tests and for special cases: changes how the watch works.
     package var watching: @Sendable (inout ChangeWatcher.Configuration) -> Void = { _ in }
 

@@ -17,6 +17,10 @@ final class AgentLoop {
         /// Nothing can be built on what the vault was thought to hold.
         case lost(Bool)
         case tidy
+        /// Some directories are to be listed, at leisure.
+        case roll
+        /// One was listed.
+        case compare(DirectoryListing)
     }
 
     private let agent: AgentService
@@ -42,6 +46,9 @@ final class AgentLoop {
     private var flush: UInt64 = 0
     /// How often all was lost since something was put into the spool.
     private var losses = 0
+    /// How often the machine had woken up when the last attempt was made.
+    private var wakes = 0
+    private let rolling: RollingLook
     private var notKept: [TreePath: PointWarning] = [:]
     private var furtherNotKept: UInt64 = 0
 
@@ -61,6 +68,7 @@ final class AgentLoop {
         self.agent = agent
         configuration = agent.configuration
         spool = agent.spool
+        rolling = RollingLook(agent.state, interval: agent.configuration.rollingInterval)
     }
 
     func run() {
@@ -69,9 +77,12 @@ final class AgentLoop {
             switch next() {
             case .stop:
                 pipeline?.stop()
+                rolling.stop()
                 return
             case .lost(let forgetsCaches): attempt { try forget(forgetsCaches) }
             case .tidy: attempt { try tidy() }
+            case .roll: rolling.begin(memory)
+            case .compare(let listing): compare(listing)
             case .scan: attempt { try scan() }
             case .capture: attempt { try capture() }
             case .answer(let flush): agent.state.update { $0.flushesDone = max($0.flushesDone, flush) }
@@ -89,6 +100,10 @@ final class AgentLoop {
             if state.isStopping { return .stop }
             if let forgetsCaches = state.baseIsLost { return .lost(forgetsCaches) }
             let isAsked = state.flushesWanted > state.flushesDone && state.flushError == nil
+            if state.wakes != wakes {
+                wakes = state.wakes
+                retryAt = .min
+            }
             if now < retryAt, !isAsked { return .wait(retryAt) }
             if now >= nextScan { state.wantScan("due") }
             if state.scanSince == nil, memory == nil { state.wantScan("base") }
@@ -113,7 +128,9 @@ final class AgentLoop {
                 if !pending.isEmpty { return .capture }
             }
             if failures == 0 { state.status.activity = .idle }
-            return .wait(min(max(due, allowed), nextScan, nextTidying))
+            if let listing = state.listing { return .compare(listing) }
+            if now >= rolling.next { return .roll }
+            return .wait(min(max(due, allowed), nextScan, nextTidying, rolling.next))
         }
     }
 
@@ -141,8 +158,10 @@ final class AgentLoop {
             }
         }
         let allowed = earliestPoint
+        let wakes = wakes
         _ = agent.state.waitUntil(
             { state in
+                if state.wakes != wakes { return true }
                 if state.isStopping || (state.flushesWanted > state.flushesDone && state.flushError == nil) {
                     return true
                 }
@@ -151,7 +170,8 @@ final class AgentLoop {
                     hasRoom = sentBefore.map { state.sent > $0 } ?? false
                     return hasRoom
                 }
-                return state.scanSince != nil || max(state.settling.next ?? .max, allowed) < time
+                return state.scanSince != nil || state.listing != nil
+                    || max(state.settling.next ?? .max, allowed) < time
             }, nanoseconds: left)
     }
 
@@ -329,11 +349,23 @@ final class AgentLoop {
             throw error
         }
         setNextScan()
+        rolling.restart()
         pending = PendingChanges()
         agent.state.update { state in
             state.status.scans += 1
             state.takenSince = nil
             state.taken = 0
+        }
+    }
+
+    /// Takes what is not as it is known in a directory as if the watch had told of it.
+    private func compare(_ listing: DirectoryListing) {
+        let facts = memory.map { listing.differences(from: $0, configuration.source) } ?? []
+        agent.state.update { state in
+            state.listing = nil
+            let now = SystemClock.monotonic
+            for fact in facts { state.settling.add(fact, at: now) }
+            state.status.rollingFound += UInt64(facts.count)
         }
     }
 

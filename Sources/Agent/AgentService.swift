@@ -43,6 +43,11 @@ package final class AgentService: Sendable {
         var taken = 0
         var status = AgentStatus()
         var watching: [WatchStatus] = []
+        var sleeps = SleepLog()
+        /// How often the machine has woken up: nothing that failed before says anything about now.
+        var wakes = 0
+        /// A directory as it is, to be compared with what is known.
+        var listing: DirectoryListing?
     }
 
     let configuration: AgentConfiguration
@@ -58,6 +63,7 @@ package final class AgentService: Sendable {
     private let relay: Relay
     private let watcher = Mutex<ChangeWatcher?>(nil)
     private let thread = Mutex<WorkerThread?>(nil)
+    private let sleepWatch = Mutex<WorkerThread?>(nil)
 
     package init(
         service: any VaultService, secrets: WriterSecrets, heads: any HeadMemory, configuration: AgentConfiguration
@@ -106,6 +112,8 @@ package final class AgentService: Sendable {
         do throws(Errno) {
             let worker = try WorkerThread(name: "agent", stack: 16 << 20) { [self] in AgentLoop(self).run() }
             thread.withLock { $0 = worker }
+            let watch = try WorkerThread(name: "sleep") { [self] in watchSleep() }
+            sleepWatch.withLock { $0 = watch }
             try sender.start()
         } catch {
             abandon()
@@ -184,6 +192,26 @@ package final class AgentService: Sendable {
             defer { thread = nil }
             return thread
         }?.join()
+        sleepWatch.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }?.join()
+    }
+
+    private func watchSleep() {
+        var clock = SleepClock(configuration.asleep)
+        while !state.waitUntil({ $0.isStopping }, nanoseconds: SleepClock.glance) {
+            if let duration = clock.look() { woke(after: duration) }
+        }
+    }
+
+    /// The machine slept so many nanoseconds: what waits for its next attempt is tried at once.
+    func woke(after duration: Int64) {
+        state.update { state in
+            state.sleeps.add(duration, woke: Timestamp(nanoseconds: SystemClock.wall))
+            state.wakes += 1
+        }
+        sender.wake(hurries: true)
     }
 
     /// What the capture that is under way has done so far; `nil` before the first.
@@ -197,7 +225,12 @@ package final class AgentService: Sendable {
             status.fileSystems = watching ?? state.watching
             let oldest = [state.scanSince, state.takenSince, state.settling.oldest].compactMap { $0 }.min()
             let unseen = oldest.map { max(SystemClock.monotonic - $0, 0) } ?? 0
-            let unsent = state.waitingSince.map { max(SystemClock.wall - $0.nanoseconds, 1) } ?? 0
+            // Asleep is not late: the other clock stands still meanwhile anyway.
+            let now = Timestamp(nanoseconds: SystemClock.wall)
+            let unsent =
+                state.waitingSince.map { since in
+                    max(now.nanoseconds - since.nanoseconds - state.sleeps.slept(from: since, to: now), 1)
+                } ?? 0
             status.lag = max(unseen, unsent)
             status.spooled = state.captured > state.sent
             if let error = state.sendError, status.problem == nil {

@@ -31,6 +31,9 @@ package struct AgentStatus: Sendable {
     /// Points since the start.
     package var points: UInt64 = 0
     package var scans: UInt64 = 0
+    /// Paths that the round through all directories found to be other than was known, of which the watch may have told
+    /// nothing.
+    package var rollingFound: UInt64 = 0
     /// Versions are in the spool that the vault does not have yet.
     package var spooled = false
     /// What the spool uses, local history included, in bytes.

@@ -64,6 +64,8 @@ package final class PolicyFollower: Sendable {
         package var plainFor: Int64 = 1_800_000_000_000
         /// The longest pause after failures, in nanoseconds.
         package var longestPause: Int64 = 60_000_000_000
+        /// How long the machine has slept since its start, in nanoseconds.
+        var asleep = SleepClock.system
 
         package init() {}
     }
@@ -149,7 +151,7 @@ package final class PolicyFollower: Sendable {
                     continue
                 }
                 let pause = min(1_000_000_000 << min(Int64(failures - 1), 10), pace.longestPause)
-                rest(Int64.random(in: (pause / 2)...max(pause, 1)))
+                if rest(Int64.random(in: (pause / 2)...max(pause, 1))) { failures = 0 }
             }
         }
     }
@@ -166,5 +168,16 @@ package final class PolicyFollower: Sendable {
         return document.revision
     }
 
-    private func rest(_ nanoseconds: Int64) { _ = state.waitUntil({ $0.isStopping }, nanoseconds: nanoseconds) }
+    /// Waits; less long when the machine slept meanwhile, which it answers.
+    @discardableResult
+    private func rest(_ nanoseconds: Int64) -> Bool {
+        let end = SystemClock.monotonic + nanoseconds
+        var clock = SleepClock(pace.asleep)
+        while true {
+            let left = end - SystemClock.monotonic
+            if left <= 0 { return false }
+            if state.waitUntil({ $0.isStopping }, nanoseconds: min(left, SleepClock.glance)) { return false }
+            if clock.look() != nil { return true }
+        }
+    }
 }

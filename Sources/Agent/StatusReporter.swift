@@ -43,6 +43,12 @@ struct ReportSchedule {
         due = now + interval - interval / 10 + Int64.random(in: 0...interval / 5)
     }
 
+    /// The machine slept: what was then says nothing about now.
+    mutating func woke() {
+        failures = 0
+        due = .min
+    }
+
     /// A report was not answered, or the server has too much to do.
     mutating func failed(at now: Int64) {
         let pause = min(Self.firstPause << min(Int64(failures), 8), Self.longestPause)
@@ -92,6 +98,7 @@ package final class StatusReporter: Sendable {
     private let program: String
     /// How often the status is looked at, in nanoseconds.
     private let glance: Int64
+    private let asleep: SleepClock.Source
     private let state = Monitor(State())
     private let thread = Mutex<WorkerThread?>(nil)
 
@@ -102,6 +109,16 @@ package final class StatusReporter: Sendable {
         self.hostName = hostName
         self.program = program
         self.glance = glance
+        asleep = SleepClock.system
+    }
+
+    /// For tests: as the other, on a machine that sleeps when they say so.
+    init(_ sources: Sources, glance: Int64, asleep: @escaping SleepClock.Source) {
+        self.sources = sources
+        hostName = "test"
+        program = "test"
+        self.glance = glance
+        self.asleep = asleep
     }
 
     /// Begins to report. Without a thread nothing is reported, and protection goes on.
@@ -127,8 +144,10 @@ package final class StatusReporter: Sendable {
 
     private func run() {
         var schedule = ReportSchedule()
+        var clock = SleepClock(asleep)
         let draft = Draft(hostName: hostName, program: program)
         while !state.waitUntil({ $0.isStopping }, nanoseconds: glance) {
+            if clock.look() != nil { schedule.woke() }
             let status = sources.status()
             var report = draft.report(status)
             sources.extend(&report)

@@ -20,6 +20,7 @@ final class FileReader {
     let progress: CaptureProgress
     private let changeTimes: ChangeTimeTrust
     let staging: StagingPlace?
+    private let clones: CloneRoom
     /// The file system of the last file, and how it keeps change times.
     private var clock: (device: UInt64, clock: ChangeTimeTrust.Clock)?
     private var attributes = AttributeReader()
@@ -33,6 +34,7 @@ final class FileReader {
         changeTimes: ChangeTimeTrust = .thisKernel, staging: StagingPlace? = nil
     ) {
         self.staging = staging
+        clones = CloneRoom(staging)
         self.pipeline = pipeline
         self.slabs = slabs
         self.secret = secret
@@ -305,6 +307,11 @@ final class FileReader {
         var attempt = 0
         let size = item.status.size
         while true {
+            if size >= CloneRoom.leastSize, attempt > 0 || isYoung(before),
+                try readClone(&item, file, known, knownPieces)
+            {
+                return
+            }
             let result: LargeFile
             let after: FileStatus
             do {
@@ -330,6 +337,33 @@ final class FileReader {
             usleep(FileReader.pauses[attempt] * 1000)
             attempt += 1
             before = after
+        }
+    }
+
+    /// Whether somebody may be writing to a file: it was changed within the last hour, or will have been.
+    private func isYoung(_ status: FileStatus) -> Bool {
+        status.modified.seconds > SystemClock.wall / 1_000_000_000 - 3600
+    }
+
+    /// Reads what the file is at one moment, where its file system can keep that.
+    ///
+    /// - Returns: whether it could.
+    private func readClone(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ known: [CachedChunk], _ knownPieces: [ContentKey]
+    ) throws -> Bool {
+        guard let clone = clones.clone(of: file, item.status) else { return false }
+        do {
+            let status = try clone.descriptor.status()
+            let after = try file.descriptor.status()
+            let result = try read(
+                .file(clone), status.size, isSparse: status.blocks < status.size / 512, known, knownPieces)
+            // What was known of the file before it was cloned stays its identity: later changes are seen by it.
+            if FileReader.changed(item.status, after) { refresh(&item, after) }
+            take(result, &item)
+            return true
+        } catch is Errno {
+            // The file itself can still be read.
+            return false
         }
     }
 

@@ -27,11 +27,12 @@ final class BackupFixture {
         return (made.keys, enrolled.secrets)
     }
 
-    init() throws {
+    /// - Parameter tree: what is protected, instead of a directory of its own.
+    init(tree: String? = nil) throws {
         (keys, secrets) = try BackupFixture.shared.get()
         vault = MemoryVault(vault: keys.vault)
         let base = NSTemporaryDirectory() + "/holdfast-capture-" + UUID().uuidString
-        root = base + "/tree"
+        root = tree ?? base + "/tree"
         caches = base + "/caches"
         for path in [root, caches] {
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -41,7 +42,7 @@ final class BackupFixture {
     deinit {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/rm")
-        process.arguments = ["-rf", (root as NSString).deletingLastPathComponent]
+        process.arguments = ["-rf", (caches as NSString).deletingLastPathComponent]
         try? process.run()
         process.waitUntilExit()
     }

@@ -37,9 +37,12 @@ extension FileReader {
             if attempt.pause > 0 { usleep(attempt.pause * 1000) }
             if !attempt.holds, last != nil, item.status.size > FileReader.longestTry { continue }
             do {
-                guard
-                    let snapshot = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: attempt.holds)
-                else { continue }
+                var taken = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: attempt.holds)
+                if taken == nil, attempt.holds, item.status.size <= FileReader.longestTry {
+                    // Programs that keep it to themselves let nobody hold anything: there it has to be at rest for so long.
+                    taken = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: false)
+                }
+                guard let snapshot = taken else { continue }
                 defer { snapshot.release() }
                 if case .small = item.work, !isBundled, !attempt.holds, !snapshot.isLogged,
                     snapshot.size == item.status.size

@@ -1,4 +1,4 @@
-import Model
+package import Model
 import Platform
 
 /// Looks paths up in a writer's cache in any order.
@@ -112,14 +112,15 @@ package final class CacheIndex {
         }
     }
 
-    /// Every key with what tells the file it was; reads the whole cache, about a fifth of a second for a million paths.
-    package func forEachIdentity(_ body: (_ key: [UInt8], _ identity: FileIdentity) -> Void) throws {
+    /// Every key with what tells the file it was, and its kind; reads the whole cache, about a fifth of a second for a million paths.
+    package func forEachIdentity(_ body: (_ key: [UInt8], _ identity: FileIdentity, _ kind: EntryKind) -> Void) throws {
         for number in blocks.indices {
             let loaded = try load(number)
             try loaded.bytes.withUnsafeBytes { bytes in
                 for place in loaded.keys.indices {
                     var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[loaded.payloads[place]]))
-                    body(loaded.keys[place], try CachedEntryCoding.decodeHead(&reader).identity)
+                    let head = try CachedEntryCoding.decodeHead(&reader)
+                    body(loaded.keys[place], head.identity, head.kind)
                 }
             }
         }

@@ -119,6 +119,41 @@ package final class EntryMemory: KnownEntries {
         for (key, known) in changed where !key.isEmpty && key.starts(with: prefix) { if let known { body(known) } }
     }
 
+    /// The directories that are known and wanted. Of those that something was stored of since the last scan, the names of
+    /// that as well: `known(in:)` does not tell them.
+    package func directories(where isWanted: (TreePath) -> Bool) -> (all: [TreePath], names: [TreePath: [[UInt8]]]) {
+        var found: [TreePath] = []
+        var names: [TreePath: [[UInt8]]] = [:]
+        do {
+            try index.forEachIdentity { key, _, kind in
+                guard kind == .directory, changed[key] == nil, !isHidden(key), let path = TreePath(key: key),
+                    isWanted(path)
+                else { return }
+                found.append(path)
+            }
+        } catch {
+            failure = error
+        }
+        for (key, known) in changed {
+            guard let known, let path = TreePath(key: key) else { continue }
+            if known.entry.kind == .directory, isWanted(path) { found.append(path) }
+            if let parent = path.parent, isWanted(parent) { names[parent, default: []].append(Array(path.name)) }
+        }
+        return (found, names)
+    }
+
+    /// What the last scan found directly in a directory, as far as nothing was stored of it since.
+    package func known(in directory: TreePath, _ body: (CachedEntry) -> Void) {
+        do {
+            try index.forEach(beginningWith: directory.childrenPrefix) { known in
+                if changed[known.key] == nil, !isHidden(known.key) { body(known) }
+                return true
+            }
+        } catch {
+            failure = error
+        }
+    }
+
     /// The paths under which files are known, by device and inode. Looks at everything that is known.
     package func paths(of files: Set<LinkGroup>) -> [TreePath] {
         var found: [TreePath] = []
@@ -129,7 +164,7 @@ package final class EntryMemory: KnownEntries {
             found.append(path)
         }
         do {
-            try index.forEachIdentity { key, identity in
+            try index.forEachIdentity { key, identity, _ in
                 if changed[key] == nil, !isHidden(key) { look(key, identity) }
             }
         } catch {
