@@ -1,11 +1,14 @@
 import Catalog
 import Client
+import Foundation
 import Model
 import Platform
-import Server
+import Synchronization
 import TestSupport
 import Testing
 import Vault
+
+@testable import Server
 
 @Suite("Connections", .serialized)
 struct ConnectionTests {
@@ -103,6 +106,46 @@ struct ConnectionTests {
             let line = try #require(server.log.all.first { $0.contains("too much to do") })
             #expect(
                 line.hasPrefix("{") && line.contains(#""level":"warning""#) && line.contains(#""reason":"requests""#))
+        }
+    }
+
+    @Test(
+        "a machine whose clock is years ahead or behind of the certificate enrols and goes on",
+        arguments: [-10.0, 10.0])
+    func wrongClock(years: Double) async throws {
+        // The same as a machine's clock that is wrong the other way round.
+        let server = try await ServerFixture.start(certificateDate: Date(timeIntervalSinceNow: years * 365 * 86_400))
+        try await ServerFixture.blocking {
+            let machine = try server.enrol()
+            #expect(
+                try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init())
+                    .isEmpty)
+        }
+    }
+
+    @Test("what shows another certificate than the pinned one is sent nothing")
+    func pinned() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let (other, _) = try SelfMadeCertificate.make(names: ["localhost", "127.0.0.1"])
+            let before = server.core.metricsText()
+            do {
+                _ = try SocketTransport(server.address, trust: .pinned(other)).send(
+                    "GET", "/api/v1/identity", headers: [("Authorization", "Bearer secret")], body: [], seconds: 10)
+                Issue.record("it was believed")
+            } catch let error as HoldfastError {
+                #expect(error.code == .untrusted)
+            }
+            func identities(_ text: String) -> [Substring] {
+                text.split(separator: "\n").filter { $0.contains("identity") && $0.contains("requests_total") }
+            }
+            #expect(identities(server.core.metricsText()) == identities(before))
+            #expect(throws: HoldfastError.self) { try SocketTransport(server.address, trust: .pinned("nonsense")) }
+            let own = try #require(server.core.shownCertificate.withLock { $0 })
+            #expect(
+                try SocketTransport(server.address, trust: .pinned(own)).send(
+                    "GET", "/api/v1/identity", headers: [], body: [], seconds: 10
+                ).status == 200)
         }
     }
 

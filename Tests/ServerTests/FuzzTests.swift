@@ -1,6 +1,7 @@
 import Catalog
 import Client
 import Model
+import Policy
 import Server
 import TestSupport
 import Testing
@@ -78,6 +79,7 @@ struct FuzzTests {
             "PUT /api/v1/machines/{machine}/placement": [
                 PolicyMessages.encode(PlacementChange(machineClass: "mobile", groups: ["default"], policy: ""))
             ],
+            "POST /api/v1/machines/{machine}/status": [sampleReport().encoded(), Self.fullReport.encoded()],
             "POST /api/v1/machines/{machine}/commands": [json(["kind": .string("back-up-now")])],
             "POST \(base)/leases": [
                 VaultMessages.encode(
@@ -99,6 +101,17 @@ struct FuzzTests {
                 job("nonsense", .object([:])),
             ],
         ]
+    }
+
+    /// A report with everything that one can hold.
+    private static var fullReport: MachineReport {
+        var report = sampleReport()
+        report.problem = "no room"
+        report.spool = .init(bytes: 1, limit: .max / 2, isFull: true)
+        report.changes = .init(rewritten: 5, deleted: .max / 2)
+        report.roundTrip = 7
+        report.notKept = [3: 9]
+        return report
     }
 
     @Test("every decoder takes or refuses what it is given, and takes back what it wrote", arguments: seeds)
@@ -141,6 +154,25 @@ struct FuzzTests {
             (
                 "keys", AdministrationMessages.encode(KeyMaterial(config: [1], files: [("a", [2])])),
                 { _ = try AdministrationMessages.keyMaterial($0) }
+            ),
+            ("report", Self.fullReport.encoded(), { _ = try MachineReport.decode($0).encoded() }),
+            ("answer to a report", ReportAnswer(interval: 60).encoded(), { _ = try ReportAnswer.decode($0) }),
+            (
+                "retention",
+                RetentionReport(machines: [
+                    .init(
+                        machine: .random(), name: "m", zone: "UTC", kept: 1, removed: 1,
+                        decisions: [
+                            .init(
+                                point: .random(), time: Timestamp(seconds: 1), series: 3, isPartial: true,
+                                isDamaged: false, reasons: ["daily"])
+                        ], failure: "x")
+                ]).encoded(),
+                { _ = try RetentionReport.decode(try JSONFields(parsing: $0, document: "x", atMost: 1 << 20)) }
+            ),
+            (
+                "what a machine may", Array("restore: {in-place: true, paths: [/srv]}\nhooks: [/bin/true]\n".utf8),
+                { _ = try MachineAllowance.parse($0) }
             ),
             ("token file", Array("hfa_x.y\n".utf8), { _ = try AccessCode(file: $0) }),
         ]

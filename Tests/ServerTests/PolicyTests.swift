@@ -260,6 +260,76 @@ struct PolicyTests {
         }
     }
 
+    /// Rules that have changed are applied at once.
+    private static var atOnce: Housekeeping {
+        var plan = Housekeeping()
+        plan.settling = 0
+        return plan
+    }
+
+    @Test("rules that were changed are applied by the server a day later, and at once when somebody asks")
+    func settling() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let core = server.core
+            let book = try Self.remote(server)
+            let machine = try server.enrol("ann")
+            _ = try book.put("name: all\nretention: {default: {last: 1000}}\n", file: "x")
+            _ = try book.put("name: slip\nretention: {default: !override {last: 1}}\n", file: "x")
+            let remote = RemoteVault(ServerConnection(machine.credentials), vault: core.vaultID)
+            try Self.hourAndLater(
+                try TestWriter(remote, TestMachine(id: machine.credentials.machine, secrets: machine.secrets)))
+            func retain(as owner: String = ServerCore.housekeeper) throws -> Int {
+                let job = try core.begin(
+                    kind: "retention", JSONFields(.object([:]), document: "x"), owner: owner)
+                while try core.catalog.job(job)?.state == .running { SystemClock.pause(milliseconds: 10) }
+                #expect(try core.catalog.job(job)?.state == .done)
+                return try core.vault.points(PointQuery(machine: machine.credentials.machine)).count
+            }
+            try book.assign("all", toGroup: "default")
+            #expect(try retain() == 4)
+            clock.advance(seconds: 2 * 86_400)
+            #expect(try retain() == 4)
+            try book.assign("slip", toGroup: "default")
+            #expect(try retain() == 4, "less than a day")
+            clock.advance(seconds: 86_000)
+            #expect(try retain() == 4)
+            // The slip is seen and taken back.
+            try book.assign("all", toGroup: "default")
+            clock.advance(seconds: 86_500)
+            #expect(try retain() == 4)
+            try book.assign("slip", toGroup: "default")
+            #expect(try retain() == 4)
+            clock.advance(seconds: 86_500)
+            #expect(try retain() == 1)
+            // A clock that was ahead when the rules were noted holds nothing up for years.
+            try book.assign(nil, toGroup: "default")
+            #expect(try retain() == 1)
+            clock.advance(seconds: -40 * 86_400)
+            #expect(try retain() == 1)
+            #expect(core.retentionCheck().status == .ok)
+        }
+    }
+
+    @Test("who asks for retention does not wait")
+    func retentionNow() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let book = try Self.remote(server)
+            let machine = try server.enrol("ann")
+            _ = try book.put("name: short\nretention: {default: !override {last: 1}}\n", file: "x")
+            try book.assign("short", toGroup: "default")
+            let remote = RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID)
+            try Self.hourAndLater(
+                try TestWriter(remote, TestMachine(id: machine.credentials.machine, secrets: machine.secrets)))
+            let job = try server.core.begin(
+                kind: "retention", JSONFields(.object([:]), document: "x"), owner: "ann")
+            while try server.core.catalog.job(job)?.state == .running { SystemClock.pause(milliseconds: 10) }
+            #expect(try server.core.vault.points(PointQuery()).count == 1)
+        }
+    }
+
     /// How many the defaults keep.
     private static func kept(_ points: [PointSummary]) throws -> Int {
         let now = Timestamp(nanoseconds: SystemClock.wall)
@@ -294,6 +364,7 @@ struct PolicyTests {
                 while try core.catalog.job(job)?.state == .running { SystemClock.pause(milliseconds: 10) }
                 #expect(try core.catalog.job(job)?.state == .done)
             }
+            core.keepHouse(Self.atOnce)
             try retain()
             #expect(try vault.points(PointQuery()).count == 4)
             #expect(core.retentionCheck().reason.contains("alerts ack"))
@@ -323,7 +394,7 @@ struct PolicyTests {
             let strange = try vault.points(PointQuery(machine: stranger.id))
             #expect(try Self.kept(strange) == 2, "by the defaults two would go")
             var plan = Housekeeping()
-            (plan.retention, plan.reclaim, plan.pause) = (1, 1, 0)
+            (plan.retention, plan.reclaim, plan.pause, plan.settling) = (1, 1, 0, 0)
             server.core.keepHouse(plan)
             let until = SystemClock.monotonic + 60_000_000_000
             func jobs() throws -> Set<String> {

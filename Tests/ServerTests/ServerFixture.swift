@@ -28,14 +28,14 @@ final class ServerFixture: Sendable {
 
     static func start(
         leaseSeconds: Int = 600, port: Int = 0, after earlier: ServerFixture? = nil,
-        clock: TestClock? = nil,
+        clock: TestClock? = nil, certificateDate: Date = Date(),
         configure: (inout HTTPServer.Options) -> Void = { _ in }
     ) async throws -> ServerFixture {
         let vault = try earlier?.vault ?? VaultFixture()
         let local = try vault.open { $0.access = .change }
         let directory = earlier?.directory ?? NSTemporaryDirectory() + "holdfast-server-\(UUID().uuidString)"
         let state = try ServerState(path: Array(directory.utf8))
-        let (chain, key) = try SelfMadeCertificate.make(names: ["localhost", "127.0.0.1"])
+        let (chain, key) = try SelfMadeCertificate.make(names: ["localhost", "127.0.0.1"], now: certificateDate)
         let core = ServerCore(
             identity: state.identity, vault: local, keys: vault.keys,
             catalog: try SQLiteServerCatalog(path: state.database), ownCertificate: chain, leaseSeconds: leaseSeconds,

@@ -41,12 +41,20 @@ struct SignatureTests {
 
     @Test("a machine with a wrong clock learns the server's time and goes on")
     func clock() async throws {
-        let server = try await ServerFixture.start()
+        let clock = TestClock()
+        clock.advance(seconds: 50 * 365 * 86_400)
+        let server = try await ServerFixture.start(clock: clock)
         try await ServerFixture.blocking {
             let machine = try server.enrol()
             #expect(
                 try RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID).points(.init())
                     .isEmpty)
+            // The server's time moves by a day while a connection goes on: it is learnt anew.
+            let remote = RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID)
+            for days in [1, -2] as [Int64] {
+                clock.advance(seconds: days * 86_400)
+                #expect(try remote.points(.init()).isEmpty)
+            }
         }
     }
 

@@ -33,10 +33,10 @@ package enum SelfMadeCertificate {
         return (try certificate.serializeAsPEM().pemString, secret.pemRepresentation)
     }
 
-    /// Whether a certificate is near its end, or cannot be read.
+    /// Whether a certificate is near its end, was made by a clock that was ahead, or cannot be read.
     package static func needsRenewal(_ pem: String, now: Date = Date()) -> Bool {
         guard let certificate = try? Certificate(pemEncoded: pem) else { return true }
-        return certificate.notValidAfter < now.addingTimeInterval(renewal)
+        return certificate.notValidAfter < now.addingTimeInterval(renewal) || certificate.notValidBefore > now
     }
 
     /// When a certificate ends; `nil` when it cannot be read.

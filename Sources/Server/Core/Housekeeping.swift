@@ -14,6 +14,9 @@ package struct Housekeeping: Sendable {
     package var reclaim: Int64 = 86_400
     /// Seconds after the start in which nothing is deleted: somebody who has started a server to look has time to stop it.
     package var pause: Int64 = 300
+    /// Seconds for which the rules of a machine have to stay as they are before the server deletes by them: a slip of whoever
+    /// changes them, or a machine that has come back under the defaults, can be put right until then.
+    package var settling: Int64 = 86_400
     /// Nothing is deleted or freed unless somebody asks for it.
     package var isOff = false
 
@@ -103,7 +106,9 @@ extension ServerCore {
     // MARK: Retention
 
     /// The work of a job: decides about the points of every machine by its effective policy, and deletes.
-    func applyRetention(_ context: JobRunner.Context, isPlan: Bool) throws -> [UInt8] {
+    ///
+    /// - Parameter waits: nothing is deleted of machines whose rules have changed lately.
+    func applyRetention(_ context: JobRunner.Context, isPlan: Bool, waits: Bool) throws -> [UInt8] {
         let vault = try self.vault
         // Taken before points are listed: one that arrives meanwhile is later than the plan.
         let now = clock()
@@ -111,9 +116,19 @@ extension ServerCore {
         var doomed: (usual: [PointID], retired: [PointID]) = ([], [])
         var left = RetentionReport.maximumDecisions
         do {
-            for subject in try subjects(vault) {
+            let subjects = try subjects(vault)
+            let fresh = waits ? try freshRules(subjects, now) : [:]
+            for subject in subjects {
                 try context.check()
-                let result = try decide(subject, vault, now, &left)
+                var result = try decide(subject, vault, now, &left)
+                if let until = fresh[subject.machine], result.machine.removed > 0 {
+                    context.log(
+                        "\(subject.name): \(Units.count(result.machine.removed, "point")) stay until "
+                            + "\(TimeText.rfc3339(until)): the rules have changed less than a day ago")
+                    result.removed = []
+                    result.machine.kept += result.machine.removed
+                    result.machine.removed = 0
+                }
                 report.machines.append(result.machine)
                 if subject.isRetired { doomed.retired += result.removed } else { doomed.usual += result.removed }
                 if let failure = result.machine.failure {
@@ -137,6 +152,39 @@ extension ServerCore {
             note(failures: failures, removed: report.removed, now)
         }
         return report.encoded()
+    }
+
+    /// The setting that says since when which rules hold.
+    private static let rulesSetting = "retention-rules"
+
+    /// Machines whose rules have changed too lately to delete by them, and until when. Takes note of the rules of now.
+    private func freshRules(_ subjects: [Subject], _ now: Timestamp) throws -> [MachineID: Timestamp] {
+        let known = try catalog.setting(Self.rulesSetting).map { bytes -> JSONFields in
+            try JSONFields(parsing: bytes, document: "the rules that hold", atMost: 256 << 20)
+        }
+        let settling = housekeeping.withLock { $0.plan.settling } * 1_000_000_000
+        var fresh: [MachineID: Timestamp] = [:]
+        var kept: [String: JSONValue] = [:]
+        for subject in subjects {
+            guard let policy = subject.policy else {
+                // Nothing is deleted; what held before is what is compared with later.
+                if let row = known?.members[subject.machine.hex] { kept[subject.machine.hex] = row }
+                continue
+            }
+            let text = policy.retentionFingerprint + (subject.isRetired ? "\nretired" : "")
+            let rules = Hex.encode(Array(text.utf8).withUnsafeBytes { BlobCrypto.sha256($0) }.array.prefix(16))
+            var since = now
+            if let row = try known.flatMap({ $0.has(subject.machine.hex) ? try $0.object(subject.machine.hex) : nil }),
+                try row.string("rules") == rules
+            {
+                // A time to come was noted by a clock that was ahead.
+                since = min(now, Timestamp(nanoseconds: try row.integer("since", in: Int64.min...Int64.max)))
+            }
+            kept[subject.machine.hex] = .object(["rules": .string(rules), "since": .integer(since.nanoseconds)])
+            if now.since(since) < settling { fresh[subject.machine] = since.advanced(by: settling) }
+        }
+        if kept != known?.members ?? [:] { try catalog.set(Self.rulesSetting, JSONValue.object(kept).encoded()) }
+        return fresh
     }
 
     private struct Subject {

@@ -151,7 +151,9 @@ extension ServerCore {
                 return JSONValue.object(["deleted": .integer(Int64(points.count))]).encoded()
             }
         case "retention", "plan-retention":
-            work = { [self] in try applyRetention($0, isPlan: kind == "plan-retention") }
+            work = { [self] in
+                try applyRetention($0, isPlan: kind == "plan-retention", waits: owner == Self.housekeeper)
+            }
         case "rebuild": return try beginRebuild(owner: owner)
         default: throw HoldfastError(.usage, "there are no jobs of this kind")
         }

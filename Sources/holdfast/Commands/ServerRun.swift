@@ -69,6 +69,8 @@ struct ServerRun: Command {
         housekeeping.isOff = noRetention
         housekeeping.retention = retentionInterval
         housekeeping.pause = min(housekeeping.pause, retentionInterval)
+        // A day by default.
+        housekeeping.settling = min(housekeeping.settling, 24 * housekeeping.retention)
         core.keepHouse(housekeeping)
         try core.begin()
         let (chain, key) = try given ?? place.certificate()
