@@ -43,8 +43,6 @@ package final class ServerCore: Sendable {
     let policyObjectives = Mutex<(@Sendable (ManagedMachine) -> MachineObjectives?)?>(nil)
     private let alertsDue = Mutex<(next: Int64, nextAll: Int64)>((0, 0))
 
-    package static let version = "0.1.0"
-
     /// - Parameters:
     ///   - ownCertificate: the certificate (PEM) that this server made for itself; `nil` when one of a certificate authority
     ///     was given, which clients then check like a browser.
@@ -87,7 +85,7 @@ package final class ServerCore: Sendable {
     /// What this server says of itself.
     var description: ServerDescription {
         ServerDescription(
-            server: identity.id, key: identity.key.verifyingKey, version: Self.version,
+            server: identity.id, key: identity.key.verifyingKey, version: ProgramVersion.current,
             certificate: pinsCertificate ? shownCertificate.withLock { $0 } : nil, vault: vaultID,
             time: clock().seconds)
     }
