@@ -1,10 +1,11 @@
 import ArgumentParser
+import Model
 import Platform
 import Synchronization
 
 /// The command line. One file for each command lies in `Commands`.
 struct Holdfast: ParsableCommand {
-    static let version = "0.1.0"
+    static let version = ProgramVersion.current
 
     static let configuration = CommandConfiguration(
         commandName: "holdfast",

@@ -27,6 +27,8 @@ struct AccessTests {
         "GET /api/openapi.json": Set([.nobody]).union(people).union(machines),
         "GET /health": Set([.nobody]).union(people).union(machines),
         "GET /metrics": people,
+        "GET /install": Set([.nobody]).union(people).union(machines),
+        "GET /install/{package}": Set([.nobody]).union(people).union(machines),
         "POST /api/v1/enroll": Set([.nobody]).union(people).union(machines),
         "POST \(base)/leases": readers.union([.owner]),
         "PUT \(base)/leases/{lease}": people.union(machines),
@@ -144,7 +146,7 @@ struct AccessTests {
         for (name, value) in [
             ("vault", server.core.vaultID.hex), ("machine", machine.credentials.machine.hex), ("point", point.hex),
             ("lease", LeaseID.random().hex), ("job", JobID.random().hex), ("file", "09-passphrase.json"),
-            ("number", "1"), ("policy", "none"), ("group", "default"),
+            ("number", "1"), ("package", ServerFixture.program), ("policy", "none"), ("group", "default"),
             ("pack", String(repeating: "0", count: 64)),
         ] {
             target = target.replacing("{\(name)}", with: value)

@@ -40,7 +40,8 @@ struct OpenAPITests {
         try await ServerFixture.blocking {
             let client = try RawClient(server)
             for operation in Operation.all where operation.path != "/health" {
-                let target = operation.path.replacing("{", with: "x").replacing("}", with: "x")
+                let target = operation.path.replacing("{package}", with: ServerFixture.program)
+                    .replacing("{", with: "x").replacing("}", with: "x")
                 #expect(try client.send(operation.method, target, as: .nobody).status != 404, "\(operation.path)")
             }
             let nothing = try client.send("GET", "/api/v1/nothing", as: .nobody)

@@ -16,7 +16,7 @@ final class ServerFixture: Sendable {
     let address: ServerAddress
     let log: LogLines
     private let task: Task<Void, any Error>
-    private let directory: String
+    let directory: String
     private let ownsDirectory: Bool
 
     /// What the server has logged, line by line.
@@ -39,7 +39,7 @@ final class ServerFixture: Sendable {
         let core = ServerCore(
             identity: state.identity, vault: local, keys: vault.keys,
             catalog: try SQLiteServerCatalog(path: state.database), ownCertificate: chain, leaseSeconds: leaseSeconds,
-            vaultPath: Array(vault.path.utf8),
+            vaultPath: Array(vault.path.utf8), offer: try packages(in: directory + "/packages"),
             clock: { clock?.now ?? Timestamp(nanoseconds: SystemClock.wall) })
         try core.begin()
         let log = LogLines()
@@ -64,6 +64,26 @@ final class ServerFixture: Sendable {
         return ServerFixture(
             vault: vault, core: core, address: ServerAddress(host: "127.0.0.1", port: bound), task: task,
             directory: directory, ownsDirectory: earlier == nil, log: log)
+    }
+
+    /// Names of what every server here offers.
+    static let program = "holdfast_\(ProgramVersion.current)-1_amd64.deb"
+    static let agent = "holdfast-agent_\(ProgramVersion.current)-1_all.deb"
+
+    /// Files that are called as packages are; no machine could do anything with them.
+    private static func packages(in directory: String) throws -> PackageOffer {
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        for (name, length) in [(program, 300_001), (agent, 777)]
+        where !FileManager.default.fileExists(
+            atPath: "\(directory)/\(name)")
+        {
+            let bytes = (0..<length).map { _ in UInt8.random(in: 0...255) }
+            try Data(bytes).write(to: URL(fileURLWithPath: "\(directory)/\(name)"))
+        }
+        for name in ["holdfast_0.0.1-1_amd64.deb", "holdfast_\(ProgramVersion.current)-1_amd64.deb.part", "notes"] {
+            try Data("other".utf8).write(to: URL(fileURLWithPath: "\(directory)/\(name)"))
+        }
+        return try PackageOffer(directory: Array(directory.utf8))
     }
 
     private init(

@@ -1,5 +1,3 @@
-import Crypto
-import Foundation
 package import Model
 package import Vault
 
@@ -95,39 +93,5 @@ package struct RequestToken: Hashable, Sendable {
     /// Whether it is neither of long ago nor of a time to come, by the server's clock.
     package func isTimely(at now: Int64) -> Bool {
         now <= issued + Self.lifetime + Self.tolerance && now >= issued - Self.tolerance
-    }
-}
-
-/// Binds an answer to its request.
-package struct RequestNonce: RandomIdentifier {
-    package let high: UInt64, low: UInt64
-    package init(high: UInt64, low: UInt64) {
-        self.high = high
-        self.low = low
-    }
-}
-
-/// A server, by its identity key: what is left of a server when its address and its certificate change.
-package struct ServerID: RandomIdentifier {
-    package let high: UInt64, low: UInt64
-    package init(high: UInt64, low: UInt64) {
-        self.high = high
-        self.low = low
-    }
-}
-
-/// Base64 with the letters of URLs and without padding (RFC 4648, section 5).
-package enum Base64URL {
-    package static func encode(_ bytes: [UInt8]) -> String {
-        Data(bytes).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-    }
-
-    /// `nil` for anything that `encode` would not write.
-    package static func decode(_ text: String) -> [UInt8]? {
-        let padding = String(repeating: "=", count: (4 - text.utf8.count % 4) % 4)
-        let standard = text.replacing("-", with: "+").replacing("_", with: "/") + padding
-        guard let data = Data(base64Encoded: standard) else { return nil }
-        let bytes = Array(data)
-        return encode(bytes) == text ? bytes : nil
     }
 }

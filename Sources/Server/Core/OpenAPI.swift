@@ -1,3 +1,4 @@
+import Model
 import Vault
 
 /// The description of the protocol for others, as OpenAPI 3.1, made from the operations themselves.
@@ -10,7 +11,7 @@ enum OpenAPI {
         return JSONValue.object([
             "openapi": .string("3.1.0"),
             "info": .object([
-                "title": .string("Holdfast server"), "version": .string(ServerCore.version),
+                "title": .string("Holdfast server"), "version": .string(ProgramVersion.current),
                 "description": .string(
                     "Every answer is signed with the server's identity key: see the headers Holdfast-Signature and "
                         + "Holdfast-Time. Every request can be repeated without harm."),

@@ -68,7 +68,8 @@ package struct Operation: Sendable {
 
     /// Everything there is, in the order in which it is described.
     package static let all: [Operation] =
-        IdentityOperations.all + EnrolmentOperations.all + VaultOperations.all + MachineOperations.all
+        IdentityOperations.all + InstallOperations.all + EnrolmentOperations.all + VaultOperations.all
+        + MachineOperations.all
         + AdministrationOperations.all + JobOperations.all + StatusOperations.all + AlertOperations.all
         + PolicyOperations.all
 }

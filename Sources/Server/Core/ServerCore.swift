@@ -41,17 +41,20 @@ package final class ServerCore: Sendable {
     let dispatcher: AlertDispatcher
     let alertSettings: Shared<AlertSettings>
     let policyObjectives = Mutex<(@Sendable (ManagedMachine) -> MachineObjectives?)?>(nil)
+    /// What machines are given that have nothing yet, and how many are given it at once.
+    let offer: PackageOffer
+    let downloads = Admission(requests: 64, bytes: 0)
     private let alertsDue = Mutex<(next: Int64, nextAll: Int64)>((0, 0))
-
-    package static let version = "0.1.0"
 
     /// - Parameters:
     ///   - ownCertificate: the certificate (PEM) that this server made for itself; `nil` when one of a certificate authority
     ///     was given, which clients then check like a browser.
     ///   - vaultPath: where the vault lies.
+    ///   - offer: packages for machines that are to be protected.
     package init(
         identity: ServerIdentity, vault: LocalVault, keys: VaultKeys?, catalog: any ServerCatalog,
         ownCertificate: String?, leaseSeconds: Int = 600, vaultPath: [UInt8]? = nil, metricsAreOpen: Bool = false,
+        offer: PackageOffer = .nothing,
         clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) },
         protect: (@Sendable (ServerExport, LocalVault) throws -> Void)? = nil
     ) {
@@ -62,6 +65,7 @@ package final class ServerCore: Sendable {
         self.clock = clock
         self.protect = protect
         self.metricsAreOpen = metricsAreOpen
+        self.offer = offer
         shownCertificate = Mutex(ownCertificate)
         pinsCertificate = ownCertificate != nil
         let domain = keys.map { $0.domainSecret(domain: DomainSecret.vaultDomain, number: 1) }
@@ -87,7 +91,7 @@ package final class ServerCore: Sendable {
     /// What this server says of itself.
     var description: ServerDescription {
         ServerDescription(
-            server: identity.id, key: identity.key.verifyingKey, version: Self.version,
+            server: identity.id, key: identity.key.verifyingKey, version: ProgramVersion.current,
             certificate: pinsCertificate ? shownCertificate.withLock { $0 } : nil, vault: vaultID,
             time: clock().seconds)
     }
@@ -100,6 +104,7 @@ package final class ServerCore: Sendable {
     /// To be called once by the process that serves, before it does: what an earlier one left running is not running.
     package func begin() throws {
         _ = try catalog.interruptJobs(at: clock())
+        try noteScript()
         try life.load()
         try alerts.load()
         refreshAlertSettings()

@@ -68,6 +68,23 @@ package struct ServerAnswer: Sendable {
     package var contentType = "application/json"
     package var body: [UInt8] = []
     package var headers: [(String, String)] = []
+    /// A file instead of the bytes, with what is given back when it was sent.
+    var file: (body: FileBody, place: Admission.Place)?
+
+    package init(
+        status: Int = 200, contentType: String = "application/json", body: [UInt8] = [],
+        headers: [(String, String)] = []
+    ) {
+        self.status = status
+        self.contentType = contentType
+        self.body = body
+        self.headers = headers
+    }
+
+    init(contentType: String, file: FileBody, place: Admission.Place) {
+        self.contentType = contentType
+        self.file = (file, place)
+    }
 
     static func json(_ body: [UInt8]) -> ServerAnswer { ServerAnswer(body: body) }
     static func binary(_ body: [UInt8]) -> ServerAnswer {

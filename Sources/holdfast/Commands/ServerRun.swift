@@ -48,6 +48,11 @@ struct ServerRun: Command {
             "Seconds between two rounds of retention; the first begins after as long, but at most 5 minutes.",
             valueName: "seconds"))
     var retentionInterval: Int64 = 3_600
+    @Option(
+        help: ArgumentHelp(
+            "Debian packages of this version that machines may install, see `server token`. (default: HOLDFAST_PACKAGES, else "
+                + "\(PackageOffer.usualDirectory))", valueName: "dir"))
+    var packages: PathArgument?
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -64,7 +69,7 @@ struct ServerRun: Command {
         let place = try ServerPlace(console, global)
         let given = try givenCertificate()
         let core = try place.core(
-            location, given: given, isBehindProxy: behindProxy, metricsAreOpen: metricsOpen)
+            location, given: given, isBehindProxy: behindProxy, metricsAreOpen: metricsOpen, offer: try offer())
         var housekeeping = Housekeeping()
         housekeeping.isOff = noRetention
         housekeeping.retention = retentionInterval
@@ -101,6 +106,21 @@ struct ServerRun: Command {
         }
         if let error = announced.withLock({ $0 }) { throw error }
         return .done
+    }
+
+    /// What lies in the usual place may be of another version, or nothing; what was named must be there.
+    private func offer() throws -> PackageOffer {
+        guard let directory = try packages?.fromWorkingDirectory() ?? System.environment("HOLDFAST_PACKAGES") else {
+            return try PackageOffer(directory: Array(PackageOffer.usualDirectory.utf8))
+        }
+        let offer = try PackageOffer(directory: directory)
+        guard offer.script.hasPackages else {
+            throw HoldfastError(
+                .notFound,
+                "There are no packages of version \(ProgramVersion.current) in \(TreePath.display(directory)).",
+                context: ["hint": "`make deb` makes them: holdfast_*.deb and holdfast-agent_*.deb."])
+        }
+        return offer
     }
 
     private func givenCertificate() throws -> (chain: String, key: String)? {

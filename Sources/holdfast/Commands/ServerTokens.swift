@@ -10,11 +10,16 @@ import Vault
 struct ServerTokenCommand: Command {
     static let configuration = CommandConfiguration(
         commandName: "token",
-        abstract: "Print the line that enrols a machine.",
+        abstract: "Print the line that installs Holdfast on a machine and enrols it.",
         usage: "holdfast server token [<options>]",
         discussion: """
             The code in the line lets machines enrol, and names this server's identity key so that nobody can take its place. It \
             is shown once; the server keeps a hash. Run this on the server's machine, beside the running server.
+
+            The line is pasted on the machine, as root. When the server offers packages (`server run --packages`) it fetches a \
+            script from it, compares the script's hash with the one in the line, and runs it: it looks whether all fits, enrols \
+            the machine, installs the packages and starts the agent. Otherwise, and with --enrol-only, it enrols a machine on \
+            which Holdfast is installed.
 
             Examples:
               holdfast server token
@@ -30,6 +35,8 @@ struct ServerTokenCommand: Command {
     var group = "default"
     @Option(help: ArgumentHelp("The address by which machines reach this server.", valueName: "address"))
     var address: String?
+    @Flag(help: "Print the line for a machine on which Holdfast is installed already.")
+    var enrolOnly = false
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -48,13 +55,20 @@ struct ServerTokenCommand: Command {
                 hash: token.hash, role: .enrolment, name: "command line", group: group, uses: uses, expires: expires,
                 created: now))
         let code = EnrolmentCode(token: token, serverKey: place.state.identity.key.verifyingKey)
+        let enrolment = "echo \(code.text) | holdfast enrol \(address.description)"
+        let installation =
+            enrolOnly ? nil : try ServerCore.installLine(code, address: address, catalog: place.catalog)
         try console.emit(
             "enrolment_code",
             [
                 "code": .string(code.text), "server": .string(address.description), "group": .string(group),
-                "uses": .count(UInt64(uses)), "expires": .time(expires),
+                "uses": .count(UInt64(uses)), "expires": .time(expires), "line": .string(installation ?? enrolment),
+                "installs": .bool(installation != nil),
             ])
-        try console.line("echo \(code.text) | holdfast enrol \(address.description)")
+        try console.line(installation ?? enrolment)
+        if installation != nil {
+            console.note("Paste it as root. Where Holdfast is installed already, `--enrol-only` prints a shorter one.")
+        }
         return .done
     }
 }

@@ -25,7 +25,7 @@ struct ServerPlace {
     ///   - isBehindProxy: another program shows its own certificate to the machines.
     func core(
         _ options: VaultOptions, given: (chain: String, key: String)? = nil, isBehindProxy: Bool = false,
-        metricsAreOpen: Bool = false
+        metricsAreOpen: Bool = false, offer: PackageOffer = .nothing
     ) throws -> ServerCore {
         let path = try options.location()
         if ServerAddress.isServer(String(decoding: path, as: UTF8.self)) {
@@ -45,7 +45,7 @@ struct ServerPlace {
         }
         let core = ServerCore(
             identity: state.identity, vault: vault, keys: keys, catalog: catalog, ownCertificate: own,
-            vaultPath: path, metricsAreOpen: metricsAreOpen,
+            vaultPath: path, metricsAreOpen: metricsAreOpen, offer: offer,
             protect: protect)
         if let given { core.certificateChanged(given.chain) }
         return core
