@@ -14,12 +14,14 @@ PROGRAM := $(HOLDFAST_BUILD)/release/release/holdfast
 PREFIX ?= /usr/local
 PROTECT ?=
 CASES ?=
+AGENT ?=
+DAY ?= 900
 # Suites in which time counts: they run last, and one after the other.
-TIMED := AgentTests|AgentKillTests|ServerTests|ServerCommandTests|PolicyCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
+TIMED := AgentTests|AgentKillTests|BadDayScriptTests|ServerTests|ServerCommandTests|PolicyCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
 # The date of the manuals and of the package: that of the source.
 manuals deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: help run demo test test-releases bench lint docs manuals deb sanitize build release install clean
+.PHONY: help run demo test day test-releases bench lint docs manuals deb sanitize build release install clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -37,14 +39,20 @@ test: build  ## Run every test
 	swift test $(DEBUG) --disable-xctest --skip-build --skip '$(TIMED)'
 	swift test $(DEBUG) --disable-xctest --skip-build --no-parallel --filter '$(TIMED)'
 
+day: release  ## A day in the life, with the network cut and programs killed; every moment has to restore (DAY=SECONDS, root)
+	@scripts/dependencies tests
+	@scripts/day-in-the-life --holdfast "$(PROGRAM)" --seconds $(DAY)
+
 test-releases: deb  ## Install the packages in trees of every supported release of Debian and protect something there (root)
 	@scripts/dependencies releases
 	@scripts/test-releases --deb "$(HOLDFAST_BUILD)/deb" --cache "$(HOLDFAST_BUILD)/trees"
 
-bench: release  ## Measure beside restic and borg on the same data (CASES="--smoke" or others for the cases of the long run)
+bench: release  ## Measure beside restic, borg, Syncthing and lsyncd (CASES="--smoke" or others for the long run, AGENT="--quick")
 	@scripts/dependencies bench
 	@HOLDFAST="$(PROGRAM)" scripts/bench
 	@HOLDFAST="$(PROGRAM)" scripts/bench-cases $(CASES)
+	@HOLDFAST="$(PROGRAM)" scripts/bench-agent $(AGENT)
+	@HOLDFAST="$(PROGRAM)" scripts/bad-links || [ $$? -eq 77 ]
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository

@@ -54,6 +54,7 @@ package enum CertificateTrust: Hashable, Sendable {
 package final class SocketTransport: HTTPTransport {
     private let address: ServerAddress
     private let client: HTTPClient
+    private let pacer = LinkPacer()
 
     /// - Parameter environment: where a proxy is named.
     package init(
@@ -75,9 +76,13 @@ package final class SocketTransport: HTTPTransport {
         }
         var configuration = HTTPClient.Configuration(
             tlsConfiguration: tls, redirectConfiguration: .disallow,
-            timeout: .init(connect: .seconds(10), read: .seconds(90)),
+            timeout: .init(connect: .seconds(10), read: .seconds(90), write: .seconds(90)),
             proxy: ProxySetting.forHost(address.host, environment: environment),
             decompression: .disabled)
+        // The windows of HTTP/2 hold an upload to 64 KiB for each way there and back.
+        configuration.httpVersion = .http1Only
+        let pacer = pacer
+        configuration.http1_1ConnectionDebugInitializer = { pacer.add($0) }
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 8
         configuration.connectionPool.retryConnectionEstablishment = false
         if let pin {
@@ -115,12 +120,15 @@ package final class SocketTransport: HTTPTransport {
         _ method: String, _ target: String, headers: [(String, String)], body: [UInt8], seconds: Int,
         limiter: UploadLimiter
     ) throws -> HTTPExchange {
-        guard !body.isEmpty, limiter.isLimited else {
-            return try send(method, target, headers: headers, body: body, seconds: seconds)
-        }
+        guard !body.isEmpty else { return try send(method, target, headers: headers, body: body, seconds: seconds) }
+        // Piece by piece also without a limit: the answer is waited for when the last one has gone, however slow the link is.
         let paced = PacedBody(body, limiter)
-        return try send(method, target, headers, paced.body, seconds + limiter.patience(for: body.count))
+        let patience = seconds + limiter.patience(for: body.count) + body.count / SocketTransport.slowest
+        return try pacer.during { try send(method, target, headers, paced.body, patience) }
     }
+
+    /// Bytes a second that a link carries at least.
+    private static let slowest = 1_000
 
     private func send(
         _ method: String, _ target: String, _ headers: [(String, String)], _ body: HTTPClient.Body?, _ seconds: Int
@@ -159,7 +167,7 @@ package final class SocketTransport: HTTPTransport {
             return HoldfastError(.untrusted, message, context: ["server": name], cause: error, isTemporary: true)
         }
         if let client = error as? HTTPClientError {
-            if client == .connectTimeout || client == .readTimeout || client == .deadlineExceeded {
+            if [.connectTimeout, .readTimeout, .writeTimeout, .deadlineExceeded].contains(client) {
                 message = "\(name) does not answer."
             } else {
                 message = "The connection to \(name) failed: \(client.shortDescription)."
@@ -207,8 +215,7 @@ private final class PacedBody: Sendable {
     private func send(from offset: Int, _ writer: HTTPClient.Body.StreamWriter, _ promise: EventLoopPromise<Void>) {
         let length = min(limiter.piece, bytes.readableBytes - offset)
         guard length > 0, let piece = bytes.getSlice(at: offset, length: length) else { return promise.succeed(()) }
-        let loop = promise.futureResult.eventLoop
-        loop.scheduleTask(in: .nanoseconds(limiter.reserve(length))) {
+        let write: @Sendable () -> Void = {
             writer.write(.byteBuffer(piece)).whenComplete { result in
                 switch result {
                 case .success: self.send(from: offset + length, writer, promise)
@@ -216,6 +223,9 @@ private final class PacedBody: Sendable {
                 }
             }
         }
+        let wait = limiter.reserve(length)
+        if wait <= 0 { return write() }
+        promise.futureResult.eventLoop.scheduleTask(in: .nanoseconds(wait), write)
     }
 }
 

@@ -70,11 +70,12 @@ package final class UploadLimiter: Sendable {
 
     /// How much of a body goes at once: about an eighth of a second.
     package var piece: Int {
-        guard let rate else { return UploadLimiter.largestPiece }
+        guard let rate else { return UploadLimiter.unlimitedPiece }
         return Int(clamping: min(max(rate.bytesPerSecond / 8, 1_024), UInt64(UploadLimiter.largestPiece)))
     }
 
     private static let largestPiece = 16 << 10
+    private static let unlimitedPiece = 64 << 10
 
     private func look(_ state: inout State, _ now: Int64) {
         guard now >= state.nextLook else { return }
