@@ -270,12 +270,17 @@ package final class ProtectionSupervisor: Sendable {
             if let problem = state.problem { return "The policy cannot be followed: \(problem)" }
             if let problem = state.policyProblem { return "The newest policy cannot be used: \(problem)" }
             if let scheduled { return "The scheduled backup failed: \(scheduled)" }
-            guard state.policy != nil else { return "Nothing is protected: there is no policy yet." }
-            guard let plan = state.plan, plan.continuous == nil, plan.scheduled == nil else { return nil }
-            if plan.missing.isEmpty { return "Nothing is protected: the policy names no path." }
-            let names = plan.missing.prefix(3).map(\.displayText).joined(separator: ", ")
-            return "Nothing is protected: of what the policy names nothing is there (\(names))."
+            return ProtectionSupervisor.nothing(state)
         }
+    }
+
+    /// Why nothing is protected; `nil` when something is.
+    private static func nothing(_ state: State) -> String? {
+        guard state.policy != nil else { return "Nothing is protected: there is no policy yet." }
+        guard let plan = state.plan, plan.continuous == nil, plan.scheduled == nil else { return nil }
+        if plan.missing.isEmpty { return "Nothing is protected: the policy names no path." }
+        let names = plan.missing.prefix(3).map(\.displayText).joined(separator: ", ")
+        return "Nothing is protected: of what the policy names nothing is there (\(names))."
     }
 
     /// What the machine's own user may not do.
@@ -300,6 +305,9 @@ package final class ProtectionSupervisor: Sendable {
                 }
             }
             if let problem = state.policyProblem ?? state.problem { policy["problem"] = .string(problem) }
+            if state.pausedUntil == nil, state.problem == nil, let nothing = ProtectionSupervisor.nothing(state) {
+                policy["nothing"] = .string(nothing)
+            }
             if let until = state.pausedUntil {
                 policy["paused"] = .integer(until == .max ? -1 : max(until - now, 0))
             }

@@ -216,6 +216,19 @@ struct ServerCommandTests {
         #expect(list.compactMap { $0["name"] as? String } == ["reader"])
     }
 
+    @Test("asking for a server where there is none makes none")
+    func nowhere() throws {
+        let place = try Place()
+        defer { place.close() }
+        for command in [["machines"], ["token"], ["access", "--list"], ["alerts"], ["backup-now", "ann"]] {
+            let result = try place.run(["server"] + command, state: "nowhere")
+            #expect(result.status == 1, "\(command): \(result.text)")
+            #expect(result.error.contains("There is no server"), "\(command): \(result.error)")
+        }
+        let state = place.fixture.directory.appendingPathComponent("state-nowhere/server")
+        #expect(!FileManager.default.fileExists(atPath: state.path))
+    }
+
     @Test("a lost server comes back from its vault and key sheet, and its machines do not notice")
     func recovery() throws {
         let place = try started()

@@ -59,6 +59,27 @@ struct AlertTests {
         #expect(throws: HoldfastError.self) { try book.acknowledge(99, by: "x") }
     }
 
+    @Test("what a clock that was years ahead has put off goes out, and what it saw end is resolved")
+    func aheadAndBack() throws {
+        let clock = TestClock()
+        let (book, catalog, path) = try book(clock, settling: 60_000_000_000)
+        defer { remove(path) }
+        let finding = AlertBook.Finding(key: AlertBook.Key(kind: .disk), text: "full")
+        clock.advance(seconds: 10 * 365 * 86_400)
+        try book.reconcile([finding], of: [.disk])
+        try book.reconcile([], of: [.disk])
+        clock.advance(seconds: -10 * 365 * 86_400)
+        #expect(try catalog.messages(due: clock.now, limit: 10).due.count == 2)
+        try book.reconcile([], of: [.disk])
+        clock.advance(seconds: 100)
+        try book.reconcile([], of: [.disk])
+        #expect(try catalog.alerts(resolved: 0).isEmpty)
+        // What is put off as usual waits.
+        let message = try #require(try catalog.messages(due: clock.now, limit: 10).due.first)
+        try catalog.postpone(message: message.id, attempts: 1, until: clock.now.advanced(by: 3_600_000_000_000))
+        #expect(try !catalog.messages(due: clock.now, limit: 10).due.contains { $0.id == message.id })
+    }
+
     @Test("what was open before a restart is not raised again, and still resolves")
     func restart() throws {
         let clock = TestClock()
@@ -237,6 +258,32 @@ struct AlertTests {
             try vanish()
             #expect(try open().count == 2, "nobody has looked for a day")
             #expect(try server.core.vault.holds().count == 3)
+        }
+    }
+
+    @Test("a mass change whose points cannot be held is told of all the same, and so is what is wrong with others")
+    func cannotHold() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("desk"), other = try server.enrol("other")
+            for files in [10_000, 10_000, 100] as [UInt64] {
+                var report = sampleReport(time: clock.now)
+                report.files = files
+                _ = try MachineLifeTests.send(report, machine)
+                report.lag = 7_200_000_000_000
+                _ = try MachineLifeTests.send(report, other)
+                clock.advance(seconds: 100)
+            }
+            let packs = server.vault.path + "/packs"
+            try FileManager.default.moveItem(atPath: packs, toPath: packs + ".away")
+            try Data().write(to: URL(fileURLWithPath: packs))
+            try server.core.lookForAlerts(all: false)
+            try FileManager.default.removeItem(atPath: packs)
+            try FileManager.default.moveItem(atPath: packs + ".away", toPath: packs)
+            let open = try server.core.catalog.alerts(resolved: 0)
+            #expect(Set(open.map(\.kind)) == ["mass-change", "lag"])
+            #expect(open.contains { $0.text.contains("could not be held") })
         }
     }
 

@@ -6,6 +6,8 @@ extension SQLiteServerCatalog {
     private static let maximumResolved = 2_000
     /// Messages that wait. Beyond it the oldest are given up: who is not reached for so long hears of what is new first.
     private static let maximumMessages = 1_000
+    /// No message is put off for longer, in nanoseconds: one that is was put off by a clock that was ahead.
+    private static let longestWait: Int64 = 2 * 3_600_000_000_000
 
     // MARK: Reports
 
@@ -143,8 +145,10 @@ extension SQLiteServerCatalog {
                 var attempts: Int
             }
             let rows = try session.all(
-                "SELECT id, alert, target, state, attempts FROM alert_message WHERE due <= $1 ORDER BY due, id LIMIT $2",
-                .time(now), .number(limit)
+                """
+                SELECT id, alert, target, state, attempts FROM alert_message WHERE due <= $1 OR due > $3 ORDER BY due, id
+                LIMIT $2
+                """, .time(now), .number(limit), .time(now.advanced(by: Self.longestWait))
             ) { row in
                 Row(
                     id: row.integer(0), alert: row.integer(1), target: row.text(2), state: try row.value(3),

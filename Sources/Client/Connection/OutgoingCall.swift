@@ -102,7 +102,8 @@ package final class OutgoingCaller: Sendable {
                 ).wait().status.code)
         } catch {
             throw HoldfastError(
-                .io, "\(address.host) could not be called: \(error)", cause: error, isTemporary: true)
+                .io, "\(address.host) could not be called: \(SocketTransport.words("\(error)"))", cause: error,
+                isTemporary: true)
         }
         guard (200..<300).contains(status) else {
             throw HoldfastError(.io, "\(address.host) answered with status \(status).", isTemporary: true)

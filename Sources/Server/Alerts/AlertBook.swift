@@ -89,7 +89,8 @@ final class AlertBook: Sendable {
             guard state.isLoaded else { return }
             for (key, text) in found { try raise(key, text, now, &state) }
             for (key, entry) in state.open where kinds.contains(key.kind) && found[key] == nil {
-                let since = entry.goneSince ?? now
+                // Never later than now: a clock that was ahead must not keep an alert open until that time.
+                let since = min(entry.goneSince ?? now, now)
                 state.open[key]?.goneSince = since
                 if now.since(since) >= settling { try resolve(key, now, &state) }
             }

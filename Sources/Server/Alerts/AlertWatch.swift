@@ -30,17 +30,22 @@ extension ServerCore {
     ///
     /// - Parameter all: looks also at what is looked at every few minutes only, because it takes long in a large vault.
     package func lookForAlerts(all: Bool) throws {
-        let settings = try AlertSettings.load(catalog)
-        alertSettings.withLock { $0 = settings }
+        try lookingForAlerts.withLock { _ in try lookAtAll(andServer: all) }
+    }
+
+    private func lookAtAll(andServer all: Bool) throws {
+        // Settings that cannot be read leave those before: better the old ways than none.
+        refreshAlertSettings()
         try life.flush()
         let now = clock()
         var findings: [AlertBook.Finding] = []
-        for machine in try catalog.machines() {
-            try settleClone(machine)
+        let machines = try catalog.machines()
+        for machine in machines {
+            settleClone(machine)
             findings += self.findings(of: machine, at: now)
-            try lookForMassChange(machine)
         }
         try alerts.reconcile(findings, of: Self.machineKinds)
+        for machine in machines { try lookForMassChange(machine) }
         if all {
             try alerts.reconcile(serverFindings(), of: Self.serverKinds)
         }
@@ -180,10 +185,17 @@ extension ServerCore {
                 hold: .random(), placed: now, isPlaced: true, machines: [machine.id], paths: [],
                 from: since.advanced(by: -Self.pinnedBefore), until: since, reference: "before a mass change on \(name)"
             )
-            try vault.add(try HoldRecord(hold, signing: keys.vaultSigning))
-            pinned =
-                "The points before that are held, whatever the rules say; `holdfast points release "
-                + "\(hold.hold.hex.prefix(8))` lets go of them when all is well."
+            do {
+                try vault.add(try HoldRecord(hold, signing: keys.vaultSigning))
+                pinned =
+                    "The points before that are held, whatever the rules say; `holdfast points release "
+                    + "\(hold.hold.hex.prefix(8))` lets go of them when all is well."
+            } catch {
+                // A full disk must not keep anybody from hearing of it.
+                pinned =
+                    "The points before that could not be held (\((error as? HoldfastError)?.message ?? "\(error)")): run "
+                    + "`holdfast points hold`."
+            }
         } else {
             pinned =
                 "This server cannot hold points of an owner-only vault: run `holdfast points hold` with its passphrase. Until this "
@@ -204,7 +216,7 @@ extension ServerCore {
     }
 
     /// After a person has decided about a machine that was left outside.
-    private func settleClone(_ machine: ManagedMachine) throws {
+    private func settleClone(_ machine: ManagedMachine) {
         if machine.waitingKey == nil, life.live(machine.id)?.trail.isParked == true {
             life.change(machine.id) { $0.decided() }
         }

@@ -85,7 +85,7 @@ final class JobRunner: Sendable {
         let live = running.withLock { Set($0.filter { $0.key != new && $0.value.kind == kind }.keys) }
         guard live.isEmpty else { return false }
         var ended = false
-        for job in try catalog.jobs(newest: Self.kept + 1) where job.kind == kind && job.state == .running {
+        for job in try catalog.jobs(newest: 4 * Self.kept) where job.kind == kind && job.state == .running {
             try catalog.end(job.id, .interrupted, result: nil, failure: nil, at: clock())
             ended = true
         }

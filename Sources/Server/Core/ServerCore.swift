@@ -44,6 +44,8 @@ package final class ServerCore: Sendable {
     /// What machines are given that have nothing yet, and how many are given it at once.
     let offer: PackageOffer
     let downloads = Admission(requests: 64, bytes: 0)
+    /// One looks at a time: of two that see the same mass change one places the hold.
+    let lookingForAlerts = Mutex<Void>(())
     private let alertsDue = Mutex<(next: Int64, nextAll: Int64)>((0, 0))
 
     /// - Parameters:
@@ -267,7 +269,12 @@ package final class ServerCore: Sendable {
         case .person(let held, _) where held >= role: return
         default:
             // The same whether the thing exists or not.
-            throw HoldfastError(.denied, "this is not for you to see or do")
+            throw HoldfastError(
+                .denied, "This is not for you to see or do.",
+                context: [
+                    "hint":
+                        "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
+                ])
         }
     }
 

@@ -9,6 +9,8 @@ struct AgentPolicyView {
     private var schedule: String?
     private var limits: [String] = []
     private var problem: String?
+    /// Why nothing is protected; `nil` when something is, and while protection is paused.
+    private var nothing: String?
     /// Nanoseconds; below zero without end.
     private var paused: Int64?
     private var isRunning = false
@@ -35,6 +37,7 @@ struct AgentPolicyView {
         schedule = try text(policy, "schedule")
         limits = try texts("limits")
         problem = try text(policy, "problem")
+        nothing = try text(policy, "nothing")
         paused = policy.has("paused") ? try policy.integer("paused", in: -1...Int64.max) : nil
         guard status.has("schedule") else { return }
         let row = try status.object("schedule")
@@ -44,12 +47,17 @@ struct AgentPolicyView {
         scheduleProblem = try text(row, "problem")
     }
 
+    /// The policy is what is so.
+    var isWell: Bool { problem == nil && nothing == nil && scheduleProblem == nil && paused == nil }
+    /// Nothing is protected at all just now, so that nothing can wait to be stored.
+    var isIdle: Bool { nothing != nil || paused != nil }
+
     /// For JSON; none for an agent that was told its paths.
     var fields: [String: JSON] {
         guard let source else { return [:] }
         var policy: [String: JSON] = [
             "source": .string(source), "missing": .strings(missing), "limits": .strings(limits),
-            "problem": problem.map { .string($0) } ?? .null, "paused": .bool(paused != nil),
+            "problem": (problem ?? nothing).map { .string($0) } ?? .null, "paused": .bool(paused != nil),
         ]
         if let schedule {
             policy["schedule"] = .object([
@@ -82,6 +90,7 @@ struct AgentPolicyView {
         }
         if !limits.isEmpty { try console.line("Limits of the link: \(limits.joined(separator: ", "))") }
         if !missing.isEmpty { try console.line("Not on this machine: \(missing.joined(separator: ", "))") }
+        if let nothing { console.warn(nothing) }
         if let problem { console.warn("The policy does not hold as it is written: \(problem)") }
         if let scheduleProblem { console.warn("The last scheduled backup failed: \(scheduleProblem)") }
     }

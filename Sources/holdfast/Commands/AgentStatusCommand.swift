@@ -45,7 +45,8 @@ enum AgentView {
         let paths = try status.strings("paths", atMost: 100_000)
         let problem = status.has("problem") ? try status.string("problem") : nil
         let count = try number("not_kept_count")
-        let isWell = problem == nil && count == 0
+        let policy = try AgentPolicyView(status)
+        let isWell = problem == nil && count == 0 && policy.isWell
         var fields: [String: JSON] = [
             "activity": .string(try status.string("activity")), "paths": .strings(paths),
             "lag_milliseconds": .count(try number("lag") / 1_000_000), "waiting": .count(try number("waiting")),
@@ -71,7 +72,6 @@ enum AgentView {
             fields["last_number"] = .count(try number("last_number"))
             fields["last_time"] = .time(Timestamp(nanoseconds: try number("last_time")))
         }
-        let policy = try AgentPolicyView(status)
         fields.merge(policy.fields) { $1 }
         try console.emit("agent_status", fields)
         for warning in notKept {
@@ -103,6 +103,7 @@ enum AgentView {
         let lag = try number("lag")
         let waiting = try number("waiting")
         switch try status.string("activity") {
+        case _ where policy.isIdle && lag == 0: break
         case "scanning": try console.line("Looking at everything since \(Units.span(nanoseconds: UInt64(lag))).")
         default:
             let isSpooled = try status.boolean("spooled")

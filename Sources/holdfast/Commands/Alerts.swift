@@ -57,7 +57,7 @@ struct AlertsList: Command {
                 Units.age(of: alert.raised, at: session.now),
                 alert.machineName.map { TreePath.display($0.utf8) } ?? "", "\(alert.kind): \(alert.text)")
         }
-        try console.table(table)
+        if !alerts.isEmpty { try console.table(table) }
         let isOpen = alerts.contains { $0.state == "open" }
         if alerts.isEmpty { try console.line("Nothing that somebody should know of.") }
         return isOpen ? .warnings : .done

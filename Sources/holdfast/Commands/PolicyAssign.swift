@@ -47,6 +47,11 @@ struct PolicyAssign: Command {
         for name in group {
             try place.book.assign(policy, toGroup: name)
             try tell(console, "group", name)
+            if policy != nil, try !place.book.machines().contains(where: { $0.groups.contains(name) }) {
+                console.note(
+                    "No machine is in the group \(TreePath.display(name.utf8)) yet. `holdfast policy machine` lists the groups."
+                )
+            }
         }
         for name in machine {
             let found = try place.machine(named: name)

@@ -79,6 +79,11 @@ struct ServerAlerts: Command {
         }
         if changes { try settings.save(place.catalog) }
         try show(settings, secret: shown, console)
+        if !settings.mailTo.isEmpty, (try? FileSystem.status(Array(settings.sendmail.utf8))) == nil {
+            console.warn(
+                "No mail goes out: there is no \(settings.sendmail). Install a mail program, or name one with --sendmail."
+            )
+        }
         return .done
     }
 

@@ -28,7 +28,7 @@ struct ServerInit: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let place = try ServerPlace(console, global)
+        let place = try ServerPlace(console, global, makes: true)
         let session = try VaultSession(console, location, global, for: .change)
         let vault = try session.localVault()
         guard vault.config.kind == .serverReadable else {

@@ -66,7 +66,7 @@ struct ServerRun: Command {
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
-        let place = try ServerPlace(console, global)
+        let place = try ServerPlace(console, global, makes: true)
         let given = try givenCertificate()
         let core = try place.core(
             location, given: given, isBehindProxy: behindProxy, metricsAreOpen: metricsOpen, offer: try offer())

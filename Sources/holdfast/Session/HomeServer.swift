@@ -54,7 +54,8 @@ final class HomeServer {
             made = try HomeServer.makeVault(directory, vaultPath)
         }
         let location = try VaultOptions.parse(["--vault", String(decoding: vaultPath, as: UTF8.self)])
-        place = try ServerPlace(console, try HomeServer.global(HomeServer.path(directory, "server")))
+        place = try ServerPlace(
+            console, try HomeServer.global(HomeServer.path(directory, "server")), makes: true)
         do {
             let session = try VaultSession(
                 console, path: vaultPath, isNew: made != nil, global: try HomeServer.global(nil), for: .change)

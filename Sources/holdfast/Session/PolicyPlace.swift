@@ -23,7 +23,7 @@ struct PolicyPlace {
                 return
             }
         }
-        guard try PolicyPlace.hasServer(global) else {
+        guard try ServerPlace.isThere(global) else {
             throw HoldfastError(
                 .notFound, "There is no server on this machine.",
                 context: [
@@ -42,11 +42,6 @@ struct PolicyPlace {
         guard let path = try? location.location() else { return nil }
         let text = String(decoding: path, as: UTF8.self)
         return ServerAddress.isServer(text) ? text : nil
-    }
-
-    private static func hasServer(_ global: GlobalOptions) throws -> Bool {
-        let path = try global.stateDirectory()
-        return (try? FileSystem.status(path + Array("/server.sqlite".utf8))) != nil
     }
 
     /// The bytes of a policy file.

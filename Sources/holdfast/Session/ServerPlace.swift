@@ -12,10 +12,26 @@ struct ServerPlace {
     let state: ServerState
     let catalog: SQLiteServerCatalog
 
-    init(_ console: Console, _ global: GlobalOptions) throws {
+    /// - Parameter makes: a machine without a server becomes one. Where it does not, a command that was meant for another
+    ///   state directory would list nothing, and print codes of a server that nobody runs.
+    init(_ console: Console, _ global: GlobalOptions, makes: Bool = false) throws {
         self.console = console
+        guard try makes || ServerPlace.isThere(global) else {
+            throw HoldfastError(
+                .notFound, "There is no server in \(TreePath.display(try global.stateDirectory())).",
+                context: [
+                    "hint":
+                        "Run this on the server's machine, as its user, with the --state of `holdfast server run`; where the package "
+                        + "is installed, `holdfast-server COMMAND` does that."
+                ])
+        }
         state = try ServerState(path: try global.stateDirectory())
         catalog = try SQLiteServerCatalog(path: state.database)
+    }
+
+    /// Whether this machine has a server.
+    static func isThere(_ global: GlobalOptions) throws -> Bool {
+        (try? FileSystem.status(try global.stateDirectory() + Array("/server.sqlite".utf8))) != nil
     }
 
     /// The server with its vault opened, ready to be asked.
