@@ -105,6 +105,14 @@ struct PacingTests {
                 now: Int64(tick) * 100_000_000)
         }
         #expect(rule.rate == PacingRule.slowest)
+        // What is sent in small parts says nothing of the link.
+        var small = PacingRule()
+        for tick in 0..<600 {
+            small.take(
+                PacingRule.Sample(roundTrip: 90_000, shortest: 20_000, delivered: 9_000, isHeldBack: false),
+                now: Int64(tick) * 100_000_000)
+        }
+        #expect(small.rate == nil)
         // Measurements of nothing change nothing.
         rule.take(PacingRule.Sample(roundTrip: 0, shortest: 0, delivered: 0), now: .max / 2)
         #expect(rule.rate == PacingRule.slowest)
