@@ -41,8 +41,8 @@ struct PacingRule: Sendable {
     /// What may wait in the queue, in microseconds, before the rate goes down, and below which it goes up.
     static let high: Int64 = 8_000
     static let low: Int64 = 4_000
-    /// A link is used with so much at least, in bytes a second, whatever is on it.
-    static let slowest: Int64 = 8_000
+    /// A link is used with so much at least, in bytes a second, whatever is on it: where packets are lost, the times say little.
+    static let slowest: Int64 = 64_000
     /// From here on no limit is needed: such a queue is gone in no time.
     static let fastest: Int64 = 60_000_000
     /// How long a queue takes to drain at half the rate, in nanoseconds.
