@@ -18,8 +18,8 @@ final class LinkPacer: Sendable {
 
     private struct Connection {
         var channel: any Channel
-        /// Bytes that had arrived at the last look.
-        var arrived: UInt64 = 0
+        /// Bytes that had arrived at the looks of the last second.
+        var arrived: [(time: Int64, bytes: UInt64)] = []
         var isSending = false
         var told: UInt64 = .max
     }
@@ -107,8 +107,10 @@ final class LinkPacer: Sendable {
     private func take(_ information: Information, _ id: ObjectIdentifier) {
         state.withLock { state in
             guard var connection = state.connections[id] else { return }
-            let hasArrived = information.arrived != connection.arrived
-            connection.arrived = information.arrived
+            let now = SystemClock.monotonic
+            let hasArrived = information.arrived != connection.arrived.last?.bytes
+            connection.arrived.removeAll { now - $0.time > 1_100_000_000 }
+            connection.arrived.append((now, information.arrived))
             connection.isSending = information.unacknowledged > 0 || information.notSent > 0
             state.connections[id] = connection
             // Times of before a pause say nothing of now.
@@ -123,6 +125,12 @@ final class LinkPacer: Sendable {
                 now: SystemClock.monotonic)
         }
         tell()
+    }
+
+    /// Bytes a second that arrived between the first and the last look.
+    private static func rate(of looks: [(time: Int64, bytes: UInt64)]) -> Int64 {
+        guard let first = looks.first, let last = looks.last, last.time - first.time > 300_000_000 else { return 0 }
+        return Int64(Double(last.bytes &- first.bytes) / Double(last.time - first.time) * 1e9)
     }
 
     /// Tells the kernel how fast each connection may send.

@@ -41,8 +41,8 @@ struct PacingRule: Sendable {
     /// What may wait in the queue, in microseconds, before the rate goes down, and below which it goes up.
     static let high: Int64 = 8_000
     static let low: Int64 = 4_000
-    /// A link is used with so much at least, in bytes a second, whatever is on it.
-    static let slowest: Int64 = 4_000
+    /// A link is used with so much at least, in bytes a second, whatever is on it: where packets are lost, the times say little.
+    static let slowest: Int64 = 64_000
     /// From here on no limit is needed: such a queue is gone in no time.
     static let fastest: Int64 = 60_000_000
     /// How long a queue takes to drain at half the rate, in nanoseconds.
@@ -54,16 +54,17 @@ struct PacingRule: Sendable {
     ///
     /// - Parameter now: nanoseconds of a clock that only goes forward.
     mutating func take(_ sample: Sample, now: Int64) {
-        guard sample.roundTrip > 0, sample.shortest > 0 else { return }
+        // Where all that is there is on its way, nothing was found out about the link.
+        guard sample.roundTrip > 0, sample.shortest > 0, sample.isHeldBack else { return }
         // The own packets take their time on the link too, and the receiver may wait for a second one before it answers.
         let carried = max(sample.delivered, ceiling ?? 0, PacingRule.slowest)
         let queue = sample.roundTrip - sample.shortest - sample.segment * 1_500_000 / carried
         // Less arrives than is sent: what waits is ours after all.
-        if standing > 0, sample.isHeldBack, let rate, sample.delivered < rate / 4 * 3 { standing = 0 }
+        if standing > 0, let rate, sample.delivered < rate / 4 * 3 { standing = 0 }
         if queue < standing { standing -= (standing - max(queue, 0)) / 8 + 1 }
         if queue - standing > PacingRule.high {
             decrease(sample, queue, now)
-        } else if queue - standing < PacingRule.low, sample.isHeldBack, let rate {
+        } else if queue - standing < PacingRule.low, let rate {
             increase(rate, now)
         }
     }
