@@ -18,12 +18,12 @@ extension ServerCore {
 
     /// What is expected of a machine.
     func objectives(of machine: ManagedMachine) -> MachineObjectives {
-        policyObjectives.withLock { $0 }?(machine) ?? alertSettings.withLock { $0 }.objectives
+        policyObjectives.withLock { $0 }.find?(machine) ?? alertSettings.withLock { $0 }.objectives
     }
 
     /// Lets policies say what is expected of machines; `nil` for those that have none.
     package func setObjectives(_ body: @escaping @Sendable (ManagedMachine) -> MachineObjectives?) {
-        policyObjectives.withLock { $0 = body }
+        policyObjectives.withLock { $0.find = body }
     }
 
     /// Looks at everything, raises what is new and resolves what has passed. To be called every few seconds.

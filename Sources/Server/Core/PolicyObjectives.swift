@@ -5,6 +5,14 @@ import Policy
 import Synchronization
 import Vault
 
+/// What policies expect of machines.
+///
+/// A closure that stood in the mutex itself would be wrapped once more each time it is looked at (the compiler makes it fit the
+/// mutex's generic value and back), until calling it overflows the stack; a value that has one does not change.
+struct PolicyObjectives: Sendable {
+    var find: (@Sendable (ManagedMachine) -> MachineObjectives?)?
+}
+
 extension ServerCore {
     /// What a policy expects of a machine, in the zone in which its days are counted.
     private struct Expectation {

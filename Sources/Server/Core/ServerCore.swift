@@ -40,7 +40,7 @@ package final class ServerCore: Sendable {
     let alerts: AlertBook
     let dispatcher: AlertDispatcher
     let alertSettings: Shared<AlertSettings>
-    let policyObjectives = Mutex<(@Sendable (ManagedMachine) -> MachineObjectives?)?>(nil)
+    let policyObjectives = Mutex(PolicyObjectives())
     /// What machines are given that have nothing yet, and how many are given it at once.
     let offer: PackageOffer
     let downloads = Admission(requests: 64, bytes: 0)

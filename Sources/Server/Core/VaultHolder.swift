@@ -8,7 +8,11 @@ import Vault
 final class VaultHolder: Sendable {
     private let vault: Mutex<LocalVault?>
     /// What opens the vault again, after it was let go of.
-    private let reopening = Mutex<(@Sendable () throws -> LocalVault)?>(nil)
+    private let reopening = Mutex<Reopening?>(nil)
+    /// As a value of its own: see `PolicyObjectives` for what a mutex does to a closure.
+    private struct Reopening: Sendable {
+        let open: @Sendable () throws -> LocalVault
+    }
     /// The catalog is being made anew.
     private let isRebuilding = Mutex(false)
     private let prepare: @Sendable (LocalVault) -> Void
@@ -47,7 +51,7 @@ final class VaultHolder: Sendable {
         var options = VaultDirectory.Options()
         options.access = .change
         let asked = options
-        reopening.withLock { $0 = { try VaultDirectory.open(path: path, options: asked) } }
+        reopening.withLock { $0 = Reopening { try VaultDirectory.open(path: path, options: asked) } }
         let report = Result { try VaultHolder.patiently { try VaultDirectory.rebuild(path: path, options: options) } }
         try VaultHolder.patiently { try reopen() }
         return try report.get()
@@ -56,8 +60,8 @@ final class VaultHolder: Sendable {
     /// Opens a vault that was let go of and could not be opened again; does nothing for one that is open.
     func reopen() throws {
         try reopening.withLock { reopening in
-            guard let open = reopening else { return }
-            let opened = try open()
+            guard let found = reopening else { return }
+            let opened = try found.open()
             prepare(opened)
             vault.withLock { $0 = opened }
             reopening = nil
