@@ -19,6 +19,7 @@ package final class LocalVault: VaultService {
     private let machines = Mutex<[MachineID: MachineRecord]>([:])
     private let notesTaken = Mutex<[String]>([])
     private let reviewIsDue = Atomic<Bool>(false)
+    private let deadLeasesDue = Mutex<Int64>(0)
     /// Points that come at the same time share what they wait for.
     private let commits = CommitGroup<CommitRequest, CommitReceipt>()
     /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
@@ -101,7 +102,7 @@ package final class LocalVault: VaultService {
         try config.check(operation: .write)
         try checkMayChange()
         try owner?.confirm()
-        try closeDeadLeases()
+        try closeDeadLeasesIfDue()
         try reviewIfDue()
         _ = try record(of: machine)
         // A machine that remembers more than the vault: its last points may lie in the store unknown to a catalog that was
@@ -173,6 +174,18 @@ package final class LocalVault: VaultService {
             // The lock below ends the lease.
         }
         guards.release(id)
+    }
+
+    /// Closes the leases of processes that have died, unless that was done a moment ago: of many writers that come at once each would look through the leases of all
+    /// others.
+    private func closeDeadLeasesIfDue() throws {
+        let isDue = deadLeasesDue.withLock { due in
+            let now = SystemClock.monotonic
+            guard now >= due else { return false }
+            due = now + 2_000_000_000
+            return true
+        }
+        if isDue { try closeDeadLeases() }
     }
 
     /// Closes the leases of processes that have died. Answers whether one of them may have left packs behind.
@@ -361,14 +374,18 @@ package final class LocalVault: VaultService {
 
     /// The record of a machine that may write. Throws `denied` when the vault does not know it.
     package func record(of machine: MachineID) throws -> MachineRecord {
-        if let known = machines.withLock({ $0[machine] }) { return known }
-        let all = try machineRecords()
-        machines.withLock { $0 = all }
-        guard let found = all[machine] else {
+        let (known, isFirst) = machines.withLock { ($0[machine], $0.isEmpty) }
+        if let known { return known }
+        // All of them at first, later its own alone: many that join one after the other would each read the records of all.
+        let all = try isFirst ? machineRecords() : [:]
+        if isFirst { machines.withLock { $0.merge(all) { known, _ in known } } }
+        let own = try all[machine] ?? machineRecords(of: machine).max { $0.joined < $1.joined }
+        guard let found = own else {
             throw HoldfastError(
                 .denied, "this machine has not joined the vault; run `holdfast vault join`",
                 context: ["machine": machine.hex])
         }
+        machines.withLock { $0[machine] = found }
         return found
     }
 
