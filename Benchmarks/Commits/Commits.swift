@@ -8,25 +8,30 @@ import Vault
 /// What a server does under many agents: so many small points a second, the cost of agents that only report, and all of them
 /// coming back at once. `scripts/bench-server` starts a server on the loopback interface and runs this beside it.
 ///
-///     Commits MODE ADDRESS CODE-FILE AGENTS SECONDS [SERVER-PID]      MODE: commit, idle or return
+///     Commits MODE ADDRESS CODE-FILE AGENTS SECONDS [SERVER-PID]      MODE: commit, idle, hold, return or survive
+///
+/// ADDRESS may be several, with commas: a server lets 4,096 connections in from one.
 @main
 struct Commits {
     static func main() throws {
         let arguments = CommandLine.arguments
         guard arguments.count >= 6, let agents = Int(arguments[4]), let seconds = Int(arguments[5]) else {
-            print("usage: Commits commit|idle|return ADDRESS CODE-FILE AGENTS SECONDS [SERVER-PID]")
+            print("usage: Commits commit|idle|hold|return|survive ADDRESS CODE-FILE AGENTS SECONDS [SERVER-PID]")
             exit(2)
         }
         try ProcessLimitsOfBench.raise()
         let code = try EnrolmentCode(firstLine(of: arguments[3]))
         let run = BenchRun(
-            address: try ServerAddress(arguments[2]), code: code, agents: agents, seconds: seconds,
+            addresses: try arguments[2].split(separator: ",").map { try ServerAddress(String($0)) }, code: code,
+            agents: agents, seconds: seconds,
             server: arguments.count > 6 ? Int(arguments[6]) : nil)
         try run.enrol()
         switch arguments[1] {
         case "commit": try run.commit()
         case "idle": try run.idle()
+        case "hold": try run.hold()
         case "return": try run.comeBack()
+        case "survive": try run.survive(arguments[3] + ".gone")
         default: print("no such mode: \(arguments[1])")
         }
     }
@@ -57,6 +62,9 @@ final class BenchAgent {
     private let key: RecordKey
     private var lease: Lease?
     private var position: PointPosition?
+    private var head: MachineHead?
+    /// Whether the server has gone on with this agent's chain at each lease but the first.
+    private(set) var hasGoneOn = true
     private var count: UInt64 = 0
 
     init(_ machine: EnrolledMachine, patience: ServerConnection.Patience) throws {
@@ -69,7 +77,8 @@ final class BenchAgent {
     }
 
     func open() throws {
-        let lease = try vault.openLease(.writer(machine: machine.credentials.machine, head: nil, base: nil))
+        let lease = try vault.openLease(.writer(machine: machine.credentials.machine, head: head, base: nil))
+        if head != nil, lease.isNewIncarnation { hasGoneOn = false }
         self.lease = lease
         position = lease.next
     }
@@ -107,30 +116,34 @@ final class BenchAgent {
         let point = try SealedPoint.seal(
             locator: locator, record: PointRecord(root: root), key: key, signing: machine.secrets.signing)
         let receipt = try vault.commit(point, with: [data, meta], lease: lease.id)
+        head = receipt.storedUpTo
         position = PointPosition(
             incarnation: receipt.storedUpTo.incarnation, number: receipt.storedUpTo.number + 1,
             previous: receipt.storedUpTo.hash)
     }
 
-    func report(_ sequence: UInt64, run: RequestNonce) throws {
+    /// Nanoseconds until the server wants to hear the next one.
+    @discardableResult
+    func report(_ sequence: UInt64, run: RequestNonce) throws -> Int64 {
         let report = MachineReport(
             activity: .idle, time: Timestamp(nanoseconds: SystemClock.wall), run: run, sequence: sequence, boot: run,
             hostName: "bench", program: "bench", kernel: "bench")
-        try connection.request(
+        let answer = try connection.request(
             "POST", "/api/v1/machines/\(machine.credentials.machine.hex)/status", body: report.encoded())
+        return Int64(try ReportAnswer.decode(answer).interval) * 1_000_000_000
     }
 }
 
 final class BenchRun: Sendable {
-    private let address: ServerAddress
+    private let addresses: [ServerAddress]
     private let code: EnrolmentCode
     private let agents: Int
     private let seconds: Int
     private let server: Int?
     private let machines = Mutex<[EnrolledMachine]>([])
 
-    init(address: ServerAddress, code: EnrolmentCode, agents: Int, seconds: Int, server: Int?) {
-        self.address = address
+    init(addresses: [ServerAddress], code: EnrolmentCode, agents: Int, seconds: Int, server: Int?) {
+        self.addresses = addresses
         self.code = code
         self.agents = agents
         self.seconds = seconds
@@ -140,15 +153,17 @@ final class BenchRun: Sendable {
     func enrol() throws {
         let begun = SystemClock.monotonic
         let next = Atomic<Int>(0)
-        let (agents, address, code, machines) = (
-            agents, address, code, UnsafeShared(machines: { [self] in self.add($0) })
+        let (agents, addresses, code, machines) = (
+            agents, addresses, code, UnsafeShared(machines: { [self] in self.add($0) })
         )
         try runThreads(16, name: "enrol") { _ in
             while true {
                 let number = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 if number >= agents { return }
                 machines.machines(
-                    try Enrolling.enrol(address: address, code: code, machine: .random(), name: "bench \(number)"))
+                    try Enrolling.enrol(
+                        address: addresses[number % addresses.count], code: code, machine: .random(),
+                        name: "bench \(number)"))
             }
         }
         print("\(agents) agents enrolled in \(Self.text(SystemClock.monotonic - begun))")
@@ -244,6 +259,65 @@ final class BenchRun: Sendable {
         }
     }
 
+    /// Every agent is as one that runs and has nothing to store: it lets the server keep it waiting for orders, and reports as
+    /// often as the server tells it to. `seconds` are measured, after everybody has reported and asked twice.
+    func hold() throws {
+        let all = machines.withLock { $0 }
+        let (seconds, server, agents) = (seconds, server, agents)
+        let asked = Atomic<Int>(0), reported = Atomic<Int>(0), late = Atomic<Int>(0)
+        let isOver = Atomic<Bool>(false)
+        let failures = Mutex<[String: Int]>([:])
+        let ready = Monitor(0)
+        try runThreads(agents + 1, name: "hold", stack: 128 << 10) { number in
+            if number == agents {
+                _ = ready.waitUntil({ $0 >= agents }, nanoseconds: 600_000_000_000)
+                SystemClock.pause(milliseconds: 110_000)
+                let begun = SystemClock.monotonic
+                let (cpu, own) = (Self.cpu(server), SystemClock.processCPU)
+                let before = (asked.load(ordering: .relaxed), reported.load(ordering: .relaxed))
+                SystemClock.pause(milliseconds: seconds * 1_000)
+                let elapsed = Double(SystemClock.monotonic - begun) / 1e9
+                print(
+                    "\(agents) idle agents, \(seconds) s: server \(Self.share(Self.cpu(server) - cpu, elapsed)) of a core, agents "
+                        + "\(Self.share(SystemClock.processCPU - own, elapsed)); a second "
+                        + "\(Int(Double(asked.load(ordering: .relaxed) - before.0) / elapsed)) questions for orders, "
+                        + "\(Int(Double(reported.load(ordering: .relaxed) - before.1) / elapsed)) reports; "
+                        + "\(late.load(ordering: .relaxed)) were late, failures \(failures.withLock { $0 })")
+                isOver.store(true, ordering: .relaxed)
+                exit(0)
+            }
+            let run = RequestNonce.random()
+            let agent = try BenchAgent(all[number], patience: .init(attempts: 20, longestPause: 5_000))
+            let target = "/api/v1/machines/\(agent.machine.credentials.machine.hex)/commands"
+            // They came one after the other, not at the same instant.
+            SystemClock.pause(milliseconds: 1 + number * 10)
+            var sequence: UInt64 = 1
+            var gap = try agent.report(sequence, run: run)
+            var due = SystemClock.monotonic + gap
+            var policy = ""
+            ready.update { $0 += 1 }
+            while !isOver.load(ordering: .relaxed) {
+                do {
+                    let answer = try agent.connection.request(
+                        "GET",
+                        "\(target)?wait=\(MachineOrders.longestWait)" + (policy.isEmpty ? "" : "&policy=\(policy)"))
+                    policy = Hex.encode(try MachineOrders.decode(answer).policy.array)
+                    asked.add(1, ordering: .relaxed)
+                    if SystemClock.monotonic >= due {
+                        sequence += 1
+                        gap = try agent.report(sequence, run: run)
+                        if SystemClock.monotonic > due + 90_000_000_000 { late.add(1, ordering: .relaxed) }
+                        due = SystemClock.monotonic + gap
+                        reported.add(1, ordering: .relaxed)
+                    }
+                } catch {
+                    failures.withLock { $0["\((error as? HoldfastError)?.message ?? "\(error)")", default: 0] += 1 }
+                    SystemClock.pause(milliseconds: 1_000)
+                }
+            }
+        }
+    }
+
     /// All agents come at the same instant, each with a new connection, opens a lease and commits a point.
     func comeBack() throws {
         let all = machines.withLock { $0 }
@@ -272,6 +346,56 @@ final class BenchRun: Sendable {
             "\(agents) agents at once: \(sorted.count) have committed, half after \(Self.text(sorted[sorted.count / 2])), the last "
                 + "after \(Self.text(last)); server processor \(Self.text(Self.cpu(server) - before)); "
                 + "failures \(failures.withLock { $0 })")
+    }
+
+    /// The server goes away under all agents, and another one comes in its place: every agent goes on with its chain. When the file
+    /// `gone` is there, the server has gone.
+    func survive(_ gone: String) throws {
+        let all = machines.withLock { $0 }
+        let stored = Monitor(0)
+        let hasGone = Atomic<Bool>(false)
+        let times = Mutex<[Int64]>([])
+        let broken = Mutex<[String: Int]>([:])
+        let agents = agents
+        try runThreads(agents + 1, name: "agent", stack: 256 << 10) { number in
+            if number == agents {
+                _ = stored.wait { $0 >= agents ? true : nil }
+                print("stored")
+                fflush(nil)
+                while access(gone, F_OK) != 0 { SystemClock.pause(milliseconds: 20) }
+                hasGone.store(true, ordering: .releasing)
+                return
+            }
+            let agent = try BenchAgent(all[number], patience: .job)
+            try agent.open()
+            try agent.commit()
+            stored.update { $0 += 1 }
+            while !hasGone.load(ordering: .acquiring) { SystemClock.pause(milliseconds: 20) }
+            let begun = SystemClock.monotonic
+            while true {
+                do {
+                    try agent.commit()
+                    break
+                } catch let error as HoldfastError where error.code == .leaseLost {
+                    do { try agent.open() } catch {
+                        broken.withLock {
+                            $0["lease: \((error as? HoldfastError)?.message ?? "\(error)")", default: 0] += 1
+                        }
+                        SystemClock.pause(milliseconds: .random(in: 500...2_000))
+                    }
+                } catch {
+                    broken.withLock { $0["\((error as? HoldfastError)?.message ?? "\(error)")", default: 0] += 1 }
+                    SystemClock.pause(milliseconds: .random(in: 500...2_000))
+                }
+            }
+            times.withLock { $0.append(SystemClock.monotonic - begun) }
+            if !agent.hasGoneOn { broken.withLock { $0["a chain was begun anew", default: 0] += 1 } }
+        }
+        let sorted = times.withLock { $0.sorted() }
+        guard let last = sorted.last else { return print("nobody came back") }
+        print(
+            "\(agents) agents whose server went away: \(sorted.count) have gone on, half of them \(Self.text(sorted[sorted.count / 2])) "
+                + "after it went, the last after \(Self.text(last)); in between \(broken.withLock { $0 })")
     }
 
     private static func text(_ nanoseconds: Int64) -> String { "\(Double(nanoseconds / 100_000) / 10) ms" }

@@ -249,12 +249,15 @@ package final class HTTPServer: Sendable {
         let longest = max(JobOperations.longestWait, MachineOrders.longestWait)
         let end = incoming.begun + .seconds(min(Int(incoming.query["wait"] ?? "") ?? 0, longest))
         var rings = core.bell.rings
+        var pause = 100
         var result = try await run(operation, asked, claimed: sender.body)
         while case .success(.notYet(let isRung)) = result {
             if isRung {
                 await core.bell.wait(after: rings, for: end - ContinuousClock.now)
             } else {
-                try await Task.sleep(for: .milliseconds(200))
+                // What takes long is looked at ever more seldom: a second more or less does not matter to it.
+                try await Task.sleep(for: .milliseconds(pause))
+                pause = min(pause * 2, 1_000)
             }
             rings = core.bell.rings
             asked.isLastLook = ContinuousClock.now >= end || core.bell.isClosed

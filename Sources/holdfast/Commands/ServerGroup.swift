@@ -10,7 +10,7 @@ struct ServerGroup: ParsableCommand {
 
               holdfast server init --vault /srv/vault     once: gives the server a key to the vault
               holdfast server run --vault /srv/vault      serves it
-              holdfast server token                       prints the line that enrols a machine
+              holdfast server token                       prints the line that installs and enrols a machine
               holdfast server check-sheet --vault /srv/vault   once, before the second machine
             """,
         subcommands: [
