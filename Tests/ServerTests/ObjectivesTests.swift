@@ -1,4 +1,6 @@
+import Client
 import Model
+import Synchronization
 import Testing
 
 @testable import Catalog
