@@ -31,6 +31,8 @@ final class AgentLoop {
     private var memory: EntryMemory?
     private var totals = PointStatistics()
     private var pending = PendingChanges()
+    /// What was looked at while a first full backup ran: beside nothing that was known.
+    private var duringFirst = PendingChanges()
     private var failures = 0
     private var retryAt: Int64 = .min
     private var nextScan: Int64 = .max
@@ -350,11 +352,12 @@ final class AgentLoop {
         }
         setNextScan()
         rolling.restart()
-        pending = PendingChanges()
+        pending = duringFirst
+        duringFirst = PendingChanges()
         agent.state.update { state in
             state.status.scans += 1
-            state.takenSince = nil
-            state.taken = 0
+            state.takenSince = pending.oldest
+            state.taken = pending.count
         }
     }
 
@@ -389,11 +392,16 @@ final class AgentLoop {
         agent.links.forget()
         let links = agent.links
         job.observer = { links.note($0) }
+        // Of what waits nothing can be sent before the first one, and what comes meanwhile waits with it.
+        let isFirst = try spool.index.base() == nil
+        let first = isFirst ? FirstVersions(agent) : nil
         let report = try agent.sender.paused {
-            guard try spool.index.summary().waiting == 0 else {
+            guard try isFirst || spool.index.summary().waiting == 0 else {
                 throw HoldfastError(
                     .busy, "Versions wait to be sent before everything is looked at.", isTemporary: true)
             }
+            first?.begin()
+            defer { if let first { duringFirst.formUnion(first.end()) } }
             return try job.run()
         }
         try adopt(report)
@@ -409,7 +417,14 @@ final class AgentLoop {
         try spool.index.rebase(
             SpoolBase(
                 source: configuration.source.cacheSource, scan: report.point, state: state, totals: report.statistics))
-        memory = EntryMemory(try CacheIndex(reader))
+        let adopted = EntryMemory(try CacheIndex(reader))
+        // Versions that came during a first backup are sent after it.
+        let known = try spool.index.known()
+        adopted.apply(known)
+        // They come behind the backup, which may have found something later: what is there by now has the last word.
+        duringFirst.add((known.puts.map(\.key) + known.gone + known.emptied).compactMap { TreePath(key: $0) })
+        let summary = try spool.index.summary()
+        memory = adopted
         totals = report.statistics
         notKept = [:]
         furtherNotKept = report.omittedWarnings
@@ -421,10 +436,11 @@ final class AgentLoop {
             point: report.point, number: report.number, head: report.head, statistics: report.statistics)
         agent.state.update { state in
             state.sendError = nil
-            state.sent = state.captured
-            state.waitingSince = nil
+            if summary.waiting == 0 { state.sent = state.captured }
+            state.waitingSince = summary.oldestWaiting
             state.publish(committed, report.time)
         }
+        if summary.waiting > 0 { agent.sender.wake() }
     }
 
     /// Compares everything with what is known.
@@ -485,21 +501,7 @@ final class AgentLoop {
         var next = totals
         outcome.update(&next) { memory.entry($0) }
         let changes = outcome.memoryChanges
-        var record = PointRecord(root: ContentKey(.zero))
-        record.labels = labels
-        if outcome.openDatabases > 0 { record.labels.append(CaptureProgress.databaseLabel) }
-        record.consistency = .crash
-        record.statistics = next
-        record.statistics.bytesRead = outcome.bytesRead
-        record.statistics.newBytes = counters.newBytes.exchange(0, ordering: .relaxed)
-        record.statistics.storedBytes = counters.storedBytes.exchange(0, ordering: .relaxed)
-        record.statistics.milliseconds = UInt64(max(SystemClock.monotonic - started, 0)) / 1_000_000
-        record.warnings = outcome.warnings
-        record.furtherWarnings = outcome.omittedWarnings
-        record.protectedPaths = configuration.source.roots.map(\.bytes)
-        record.host = configuration.hostName
-        record.program = configuration.program
-        record.exclusions = configuration.source.exclusionTexts
+        let record = configuration.record(of: outcome, next, labels: labels, counters, started: started)
         let access = AccessFinder(changes, memory)
         let sequence = try spool.append(changes, record, time: time, totals: next) { access.access(to: $0) }
         // In the spool: from here on it is what is known.
@@ -518,11 +520,7 @@ final class AgentLoop {
     private func openPipeline() throws -> SealingPipeline {
         if let pipeline { return pipeline }
         counters = WritingCounters()
-        let opened = SealingPipeline(
-            service: spool, lease: LeaseID(high: 0, low: 0), vault: agent.secrets.vault,
-            machine: agent.secrets.machine, secret: agent.secrets.domainSecret, options: configuration.sealing,
-            counters: counters)
-        try opened.start()
+        let opened = try agent.openPipeline(counters)
         pipeline = opened
         return opened
     }

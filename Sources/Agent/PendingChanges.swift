@@ -37,6 +37,15 @@ struct PendingChanges {
     /// Takes further paths to look at with the others.
     mutating func add(_ paths: some Sequence<TreePath>) { shallow.formUnion(paths) }
 
+    /// Takes what others have.
+    mutating func formUnion(_ other: PendingChanges) {
+        shallow.formUnion(other.shallow)
+        deep.formUnion(other.deep)
+        moves += other.moves
+        isFuzzy = isFuzzy || other.isFuzzy
+        oldest = [oldest, other.oldest].compactMap { $0 }.min()
+    }
+
     /// Takes what has settled. File systems are for others to look at.
     mutating func add(_ changes: [Settling.Change], since: Int64?) {
         for change in changes {

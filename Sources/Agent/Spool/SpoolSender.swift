@@ -176,7 +176,10 @@ final class SpoolSender: Sendable {
 
         /// Sends the oldest moment; `false` when there is none.
         private func sendNext() throws -> Bool {
-            guard let moment = try sender.spool.beginSending() else { return false }
+            // Versions that come during the first full backup wait for it: there is nothing to build on.
+            guard try sender.spool.index.base() != nil, let moment = try sender.spool.beginSending() else {
+                return false
+            }
             defer { sender.spool.endSending() }
             if let attempt = moment.attempt, try isStored(attempt, moment) { return true }
             let writer = try openWriter()

@@ -166,7 +166,8 @@ package final class SpoolIndex: Sendable {
         return try record.encoded()
     }
 
-    /// A full scan was stored: what changed since the one before is forgotten, except as history.
+    /// A full scan was stored: what changed since the one before is forgotten, except as history. Of moments that wait (those
+    /// of a first scan) it is what is still to come.
     package func rebase(_ base: SpoolBase) throws {
         try write { session in
             try session.run(
@@ -176,7 +177,11 @@ package final class SpoolIndex: Sendable {
                 .id(base.scan), .bytes(try SpoolIndex.encode(base.totals)), .id(base.state.point),
                 .id(base.state.incarnation), .id(base.state.root), .bytes(base.state.deltas.flatMap(\.bytes.array)),
                 .bytes(base.source))
-            try session.run("DELETE FROM known")
+            try session.run(
+                """
+                DELETE FROM known WHERE path NOT IN (
+                    SELECT change.path FROM change JOIN moment ON moment.sequence = change.sequence WHERE moment.state = $1)
+                """, .integer(SpoolSchema.MomentState.waiting.rawValue))
         }
     }
 

@@ -77,7 +77,7 @@ package final class EntryMemory: KnownEntries {
         }
     }
 
-    private let index: CacheIndex
+    private let index: CacheIndex?
     private var changed: [[UInt8]: CachedEntry?] = [:]
     /// Prefixes of keys of which only what `changed` says holds.
     private var hidden: Set<[UInt8]> = []
@@ -87,7 +87,8 @@ package final class EntryMemory: KnownEntries {
 
     package let plan = RebundlePlan()
 
-    package init(_ index: CacheIndex) { self.index = index }
+    /// - Parameter index: what the last scan wrote down; `nil` before the first.
+    package init(_ index: CacheIndex? = nil) { self.index = index }
 
     /// How many paths are kept in memory.
     package var count: Int { changed.count + hidden.count }
@@ -99,7 +100,7 @@ package final class EntryMemory: KnownEntries {
         if failure != nil { return nil }
         if let known = changed[key] { return known }
         if isHidden(key) { return nil }
-        do { return try index.find(key) } catch {
+        do { return try index?.find(key) } catch {
             failure = error
             return nil
         }
@@ -109,7 +110,7 @@ package final class EntryMemory: KnownEntries {
     package func forEach(below directory: TreePath, _ body: (CachedEntry) -> Void) {
         let prefix = directory.subtreePrefix
         do {
-            try index.forEach(beginningWith: prefix) { known in
+            try index?.forEach(beginningWith: prefix) { known in
                 if !known.key.isEmpty, changed[known.key] == nil, !isHidden(known.key) { body(known) }
                 return true
             }
@@ -125,7 +126,7 @@ package final class EntryMemory: KnownEntries {
         var found: [TreePath] = []
         var names: [TreePath: [[UInt8]]] = [:]
         do {
-            try index.forEachIdentity { key, _, kind in
+            try index?.forEachIdentity { key, _, kind in
                 guard kind == .directory, changed[key] == nil, !isHidden(key), let path = TreePath(key: key),
                     isWanted(path)
                 else { return }
@@ -145,7 +146,7 @@ package final class EntryMemory: KnownEntries {
     /// What the last scan found directly in a directory, as far as nothing was stored of it since.
     package func known(in directory: TreePath, _ body: (CachedEntry) -> Void) {
         do {
-            try index.forEach(beginningWith: directory.childrenPrefix) { known in
+            try index?.forEach(beginningWith: directory.childrenPrefix) { known in
                 if changed[known.key] == nil, !isHidden(known.key) { body(known) }
                 return true
             }
@@ -164,7 +165,7 @@ package final class EntryMemory: KnownEntries {
             found.append(path)
         }
         do {
-            try index.forEachIdentity { key, identity, _ in
+            try index?.forEachIdentity { key, identity, _ in
                 if changed[key] == nil, !isHidden(key) { look(key, identity) }
             }
         } catch {
@@ -225,7 +226,7 @@ package final class EntryMemory: KnownEntries {
         if changed.contains(where: { $0.value != nil && $0.key.starts(with: prefix) }) { return true }
         var found = false
         do {
-            try index.forEach(beginningWith: prefix) { known in
+            try index?.forEach(beginningWith: prefix) { known in
                 if changed[known.key] == nil, !isHidden(known.key) { found = true }
                 return !found
             }
