@@ -1,5 +1,6 @@
 package import Capture
 package import Model
+package import Policy
 package import Vault
 
 /// What an agent protects, and how.
@@ -19,6 +20,8 @@ package struct AgentConfiguration: Sendable {
     /// Where versions wait to be sent, and where the local history is.
     package var spoolDirectory: [UInt8]
     package var spoolLimits = SpoolLimits()
+    /// On what a checkpoint is made.
+    package var checkpoints: Set<CheckpointEvent> = []
     package var hostName: String
     package var program: String
     /// Where every change is told, everything is looked at so often all the same, in nanoseconds.

@@ -2,6 +2,7 @@ import Capture
 import Catalog
 import Model
 import Platform
+import Policy
 import Synchronization
 import Vault
 
@@ -51,6 +52,9 @@ final class AgentLoop {
     /// How often the machine had woken up when the last attempt was made.
     private var wakes = 0
     private let rolling: RollingLook
+    private let checkpoints: CheckpointTriggers
+    /// Everything was looked at since the start.
+    private var hasLooked = false
     private var notKept: [TreePath: PointWarning] = [:]
     private var furtherNotKept: UInt64 = 0
 
@@ -70,6 +74,8 @@ final class AgentLoop {
         self.agent = agent
         configuration = agent.configuration
         spool = agent.spool
+        checkpoints = CheckpointTriggers(
+            agent.configuration.checkpoints, directory: agent.configuration.spoolDirectory)
         rolling = RollingLook(agent.state, interval: agent.configuration.rollingInterval)
     }
 
@@ -280,6 +286,29 @@ final class AgentLoop {
     private func tidy() throws {
         nextTidying = SystemClock.monotonic + AgentLoop.tidyingInterval
         try spool.makeRoom(now: now)
+        for event in checkpoints.due(now: SystemClock.wall) where hasLooked && memory != nil && pending.isEmpty {
+            try checkpoint(event)
+            checkpoints.done(event, now: SystemClock.wall)
+        }
+    }
+
+    /// Puts the state that is known into the spool once more, as a checkpoint.
+    private func checkpoint(_ event: CheckpointEvent) throws {
+        var record = PointRecord(root: ContentKey(.zero))
+        record.labels = [event.rawValue]
+        record.consistency = .crash
+        record.statistics = totals
+        record.protectedPaths = configuration.source.roots.map(\.bytes)
+        record.host = configuration.hostName
+        record.program = configuration.program
+        record.exclusions = configuration.source.exclusionTexts
+        let time = now
+        let sequence = try spool.append(EntryMemory.Changes(), record, time: time, totals: totals) { _ in [] }
+        agent.state.update { state in
+            state.captured = sequence
+            if state.waitingSince == nil { state.waitingSince = time }
+        }
+        agent.sender.wake()
     }
 
     // MARK: What an earlier run left
@@ -351,6 +380,8 @@ final class AgentLoop {
             throw error
         }
         setNextScan()
+        if !hasLooked { nextTidying = .min }
+        hasLooked = true
         rolling.restart()
         pending = duringFirst
         duringFirst = PendingChanges()

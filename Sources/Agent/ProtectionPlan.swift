@@ -32,6 +32,8 @@ package struct ProtectionPlan: Hashable, Sendable {
     /// How long versions stay on the machine after they were sent, and how much of the free space they may take.
     package var historyDuration: Duration
     package var historyShare: Share
+    /// On what checkpoints are made.
+    package var checkpoints: Set<CheckpointEvent>
 
     /// - Parameters:
     ///   - local: the zone of this machine's own clock.
@@ -63,6 +65,7 @@ package struct ProtectionPlan: Hashable, Sendable {
         spoolSize = policy.spoolSize.value
         historyDuration = policy.historyDuration.value
         historyShare = policy.historyShare.value
+        checkpoints = Set(policy.checkpointOn.map(\.value))
     }
 
     private static func part(_ roots: [TreePath], _ patterns: [[UInt8]], others: [TreePath]) -> Part? {
@@ -86,7 +89,7 @@ package struct ProtectionPlan: Hashable, Sendable {
     var continuousSetting: ContinuousSetting {
         ContinuousSetting(
             part: continuous, durations: durations, spoolSize: spoolSize, historyDuration: historyDuration,
-            historyShare: historyShare)
+            historyShare: historyShare, checkpoints: checkpoints)
     }
 
     struct ContinuousSetting: Hashable {
@@ -95,6 +98,7 @@ package struct ProtectionPlan: Hashable, Sendable {
         var spoolSize: UInt64
         var historyDuration: Duration
         var historyShare: Share
+        var checkpoints: Set<CheckpointEvent>
     }
 }
 

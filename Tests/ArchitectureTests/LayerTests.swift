@@ -38,7 +38,7 @@ private let outside: [String: Set<String>] = [
     "Logging": ["Server", "holdfast"],
     "NIOCore": ["Client", "Server"],
     "NIOHTTP1": ["Client"],
-    "NIOPosix": ["Server"],
+    "NIOPosix": ["Client", "Server"],
     "NIOSSL": ["Client", "Server"],
     "ServiceLifecycle": ["Server"],
     "SwiftASN1": ["Server"],

@@ -1,6 +1,7 @@
 import Catalog
 import Model
 import Platform
+import Policy
 import Synchronization
 import Vault
 
@@ -188,8 +189,11 @@ final class SpoolSender: Sendable {
             for pack in try sender.spool.index.unsentPacks(of: moment.sequence) { try send(pack, writer) }
             let changes = try sender.spool.index.changes(of: moment.sequence)
             let record = moment.record
+            let isCheckpoint =
+                changes.isEmpty && CheckpointEvent.allCases.contains { record.labels.contains($0.rawValue) }
             let draft = PointDraft(
-                kind: .continuous, time: moment.time, labels: record.labels, consistency: record.consistency,
+                kind: isCheckpoint ? .checkpoint : .continuous, time: moment.time, labels: record.labels,
+                consistency: record.consistency,
                 statistics: record.statistics, warnings: record.warnings, omittedWarnings: record.furtherWarnings,
                 paths: record.protectedPaths, hostName: record.host, program: record.program,
                 exclusions: record.exclusions)

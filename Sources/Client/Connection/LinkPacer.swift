@@ -116,13 +116,14 @@ final class LinkPacer: Sendable {
             // Times of before a pause say nothing of now.
             guard hasArrived, connection.isSending else { return }
             let shared = Int64(max(state.connections.values.count { $0.isSending }, 1))
+            // The kernel's figure is of a moment, and of that alone where packets are lost.
+            let delivered = max(Int64(clamping: information.delivered), LinkPacer.rate(of: connection.arrived))
             state.rule.take(
                 PacingRule.Sample(
                     roundTrip: Int64(information.roundTrip), shortest: Int64(information.shortest),
-                    delivered: Int64(clamping: information.delivered).multipliedReportingOverflow(by: shared)
-                        .partialValue,
+                    delivered: delivered.multipliedReportingOverflow(by: shared).partialValue,
                     segment: Int64(information.segment), isHeldBack: information.notSent > 0),
-                now: SystemClock.monotonic)
+                now: now)
         }
         tell()
     }

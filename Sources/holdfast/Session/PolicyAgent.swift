@@ -182,6 +182,7 @@ struct PolicyAgent {
                     sealing: options, cacheDirectory: cache, spoolDirectory: spool, hostName: Machine.hostName,
                     program: program)
                 configuration.spoolLimits.size = plan.spoolSize
+                configuration.checkpoints = plan.checkpoints
                 configuration.spoolLimits.history = plan.historyDuration.inNanoseconds
                 configuration.spoolLimits.historyPercent = UInt64(plan.historyShare.millionths) / 10_000
                 configuration.durations = plan.durations
