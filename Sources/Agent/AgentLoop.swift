@@ -70,6 +70,12 @@ final class AgentLoop {
     /// The spool's room is looked at so often, in nanoseconds.
     private static let tidyingInterval: Int64 = 60_000_000_000
 
+    /// Files of so many bytes are held back when they change all the time, if looking at what was due with them took so long, and for
+    /// so long at most (nanoseconds).
+    private static let largeFile: UInt64 = 32 << 20
+    private static let shortRead: Int64 = 500_000_000
+    private static let longestHold: Int64 = 600_000_000_000
+
     init(_ agent: AgentService) {
         self.agent = agent
         configuration = agent.configuration
@@ -80,6 +86,8 @@ final class AgentLoop {
     }
 
     func run() {
+        // Whoever works on the machine goes first.
+        try? ProcessLimits.giveWay()
         attempt { try restore() }
         while true {
             switch next() {
@@ -294,20 +302,12 @@ final class AgentLoop {
 
     /// Puts the state that is known into the spool once more, as a checkpoint.
     private func checkpoint(_ event: CheckpointEvent) throws {
-        var record = PointRecord(root: ContentKey(.zero))
-        record.labels = [event.rawValue]
-        record.consistency = .crash
-        record.statistics = totals
-        record.protectedPaths = configuration.source.roots.map(\.bytes)
-        record.host = configuration.hostName
-        record.program = configuration.program
-        record.exclusions = configuration.source.exclusionTexts
+        let record = configuration.record(
+            of: PathCapture.Outcome(), totals, labels: [event.rawValue], WritingCounters(),
+            started: SystemClock.monotonic)
         let time = now
         let sequence = try spool.append(EntryMemory.Changes(), record, time: time, totals: totals) { _ in [] }
-        agent.state.update { state in
-            state.captured = sequence
-            if state.waitingSince == nil { state.waitingSince = time }
-        }
+        agent.state.update { $0.capture(sequence, at: time) }
         agent.sender.wake()
     }
 
@@ -489,8 +489,10 @@ final class AgentLoop {
         guard let uncertain = agent.links.takeUncertain() else { return wantScan("links") }
         if !uncertain.isEmpty { pending.add(memory.paths(of: uncertain)) }
         let (part, rest) = pending.split(portion, last: unfit)
+        let started = SystemClock.monotonic
         try capture(part, memory, labels: part.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
         pending = rest
+        holdBack(part.restless, memory, took: SystemClock.monotonic - started)
         sentBefore = nil
         if rest.isEmpty {
             portion = .max
@@ -502,6 +504,17 @@ final class AgentLoop {
             if !rest.isEmpty { return }
             state.flushesDone = max(state.flushesDone, flush)
         }
+    }
+
+    /// Large files that never rest, such as a database's, would be read all the time: they wait for nine times as long as reading
+    /// them took.
+    private func holdBack(_ paths: Set<TreePath>, _ memory: EntryMemory, took time: Int64) {
+        guard time >= AgentLoop.shortRead else { return }
+        let large = paths.filter { (memory.entry($0.key)?.entry.size ?? 0) >= AgentLoop.largeFile }
+        if large.isEmpty { return }
+        let now = SystemClock.monotonic
+        let end = now + min(9 * time, AgentLoop.longestHold)
+        agent.state.update { $0.settling.hold(large, until: end, at: now) }
     }
 
     /// Looks at what is selected, and puts what is not as it was known into the spool.
@@ -541,10 +554,7 @@ final class AgentLoop {
         memory.apply(changes)
         for entry in outcome.changed { agent.links.note(entry) }
         lastPoint = SystemClock.monotonic
-        agent.state.update { state in
-            state.captured = sequence
-            if state.waitingSince == nil { state.waitingSince = time }
-        }
+        agent.state.update { $0.capture(sequence, at: time) }
         agent.sender.wake()
     }
 

@@ -308,6 +308,12 @@ extension AgentService.State {
     /// Whether the vault has everything that was captured.
     var isAllSent: Bool { sent >= captured && waitingSince == nil }
 
+    /// A moment is in the spool, and waits to be sent.
+    mutating func capture(_ sequence: Int64, at time: Timestamp) {
+        captured = sequence
+        if waitingSince == nil { waitingSince = time }
+    }
+
     /// A point is in the vault.
     mutating func publish(_ point: CommittedPoint, _ time: Timestamp) {
         status.statistics = point.statistics

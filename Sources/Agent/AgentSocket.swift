@@ -52,7 +52,7 @@ package enum AgentSocket {
 
     /// Asks, and gives the bytes that come after the line of the answer to `body`.
     ///
-    /// - Throws: what the agent answers as an error, `io` when the bytes are fewer than the answer's `size`.
+    /// - Throws: what the agent answers as an error, `io` when the bytes are fewer than the answer's `length`.
     package static func stream(
         _ question: [String: JSONValue], directory: [UInt8], _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {

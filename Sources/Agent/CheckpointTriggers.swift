@@ -22,17 +22,12 @@ struct CheckpointTriggers {
     /// - Parameter directory: where it is written down.
     init(
         _ events: Set<CheckpointEvent>, directory: [UInt8], files: [String] = CheckpointTriggers.packageFiles,
-        boot: @escaping () -> [UInt8]? = CheckpointTriggers.currentBoot
+        boot: @escaping () -> [UInt8]? = { Machine.bootID }
     ) {
         self.events = events
         self.directory = directory
         self.files = files
         self.boot = boot
-    }
-
-    /// The number that the kernel gives each start.
-    static func currentBoot() -> [UInt8]? {
-        try? FileDescriptor.open(Array("/proc/sys/kernel/random/boot_id".utf8), [.readOnly]).readAll(limit: 100)
     }
 
     /// What has happened since it was last written down.

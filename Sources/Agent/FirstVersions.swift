@@ -106,10 +106,7 @@ final class FirstVersions {
             }
             memory.apply(changes)
             for entry in outcome.changed { agent.links.note(entry) }
-            agent.state.update { state in
-                state.captured = sequence
-                if state.waitingSince == nil { state.waitingSince = time }
-            }
+            agent.state.update { $0.capture(sequence, at: time) }
         }
     }
 

@@ -9,6 +9,8 @@ struct PendingChanges {
     private(set) var moves: [EntryMemory.Move] = []
     /// Something of it was still changing after the longest wait.
     private(set) var isFuzzy = false
+    /// Files that were still changing then.
+    private(set) var restless: Set<TreePath> = []
     /// When the oldest change of it came; `nil` when there is none.
     private(set) var oldest: Int64?
 
@@ -31,6 +33,8 @@ struct PendingChanges {
         part.deep = deep.intersection(first)
         rest.shallow.subtract(first)
         rest.deep.subtract(first)
+        part.restless = restless.intersection(first)
+        rest.restless.subtract(first)
         return (part, rest)
     }
 
@@ -43,6 +47,7 @@ struct PendingChanges {
         deep.formUnion(other.deep)
         moves += other.moves
         isFuzzy = isFuzzy || other.isFuzzy
+        restless.formUnion(other.restless)
         oldest = [oldest, other.oldest].compactMap { $0 }.min()
     }
 
@@ -52,9 +57,11 @@ struct PendingChanges {
             switch change {
             case .path(let path, let fuzzy):
                 shallow.insert(path)
+                if fuzzy { restless.insert(path) }
                 if let database = path.ofDatabaseLog {
                     // Transactions go into the log, and a database is captured with it, as of one moment.
                     shallow.insert(database)
+                    if fuzzy { restless.insert(database) }
                 } else {
                     isFuzzy = isFuzzy || fuzzy
                 }

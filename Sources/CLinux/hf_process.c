@@ -96,6 +96,20 @@ long hf_lower_priority(void) {
     return result(syscall(SYS_ioprio_set, 1, 0, 3 << 13));
 }
 
+long hf_give_way(void) {
+    // Of this thread only, and of those that it starts; never back up from what a unit or a user has set lower.
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, 0);
+    if (nice == -1 && errno != 0) return -(long)errno;
+    if (nice < 10 && setpriority(PRIO_PROCESS, 0, 10) < 0) return -(long)errno;
+    // IOPRIO_CLASS_BE 2 at its lowest, unless it is idle by now; and no thread that wakes up takes the processor from others.
+    long now = syscall(SYS_ioprio_get, 1, 0);
+    if (now < 0 || now >> 13 != 3) syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 7);
+    struct sched_param none = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
+    return 0;
+}
+
 void hf_bound_memory(void) {
     // A fixed threshold: buffers of packs and slabs are given back to the system when they are freed, instead of leaving
     // holes in the heap; glibc would otherwise raise it to 32 MiB at the first such free.

@@ -29,6 +29,9 @@ package final class PathCapture {
         /// Entries that were as they were known.
         package var unchanged = 0
 
+        /// Nothing was found.
+        package init() {}
+
         package var isEmpty: Bool { changed.isEmpty && gone.isEmpty && emptied.isEmpty }
     }
 

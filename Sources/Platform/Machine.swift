@@ -132,7 +132,11 @@ package enum ProcessLimits {
     /// Keeps the heap from holding on to large freed buffers. Call first thing, before other threads start.
     package static func boundMemory() { hf_bound_memory() }
 
-    /// Puts this process behind all others for CPU and disk.
+    /// Gives this thread and those it starts less weight than others have, for CPU and disk; they go on, however busy the
+    /// machine is.
+    package static func giveWay() throws(Errno) { try retrying { hf_give_way() } }
+
+    /// Puts this thread and those it starts behind all others for CPU and disk.
     package static func lowerPriority() throws(Errno) { try retrying { hf_lower_priority() } }
 
     /// A line of /proc/self/status in kB, as bytes. (`ru_maxrss` counts the parent before exec.)

@@ -35,6 +35,23 @@ struct AgentServiceTests {
         try fixture.checkNewest()
     }
 
+    @Test("the threads that capture and send weigh less than what people wait for")
+    func priority() throws {
+        guard let fixture = try AgentFixture() else { return }
+        fixture.put("letter", "text")
+        try fixture.start()
+        var gave: Set<String> = []
+        for task in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task") {
+            // Field 19 is the nice value; the name before it is in parentheses.
+            guard let text = try? String(contentsOfFile: "/proc/self/task/\(task)/stat", encoding: .utf8),
+                let open = text.firstIndex(of: "("), let close = text.lastIndex(of: ")")
+            else { continue }
+            let fields = text[close...].split(separator: " ")
+            if fields.count > 17, Int(fields[17]) == 10 { gave.insert(String(text[text.index(after: open)..<close])) }
+        }
+        #expect(gave.isSuperset(of: ["agent", "sender"]), "\(gave)")
+    }
+
     @Test("a renamed file is moved without being read, and so is all below a renamed directory")
     func rename() throws {
         guard let fixture = try AgentFixture() else { return }

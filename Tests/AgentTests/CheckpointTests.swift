@@ -46,6 +46,16 @@ struct CheckpointTests {
         #expect(due() == [])
     }
 
+    @Test("a moment that changes something is no checkpoint, whatever it was joined with")
+    func joined() {
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        var changes = EntryMemory.Changes()
+        #expect(SpoolSender.kind(of: changes, ["boot"]) == .checkpoint)
+        #expect(SpoolSender.kind(of: changes, ["scan"]) == .continuous)
+        changes.gone = [Array("letter".utf8)]
+        #expect(SpoolSender.kind(of: changes, ["boot", Spool.thinnedLabel]) == .continuous)
+    }
+
     @Test("a checkpoint is a point of the whole state, beside the others", .enabled(if: canWatch))
     func point() throws {
         defer { try? FileManager.default.removeItem(atPath: directory) }

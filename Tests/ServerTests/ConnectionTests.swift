@@ -1,5 +1,5 @@
 import Catalog
-import Client
+@testable import Client
 import Foundation
 import Model
 import Platform
@@ -142,10 +142,12 @@ struct ConnectionTests {
             #expect(identities(server.core.metricsText()) == identities(before))
             #expect(throws: HoldfastError.self) { try SocketTransport(server.address, trust: .pinned("nonsense")) }
             let own = try #require(server.core.shownCertificate.withLock { $0 })
-            #expect(
-                try SocketTransport(server.address, trust: .pinned(own)).send(
-                    "GET", "/api/v1/identity", headers: [], body: [], seconds: 10
-                ).status == 200)
+            for trust in [CertificateTrust.pinned(own), .unchecked] {
+                let transport = try SocketTransport(server.address, trust: trust)
+                let answer = try transport.send("GET", "/api/v1/identity", headers: [], body: [], seconds: 10)
+                #expect(answer.status == 200)
+                #expect(transport.pacer.connections == 1, "its uploads would not yield to others")
+            }
         }
     }
 

@@ -57,7 +57,10 @@ final class SpoolSender: Sendable {
     }
 
     func start() throws(Errno) {
-        let worker = try WorkerThread(name: "sender", stack: 4 << 20) { [self] in Run(self).loop() }
+        let worker = try WorkerThread(name: "sender", stack: 4 << 20) { [self] in
+            try? ProcessLimits.giveWay()
+            Run(self).loop()
+        }
         thread.withLock { $0 = worker }
     }
 
@@ -84,6 +87,12 @@ final class SpoolSender: Sendable {
         defer { state.update { $0.pauses -= 1 } }
         _ = state.waitUntil({ !$0.isSending }, nanoseconds: .max / 2)
         return try body()
+    }
+
+    /// A checkpoint changes nothing. One that was joined with changes is what people look for them in: a point like others.
+    static func kind(of changes: EntryMemory.Changes, _ labels: [String]) -> PointKind {
+        let isCheckpoint = changes.isEmpty && CheckpointEvent.allCases.contains { labels.contains($0.rawValue) }
+        return isCheckpoint ? .checkpoint : .continuous
     }
 
     // MARK: The thread
@@ -189,12 +198,10 @@ final class SpoolSender: Sendable {
             for pack in try sender.spool.index.unsentPacks(of: moment.sequence) { try send(pack, writer) }
             let changes = try sender.spool.index.changes(of: moment.sequence)
             let record = moment.record
-            let isCheckpoint =
-                changes.isEmpty && CheckpointEvent.allCases.contains { record.labels.contains($0.rawValue) }
             let draft = PointDraft(
-                kind: isCheckpoint ? .checkpoint : .continuous, time: moment.time, labels: record.labels,
-                consistency: record.consistency,
-                statistics: record.statistics, warnings: record.warnings, omittedWarnings: record.furtherWarnings,
+                kind: SpoolSender.kind(of: changes, record.labels), time: moment.time, labels: record.labels,
+                consistency: record.consistency, statistics: record.statistics, warnings: record.warnings,
+                omittedWarnings: record.furtherWarnings,
                 paths: record.protectedPaths, hostName: record.host, program: record.program,
                 exclusions: record.exclusions)
             let index = sender.spool.index

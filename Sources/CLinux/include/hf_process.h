@@ -23,6 +23,8 @@ int64_t hf_clock(int which);
 long hf_cpu_count(void);
 /// Puts this process at the lowest priority: nice 19 and the idle class for input and output.
 long hf_lower_priority(void);
+/// Puts the calling thread, and those it starts, behind what people wait for: a lower weight for processor and disk.
+long hf_give_way(void);
 /// Returns freed memory to the system.
 void hf_trim_memory(void);
 /* Keeps the heap from holding on to large freed buffers; call before other threads start. */

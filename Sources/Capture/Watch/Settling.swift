@@ -75,6 +75,8 @@ package struct Settling {
     private let byteLimit: Int
     private var items: [TreePath: Item] = [:]
     private var heap = DueHeap()
+    /// Paths that do not come out before a time, however long they change.
+    private var holds: [TreePath: Int64] = [:]
     private var subtrees = 0
     private var bytes = 0
     /// Lost file systems do not wait.
@@ -174,7 +176,7 @@ package struct Settling {
         var item = item
         if let before, case .subtree = before { subtrees -= 1 }
         if case .subtree = item.kind { subtrees += 1 }
-        let due = dueTime(item)
+        let due = dueTime(path, item)
         // Later dues are found when the earlier one is reached: one entry per path, nearly.
         if due < item.queued {
             item.queued = due
@@ -183,7 +185,9 @@ package struct Settling {
         items[path] = item
     }
 
-    private func dueTime(_ item: Item) -> Int64 { min(item.last + item.quiet, item.first + durations.most) }
+    private func dueTime(_ path: TreePath, _ item: Item) -> Int64 {
+        max(min(item.last + item.quiet, item.first + durations.most), holds[path] ?? .min)
+    }
 
     /// The topmost directory above a path that waits as a whole.
     private func pendingSubtree(above path: TreePath) -> TreePath? {
@@ -198,11 +202,21 @@ package struct Settling {
         return nil
     }
 
+    /// Keeps paths from coming out before a time: what is read over and over must not take all of the machine. Only so many of
+    /// them are remembered.
+    package mutating func hold(_ paths: some Collection<TreePath>, until time: Int64, at now: Int64) {
+        holds = holds.filter { $0.value > now }
+        for path in paths.prefix(max(Settling.holdLimit - holds.count, 0)) { holds[path] = time }
+    }
+
+    private static let holdLimit = 1_000
+
     // MARK: Out
 
     /// Hands out what is ready, the earliest first; each once.
     package mutating func due(at now: Int64, limit: Int = .max) -> [Change] {
         var found: [Change] = []
+        if now == .max { holds = [:] }
         while found.count < limit, !losses.isEmpty { found.append(losses.removeFirst()) }
         while found.count < limit, let due = next, due <= now, let (_, path) = heap.pop(),
             let item = remove(path)
@@ -226,7 +240,7 @@ package struct Settling {
                     _ = heap.pop()
                     continue
                 }
-                let due = dueTime(item)
+                let due = dueTime(path, item)
                 if due <= time { return time }
                 _ = heap.pop()
                 item.queued = due

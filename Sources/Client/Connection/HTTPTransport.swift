@@ -54,7 +54,7 @@ package enum CertificateTrust: Hashable, Sendable {
 package final class SocketTransport: HTTPTransport {
     private let address: ServerAddress
     private let client: HTTPClient
-    private let pacer = LinkPacer()
+    let pacer = LinkPacer()
 
     /// - Parameter environment: where a proxy is named.
     package init(
@@ -63,16 +63,18 @@ package final class SocketTransport: HTTPTransport {
         self.address = address
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.minimumTLSVersion = .tlsv12
-        var pin: NIOSSLCertificate?
+        let pin: NIOSSLCertificate?
         switch trust {
-        case .system: break
+        case .system: pin = nil
         case .pinned(let pem):
             pin = try? NIOSSLCertificate.fromPEMBytes(Array(pem.utf8)).first
             guard pin != nil else { throw HoldfastError(.damaged, "The server's certificate cannot be read.") }
             // What is usually checked includes the dates, by this machine's clock: with a dead one no server would be
             // believed. Instead the certificate is compared, below.
             tls.certificateVerification = .none
-        case .unchecked: tls.certificateVerification = .none
+        case .unchecked:
+            pin = nil
+            tls.certificateVerification = .none
         }
         var configuration = HTTPClient.Configuration(
             tlsConfiguration: tls, redirectConfiguration: .disallow,
@@ -82,16 +84,14 @@ package final class SocketTransport: HTTPTransport {
         // The windows of HTTP/2 hold an upload to 64 KiB for each way there and back.
         configuration.httpVersion = .http1Only
         let pacer = pacer
-        configuration.http1_1ConnectionDebugInitializer = { pacer.add($0) }
+        // Called when the handshake is done, which shows that the other side has its certificate's key; nothing of a request is
+        // sent before it has succeeded.
+        configuration.http1_1ConnectionDebugInitializer = { channel in
+            guard let pin else { return pacer.add(channel) }
+            return SocketTransport.require(pin, of: channel).flatMap { pacer.add(channel) }
+        }
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 8
         configuration.connectionPool.retryConnectionEstablishment = false
-        if let pin {
-            // Called when the handshake is done, which shows that the other side has the certificate's key; nothing of a
-            // request is sent before it has succeeded.
-            let compare: @Sendable (any Channel) -> EventLoopFuture<Void> = { SocketTransport.require(pin, of: $0) }
-            configuration.http1_1ConnectionDebugInitializer = compare
-            configuration.http2ConnectionDebugInitializer = compare
-        }
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }
 

@@ -94,6 +94,9 @@ final class LinkPacer: Sendable {
     /// Bytes a second that all connections together may send; `nil` is no limit.
     var rate: Int64? { state.withLock { $0.rule.rate } }
 
+    /// Connections that are looked after.
+    var connections: Int { state.withLock { $0.connections.count } }
+
     private func look() {
         let channels = state.withLock { state in state.connections.values.map(\.channel) }
         for channel in channels {

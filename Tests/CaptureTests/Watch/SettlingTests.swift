@@ -16,6 +16,7 @@ private final class Steps {
     }
     func add(_ fact: DirtyFact, at now: Int64) { settling.add(fact, at: now) }
     func due(at now: Int64) -> [Settling.Change] { settling.due(at: now) }
+    func hold(_ paths: [TreePath], until time: Int64, at now: Int64) { settling.hold(paths, until: time, at: now) }
     var next: Int64? { settling.next }
     var count: Int { settling.count }
     var isEmpty: Bool { settling.isEmpty }
@@ -50,6 +51,27 @@ struct SettlingTests {
         #expect(settling.due(at: 60 * second) == [.path(path("/log"), isFuzzy: true)])
         settling.add(.file(path("/log"), .open), at: 61 * second)
         #expect(settling.next == 66 * second)
+    }
+
+    @Test("what is held back comes out later, as fuzzy, and nothing else waits for it")
+    func held() {
+        let settling = Steps()
+        settling.add(.file(path("/base"), .open), at: 0)
+        settling.hold([path("/base")], until: 100 * second, at: 0)
+        settling.add(.file(path("/note"), .closed), at: 0)
+        #expect(settling.due(at: 10 * second) == [.path(path("/note"), isFuzzy: false)])
+        #expect(settling.next == 100 * second)
+        for moment in 11..<100 { settling.add(.file(path("/base"), .open), at: Int64(moment) * second) }
+        #expect(settling.due(at: 99 * second) == [])
+        #expect(settling.due(at: 100 * second) == [.path(path("/base"), isFuzzy: true)])
+        // The time is over.
+        settling.add(.file(path("/base"), .closed), at: 200 * second)
+        #expect(settling.next == 201 * second)
+        // Who wants all that has happened gets it.
+        settling.hold([path("/base")], until: 900 * second, at: 200 * second)
+        #expect(settling.next == 900 * second)
+        #expect(settling.due(at: .max) == [.path(path("/base"), isFuzzy: false)])
+        #expect(settling.next == nil)
     }
 
     @Test("a change of metadata does not cut the wait for a writer short")
