@@ -38,7 +38,15 @@ final class AgentLoop {
     private var retryAt: Int64 = .min
     private var nextScan: Int64 = .max
     private var nextTidying: Int64 = .min
+    private var tidyingFails = false
     private var lastPoint: Int64 = .min
+    /// What is known is of other roots than those that are protected now: all has to be written down anew.
+    private var isOfOtherRoots = false
+    /// Not before then it is tried again to write all down anew, after the vault was not there for it, and how long that is.
+    private var nextFullScan: Int64 = .min
+    private var fullScanPause = AgentLoop.shortestPause
+    /// How often room was made in the spool for what is pending.
+    private var roomsMade = 0
     /// Paths that are captured at once: fewer when they do not fit into the spool together.
     private var portion = Int.max
     /// Paths that did not fit into the spool alone.
@@ -61,6 +69,9 @@ final class AgentLoop {
     /// Paths that are changed in memory before everything is looked at again, which writes them down.
     private static let memoryLimit = 500_000
     private static let mostLosses = 5
+    private static let mostRoomsMade = 8
+    /// Between two attempts to write all down anew, in nanoseconds.
+    private static let shortestPause: Int64 = 60_000_000_000
     /// Paths that are named as not kept.
     private static let notKeptLimit = 10_000
     /// Paths that a scan beside what is known looks at; it keeps some 16 bytes for each.
@@ -70,10 +81,8 @@ final class AgentLoop {
     /// The spool's room is looked at so often, in nanoseconds.
     private static let tidyingInterval: Int64 = 60_000_000_000
 
-    /// Files of so many bytes are held back when they change all the time, if looking at what was due with them took so long, and for
-    /// so long at most (nanoseconds).
+    /// Files of so many bytes are held back after they were read, and for so long at most (nanoseconds).
     private static let largeFile: UInt64 = 32 << 20
-    private static let shortRead: Int64 = 500_000_000
     private static let longestHold: Int64 = 600_000_000_000
 
     init(_ agent: AgentService) {
@@ -96,7 +105,7 @@ final class AgentLoop {
                 rolling.stop()
                 return
             case .lost(let forgetsCaches): attempt { try forget(forgetsCaches) }
-            case .tidy: attempt { try tidy() }
+            case .tidy: tidyUp()
             case .roll: rolling.begin(memory)
             case .compare(let listing): compare(listing)
             case .scan: attempt { try scan() }
@@ -122,10 +131,7 @@ final class AgentLoop {
             }
             if now < retryAt, !isAsked { return .wait(retryAt) }
             if now >= nextScan { state.wantScan("due") }
-            if state.scanSince == nil, memory == nil { state.wantScan("base") }
-            if state.scanSince == nil, memory.map({ $0.count > AgentLoop.memoryLimit }) == true, state.isAllSent {
-                state.wantScan("memory")
-            }
+            if state.scanSince == nil { wantFullScan(&state, now) }
             if now >= nextTidying { return .tidy }
             if state.scanSince != nil {
                 state.status.activity = .scanning
@@ -148,6 +154,14 @@ final class AgentLoop {
             if now >= rolling.next { return .roll }
             return .wait(min(max(due, allowed), nextScan, nextTidying, rolling.next))
         }
+    }
+
+    /// Asks for a full scan where what is known needs one.
+    private func wantFullScan(_ state: inout AgentService.State, _ now: Int64) {
+        guard let memory else { return state.wantScan("base") }
+        guard now >= nextFullScan, hasLooked, state.isAllSent else { return }
+        if isOfOtherRoots { return state.wantScan("base") }
+        if memory.count > AgentLoop.memoryLimit { state.wantScan("memory") }
     }
 
     /// Before that no further point is made.
@@ -214,7 +228,7 @@ final class AgentLoop {
             if agent.state.withLock({ $0.isStopping }) { return }
         case .tooMuchChanged?:
             wantScan("due")
-        case .noSpace?:
+        case .noSpace? where known?.context[AgentLoop.placeKey] == nil:
             if makeRoom() { return }
         case .missingBlobs?, .leaseLost?, .damaged?, .spoolDamaged?:
             agent.state.update { $0.baseIsLost = known?.code == .missingBlobs || $0.baseIsLost == true }
@@ -236,27 +250,41 @@ final class AgentLoop {
     ///
     /// - Returns: whether it is worth trying again at once.
     private func makeRoom() -> Bool {
-        // History makes room for what waits.
-        if (try? spool.makeRoom(isNeeded: true, now: now)) == true, failures < 100 {
-            failures += 1
-            return true
-        }
         let (isAllSent, sent) = agent.state.withLock { ($0.isAllSent, $0.sent) }
         sentBefore = sent
-        // Less at once, then one by one, and what does not fit even alone last: it keeps nothing else waiting.
+        // Less at once: for that no version has to go.
         if pending.count > 1, portion > 1 {
             portion = max(min(portion, pending.count) / 2, 1)
             return true
         }
-        if pending.count > 1, unfit.formUnionCounting(pending.split(1, last: unfit).part.paths) > 0,
-            unfit.count < pending.count
+        // What never fits takes no other version's room. Else history makes room for what waits.
+        let part = pending.split(1, last: unfit).part.paths
+        let isTooLarge = part.contains { size(of: $0) > spool.most }
+        if !isTooLarge, roomsMade < AgentLoop.mostRoomsMade,
+            (try? spool.makeRoom(isNeeded: true, now: now)) == true
         {
+            roomsMade += 1
             return true
         }
+        // What does not fit even alone comes last: it keeps nothing else waiting.
+        let isNew = unfit.formUnionCounting(part) > 0
+        if isNew, unfit.count < pending.count { return true }
         // With nothing else in the spool only the way past it is left.
-        if isAllSent { wantScan("due") }
-        return false
+        guard isAllSent, SystemClock.monotonic >= nextFullScan else { return false }
+        wantScan("due")
+        return true
     }
+
+    /// Bytes that a file takes on the disk now; 0 for what is none.
+    private func size(of path: TreePath) -> UInt64 {
+        guard let status = try? FileSystem.status([UInt8(ascii: "/")] + path.bytes), status.kind == .regular else {
+            return 0
+        }
+        return min(status.size, status.blocks * 512)
+    }
+
+    /// Names in an error where there was no room, when that is not the spool.
+    private static let placeKey = "place"
 
     private func wantScan(_ reason: String) { agent.state.update { $0.wantScan(reason) } }
 
@@ -287,6 +315,18 @@ final class AgentLoop {
         agent.state.update { state in
             state.baseIsLost = nil
             state.wantScan("base")
+        }
+    }
+
+    /// Tidies. That it works says nothing about what failed before it.
+    private func tidyUp() {
+        do {
+            try tidy()
+            if tidyingFails { attempt {} }
+            tidyingFails = false
+        } catch {
+            tidyingFails = true
+            answer(error)
         }
     }
 
@@ -321,9 +361,11 @@ final class AgentLoop {
             state.waitingSince = summary.oldestWaiting
         }
         agent.sender.wake()
-        guard let base = try spool.index.base(), base.source == configuration.source.cacheSource,
-            let reader = cache(), reader.identity.point == base.scan
+        // Also of other roots: what was known there goes on, and the rest comes beside it, with or without the vault.
+        guard let base = try spool.index.base(), let reader = cache(of: base.source),
+            reader.identity.point == base.scan
         else { return }
+        isOfOtherRoots = base.source != configuration.source.cacheSource
         let restored = EntryMemory(try CacheIndex(reader))
         let known = try spool.index.known()
         restored.apply(known)
@@ -334,10 +376,10 @@ final class AgentLoop {
         setNextScan()
     }
 
-    private func cache() -> CacheReader? {
+    private func cache(of source: [UInt8]) -> CacheReader? {
         CacheReader(
             path: configuration.cacheDirectory + Array("/".utf8)
-                + WriterCache.name(vault: agent.secrets.vault, source: configuration.source.cacheSource))
+                + WriterCache.name(vault: agent.secrets.vault, source: source))
     }
 
     private func setNextScan() {
@@ -350,6 +392,8 @@ final class AgentLoop {
 
     /// Looks at everything: beside what is known when that can be, and else as a full backup, which needs the vault.
     private func scan() throws {
+        let started = SystemClock.monotonic
+        let passed = unfit
         let (begun, reasons, canSend) = agent.state.withLock { state in
             (state.scanSince ?? SystemClock.monotonic, state.scanReasons, state.isAllSent && state.sendError == nil)
         }
@@ -363,12 +407,18 @@ final class AgentLoop {
         do {
             let isFullWanted = !reasons.isDisjoint(with: AgentLoop.fullReasons)
             if let memory, !isFullWanted || !canSend {
-                try lookAround(memory)
+                if isFullWanted { nextFullScan = SystemClock.monotonic + AgentLoop.shortestPause }
+                try look(memory)
             } else {
-                do { try fullScan() } catch {
+                do {
+                    try fullScan()
+                    fullScanPause = AgentLoop.shortestPause
+                } catch {
+                    nextFullScan = SystemClock.monotonic + fullScanPause
+                    fullScanPause = min(2 * fullScanPause, AgentLoop.longestHold)
                     // The vault is away: what has changed is kept until it is back.
                     guard let memory, (error as? HoldfastError)?.code != .cancelled else { throw error }
-                    try lookAround(memory)
+                    try look(memory)
                 }
             }
         } catch {
@@ -379,6 +429,11 @@ final class AgentLoop {
             }
             throw error
         }
+        // What went past the spool, as it did not fit, would go that way again at its next change.
+        if !passed.isEmpty { hold(Array(passed), took: SystemClock.monotonic - started) }
+        portion = .max
+        unfit = []
+        roomsMade = 0
         setNextScan()
         if !hasLooked { nextTidying = .min }
         hasLooked = true
@@ -432,17 +487,28 @@ final class AgentLoop {
                     .busy, "Versions wait to be sent before everything is looked at.", isTemporary: true)
             }
             first?.begin()
-            defer { if let first { duringFirst.formUnion(first.end()) } }
-            return try job.run()
+            defer {
+                if let (taken, isTooMuch) = first?.end() {
+                    duringFirst.formUnion(taken)
+                    if isTooMuch { wantScan("first") }
+                }
+            }
+            do { return try job.run() } catch let error as HoldfastError where error.code == .noSpace {
+                // Nothing that is in the spool could make room there.
+                var error = error
+                error.context[AgentLoop.placeKey] = "vault"
+                throw error
+            }
         }
         try adopt(report)
     }
 
     /// Takes the point of a full backup as what changes are compared with.
     private func adopt(_ report: BackupReport) throws {
-        guard let reader = cache(), reader.identity.point == report.point else {
+        guard let reader = cache(of: configuration.source.cacheSource), reader.identity.point == report.point else {
             throw HoldfastError(.io, "what the scan wrote down of the files cannot be read", isTemporary: true)
         }
+        let replaced = try spool.index.base()?.source
         let state = ContinuousState(
             point: report.point, incarnation: reader.identity.incarnation, root: reader.identity.root)
         try spool.index.rebase(
@@ -455,6 +521,11 @@ final class AgentLoop {
         // They come behind the backup, which may have found something later: what is there by now has the last word.
         duringFirst.add((known.puts.map(\.key) + known.gone + known.emptied).compactMap { TreePath(key: $0) })
         let summary = try spool.index.summary()
+        if isOfOtherRoots, let old = replaced {
+            WriterCache.remove(vault: agent.secrets.vault, source: old, from: configuration.cacheDirectory)
+        }
+        isOfOtherRoots = false
+        spool.wasPassed()
         memory = adopted
         totals = report.statistics
         notKept = [:]
@@ -472,6 +543,30 @@ final class AgentLoop {
             state.publish(committed, report.time)
         }
         if summary.waiting > 0 { agent.sender.wake() }
+    }
+
+    /// Looks at everything beside what is known.
+    private func look(_ memory: EntryMemory) throws {
+        do { try lookAround(memory) } catch let error as HoldfastError where error.code == .noSpace {
+            pipeline?.stop()
+            pipeline = nil
+            try spool.makeRoom(now: now)
+            lookByNames(memory)
+        }
+    }
+
+    /// Finds what has changed by names and times alone, and takes it as if the watch had told of it: where it does not fit into the
+    /// spool all at once, each path comes into it by itself.
+    private func lookByNames(_ memory: EntryMemory) {
+        let known = memory.directories { _ in true }
+        var facts = configuration.source.roots.filter { memory.entry($0.key) == nil }.map { DirtyFact.subtree($0) }
+        for directory in known.all {
+            if agent.state.withLock({ $0.isStopping }) { return }
+            let listing = DirectoryListing(directory, stored: known.names[directory] ?? [])
+            facts += listing.differences(from: memory, configuration.source)
+        }
+        let (found, now) = (facts, SystemClock.monotonic)
+        agent.state.update { state in for fact in found { state.settling.add(fact, at: now) } }
     }
 
     /// Compares everything with what is known.
@@ -492,8 +587,9 @@ final class AgentLoop {
         let started = SystemClock.monotonic
         try capture(part, memory, labels: part.isFuzzy ? ["fuzzy"] : [], lookLimit: PathCapture.limit)
         pending = rest
-        holdBack(part.restless, memory, took: SystemClock.monotonic - started)
+        holdBack(part, memory, took: SystemClock.monotonic - started)
         sentBefore = nil
+        roomsMade = 0
         if rest.isEmpty {
             portion = .max
             unfit = []
@@ -506,15 +602,26 @@ final class AgentLoop {
         }
     }
 
-    /// Large files that never rest, such as a database's, would be read all the time: they wait for nine times as long as reading
-    /// them took.
-    private func holdBack(_ paths: Set<TreePath>, _ memory: EntryMemory, took time: Int64) {
-        guard time >= AgentLoop.shortRead else { return }
-        let large = paths.filter { (memory.entry($0.key)?.entry.size ?? 0) >= AgentLoop.largeFile }
-        if large.isEmpty { return }
+    /// Large files that change again and again, such as a database's, would be read all the time: they wait for nine times as
+    /// long as looking at them took. A database whose log is written changes too.
+    private func holdBack(_ part: PendingChanges, _ memory: EntryMemory, took time: Int64) {
+        var all: UInt64 = 1
+        var large: [(path: TreePath, size: UInt64)] = []
+        for path in part.shallow {
+            guard let size = memory.entry(path.key)?.entry.size else { continue }
+            all += size
+            if size >= AgentLoop.largeFile { large.append((path, size)) }
+        }
+        // What else was looked at is not their doing.
+        let share = Double(large.reduce(0) { $0 + $1.size }) / Double(all)
+        if !large.isEmpty { hold(large.map(\.path), took: Int64(Double(time) * share)) }
+    }
+
+    private func hold(_ paths: [TreePath], took time: Int64) {
         let now = SystemClock.monotonic
         let end = now + min(9 * time, AgentLoop.longestHold)
-        agent.state.update { $0.settling.hold(large, until: end, at: now) }
+        let held = paths + paths.flatMap(\.databaseLogs)
+        agent.state.update { $0.settling.hold(held, until: end, at: now) }
     }
 
     /// Looks at what is selected, and puts what is not as it was known into the spool.

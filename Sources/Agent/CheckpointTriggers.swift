@@ -1,3 +1,4 @@
+import Model
 import Platform
 import Policy
 
@@ -57,7 +58,10 @@ struct CheckpointTriggers {
         var text = ""
         for file in files {
             guard let status = try? FileSystem.status(Array(file.utf8)) else { continue }
-            let modified = status.modified.seconds * 1_000_000_000 + Int64(status.modified.nanoseconds)
+            // Clamped: a time may be of any year.
+            let modified = Timestamp(
+                seconds: status.modified.seconds, nanoseconds: Int64(status.modified.nanoseconds)
+            ).nanoseconds
             // A time ahead is of a clock that was wrong: it would never be quiet.
             if now >= modified, now - modified < CheckpointTriggers.quiet { return nil }
             text += "\(file) \(modified) \(status.inode) \(status.size)\n"

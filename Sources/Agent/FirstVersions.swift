@@ -13,6 +13,8 @@ import Vault
 final class FirstVersions {
     /// Paths below one that are looked at; more is left to the backup.
     private static let lookLimit = 10_000
+    /// Paths that are remembered to be looked at again; with more, everything is.
+    private static let mostTaken = 200_000
     /// How often it is looked for what is due, in nanoseconds, at the least.
     private static let glance: Int64 = 50_000_000
 
@@ -21,6 +23,7 @@ final class FirstVersions {
             var isEnding = false
             var progress: CaptureProgress?
             var taken = PendingChanges()
+            var isTooMuch = false
         }
 
         private let agent: AgentService
@@ -36,6 +39,7 @@ final class FirstVersions {
         }
 
         var taken: PendingChanges { state.withLock { $0.taken } }
+        var isTooMuch: Bool { state.withLock { $0.isTooMuch } }
 
         func run() {
             let memory = EntryMemory()
@@ -63,6 +67,9 @@ final class FirstVersions {
                     // What was taken is looked at after the backup in any case.
                     pipeline?.stop()
                     pipeline = nil
+                    if (error as? HoldfastError)?.code == .noSpace {
+                        _ = try? agent.spool.makeRoom(isNeeded: true, now: Timestamp(nanoseconds: SystemClock.wall))
+                    }
                 }
             }
         }
@@ -76,7 +83,11 @@ final class FirstVersions {
             part.add(changes, since: oldest)
             let taken = part
             let count = state.withLock { state in
-                state.taken.formUnion(taken)
+                if state.taken.count < FirstVersions.mostTaken {
+                    state.taken.formUnion(taken)
+                } else {
+                    state.isTooMuch = true
+                }
                 return state.taken.count
             }
             agent.state.withLock { $0.taken = count }
@@ -124,11 +135,11 @@ final class FirstVersions {
         thread = try? WorkerThread(name: "first", stack: 16 << 20) { work.run() }
     }
 
-    /// Ends, and answers what it has looked at.
-    func end() -> PendingChanges {
+    /// Ends, and answers what it has looked at, and whether that is not all of it.
+    func end() -> (taken: PendingChanges, isTooMuch: Bool) {
         work.end()
         thread?.join()
-        return work.taken
+        return (work.taken, work.isTooMuch)
     }
 }
 

@@ -9,8 +9,6 @@ struct PendingChanges {
     private(set) var moves: [EntryMemory.Move] = []
     /// Something of it was still changing after the longest wait.
     private(set) var isFuzzy = false
-    /// Files that were still changing then.
-    private(set) var restless: Set<TreePath> = []
     /// When the oldest change of it came; `nil` when there is none.
     private(set) var oldest: Int64?
 
@@ -33,8 +31,6 @@ struct PendingChanges {
         part.deep = deep.intersection(first)
         rest.shallow.subtract(first)
         rest.deep.subtract(first)
-        part.restless = restless.intersection(first)
-        rest.restless.subtract(first)
         return (part, rest)
     }
 
@@ -47,7 +43,6 @@ struct PendingChanges {
         deep.formUnion(other.deep)
         moves += other.moves
         isFuzzy = isFuzzy || other.isFuzzy
-        restless.formUnion(other.restless)
         oldest = [oldest, other.oldest].compactMap { $0 }.min()
     }
 
@@ -57,11 +52,9 @@ struct PendingChanges {
             switch change {
             case .path(let path, let fuzzy):
                 shallow.insert(path)
-                if fuzzy { restless.insert(path) }
                 if let database = path.ofDatabaseLog {
                     // Transactions go into the log, and a database is captured with it, as of one moment.
                     shallow.insert(database)
-                    if fuzzy { restless.insert(database) }
                 } else {
                     isFuzzy = isFuzzy || fuzzy
                 }
@@ -76,6 +69,14 @@ struct PendingChanges {
         }
         guard !isEmpty, let since else { return }
         oldest = min(oldest ?? since, since)
+    }
+}
+
+extension TreePath {
+    /// What a database of this name would keep beside it.
+    var databaseLogs: [TreePath] {
+        guard let parent, name.count <= 247 else { return [] }
+        return ["-wal", "-journal"].map { parent.appending(Array(name) + Array($0.utf8)) }
     }
 }
 

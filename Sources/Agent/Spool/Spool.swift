@@ -139,6 +139,10 @@ package final class Spool: BlobIntake, BlobSource {
 
     /// Whether the last captured version did not fit.
     package var isFull: Bool { state.withLock { $0.isFull } }
+    /// What did not fit has gone to the vault past it.
+    package func wasPassed() { state.withLock { $0.isFull = false } }
+    /// Bytes that packs may use at most, whatever else is on the disk.
+    package var most: UInt64 { limits.size }
     /// Bytes of packs.
     package var used: UInt64 { state.withLock { $0.used } }
 
@@ -294,7 +298,8 @@ package final class Spool: BlobIntake, BlobSource {
         // What waits is thinned when nothing else helps.
         if used > room.most - room.most / 10 || (isNeeded && used >= before) { try thin() }
         try index.shrink()
-        if used < before { state.withLock { $0.isFull = false } }
+        // Full it is while something does not fit, not because something did not once.
+        if used < before || used <= room.most / 2 { state.withLock { $0.isFull = false } }
         return used < before
     }
 

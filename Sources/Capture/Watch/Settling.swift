@@ -209,6 +209,8 @@ package struct Settling {
         for path in paths.prefix(max(Settling.holdLimit - holds.count, 0)) { holds[path] = time }
     }
 
+    func isHeld(_ path: TreePath) -> Bool { holds[path] != nil }
+
     private static let holdLimit = 1_000
 
     // MARK: Out

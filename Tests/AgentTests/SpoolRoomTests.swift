@@ -1,0 +1,148 @@
+import Catalog
+import Foundation
+import Model
+import Platform
+import TestSupport
+import Testing
+import Vault
+
+@testable import Agent
+@testable import Capture
+
+@Suite("What is kept while the vault is away or full", .serialized, .enabled(if: canWatch))
+struct SpoolRoomTests {
+    private func history(_ fixture: AgentFixture, _ name: String) throws -> [String] {
+        var found: [String] = []
+        for point in try fixture.points() {
+            let reader = try fixture.open(point.id)
+            defer { reader.close() }
+            guard let entry = try reader.entry(of: fixture.path(name)) else { continue }
+            let text = String(decoding: try AgentFixture.content(entry, reader), as: UTF8.self)
+            if found.last != text { found.append(text) }
+        }
+        return found
+    }
+
+    private func spool(_ fixture: AgentFixture) throws { try #require(fixture.agent).spoolNow(seconds: 30) }
+
+    private func roots(_ fixture: AgentFixture, _ names: [String]) throws -> CaptureSource {
+        CaptureSource(roots: try names.map { try #require(TreePath("\(fixture.root)/\($0)")) })
+    }
+
+    @Test("when what is protected changes while the vault is away, versions go on being kept, of the old and the new")
+    func otherRoots() throws {
+        guard let fixture = try AgentFixture() else { return }
+        mkdir("\(fixture.root)/one", 0o755)
+        fixture.put("one/letter", "v1")
+        let one = try roots(fixture, ["one"])
+        try fixture.start(settle: 0.5) { $0.source = one }
+        fixture.put("one/letter", "v2")
+        try fixture.settle()
+        fixture.service.isCut = true
+        fixture.put("one/letter", "v3")
+        try spool(fixture)
+        fixture.abandon()
+        // A disk is plugged in, or a policy was edited.
+        mkdir("\(fixture.root)/stick", 0o755)
+        fixture.put("stick/picture", "p1")
+        let both = try roots(fixture, ["one", "stick"])
+        try fixture.start(settle: 0.5, { $0.source = both }, waiting: { $0.scans > 0 && $0.waiting == 0 })
+        fixture.put("one/letter", "v4")
+        try spool(fixture)
+        fixture.put("stick/picture", "p2")
+        try spool(fixture)
+        fixture.abandon()
+        // And goes again.
+        try fixture.start(settle: 0.5, { $0.source = one }, waiting: { $0.scans > 0 && $0.waiting == 0 })
+        fixture.put("one/letter", "v5")
+        try spool(fixture)
+        fixture.abandon()
+        try fixture.start(settle: 0.5, { $0.source = both }, waiting: { $0.scans > 0 && $0.waiting == 0 })
+        fixture.service.isCut = false
+        fixture.put("one/letter", "v6")
+        try fixture.settle()
+        #expect(try history(fixture, "one/letter") == ["v1", "v2", "v3", "v4", "v5", "v6"])
+        #expect(try history(fixture, "stick/picture") == ["p1", "p2"])
+        try fixture.checkSequence()
+    }
+
+    @Test("when the vault has no room left, the history on the machine stays")
+    func vaultFull() throws {
+        guard let fixture = try AgentFixture() else { return }
+        mkdir("\(fixture.root)/one", 0o755)
+        mkdir("\(fixture.root)/two", 0o755)
+        let one = try roots(fixture, ["one"])
+        try fixture.start(settle: 0.5) { $0.source = one }
+        for version in 1...5 {
+            fixture.put("one/letter", "version \(version)")
+            try spool(fixture)
+        }
+        try fixture.settle()
+        fixture.abandon()
+        // Without what earlier runs have written down, everything has to go to the vault, which refuses it.
+        for name in try FileManager.default.contentsOfDirectory(atPath: fixture.directory + "/cache") {
+            try? FileManager.default.removeItem(atPath: fixture.directory + "/cache/\(name)")
+        }
+        fixture.service.refusals = Array(repeating: .noSpace, count: 1_000)
+        let both = try roots(fixture, ["one", "two"])
+        try fixture.start(settle: 0.5, { $0.source = both }, waiting: { $0.problem != nil })
+        // Some attempts more.
+        let before = fixture.service.refusals.count
+        for _ in 0..<2_000 where fixture.service.refusals.count > before - 4 { usleep(5_000) }
+        let index = try #require(fixture.agent).spool.index
+        #expect(try index.versions(of: fixture.path("one/letter")).count == 5)
+    }
+
+    @Test("a file that fits into no spool goes past it, and takes nobody's history along")
+    func tooLarge() throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 12)
+        try fixture.start(settle: 0.5) { $0.spoolLimits.size = 8 << 20 }
+        for version in 1...10 {
+            fixture.put("letter", "version \(version)")
+            try spool(fixture)
+        }
+        try fixture.settle()
+        let index = try #require(fixture.agent).spool.index
+        let moments = try index.summary()
+        fixture.put("image", random.bytes(20 << 20))
+        try fixture.waits { $0.scans > 1 && $0.lag == 0 && !$0.spooled }
+        let then = try index.summary()
+        #expect(then.moments >= moments.moments, "\(moments) \(then)")
+        #expect(try fixture.newest("image")?.count == 20 << 20)
+        #expect(fixture.agent?.status.isSpoolFull == false)
+        // It waits some time before it goes that way again, and others do not wait for it.
+        fixture.put("image", random.bytes(20 << 20))
+        fixture.put("letter", "at once")
+        try fixture.waits { _ in (try? history(fixture, "letter").last) == "at once" }
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+
+    @Test("a large database that is written all the time is held back, by its log as well")
+    func held() throws {
+        guard let fixture = try AgentFixture(megabytes: 700) else { return }
+        var random = SeededGenerator(seed: 13)
+        fixture.put("large", random.bytes(200 << 20))
+        try fixture.start(settle: 0.05)
+        let agent = try #require(fixture.agent)
+        func writes() {
+            for name in ["large", "large-wal", "small"] {
+                let file = Glibc.open("\(fixture.root)/\(name)", O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+                _ = random.bytes(16).withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, 4_096) }
+                close(file)
+            }
+        }
+        writes()
+        try fixture.waits { _ in agent.state.withLock { $0.settling.isHeld(fixture.path("large")) } }
+        #expect(agent.state.withLock { $0.settling.isHeld(fixture.path("large-wal")) })
+        #expect(agent.state.withLock { !$0.settling.isHeld(fixture.path("small")) })
+        writes()
+        let before = try fixture.points().count
+        fixture.put("small", "another")
+        try fixture.waits { _ in (try? fixture.newest("small")) == Array("another".utf8) }
+        #expect(try fixture.points().count > before)
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+}
