@@ -23,7 +23,8 @@ package final class ProtectionSupervisor: Sendable {
     /// How it works on this machine.
     package struct Means: Sendable {
         package var makeAgent: @Sendable (ProtectionPlan, ProtectionPlan.Part) throws -> any ContinuousProtection
-        package var makeRun: @Sendable (ProtectionPlan.Part) throws -> any ScheduledRun
+        /// Makes the work of a scheduled run, whose point gets the labels.
+        package var makeRun: @Sendable (ProtectionPlan.Part, _ labels: [String]) throws -> any ScheduledRun
         /// Where a path leads; `nil` when it is not there.
         package var resolve: @Sendable ([UInt8]) -> [UInt8]?
         /// The zone of this machine's own clock.
@@ -35,7 +36,7 @@ package final class ProtectionSupervisor: Sendable {
 
         package init(
             makeAgent: @escaping @Sendable (ProtectionPlan, ProtectionPlan.Part) throws -> any ContinuousProtection,
-            makeRun: @escaping @Sendable (ProtectionPlan.Part) throws -> any ScheduledRun,
+            makeRun: @escaping @Sendable (ProtectionPlan.Part, _ labels: [String]) throws -> any ScheduledRun,
             resolve: @escaping @Sendable ([UInt8]) -> [UInt8]?, local: @escaping @Sendable () -> TimeZoneRules,
             zones: ZoneSource
         ) {

@@ -5,7 +5,8 @@ import Policy
 import Synchronization
 import Vault
 
-/// Runs scheduled backups while the agent runs: at their times, and once for all that were missed while the machine was off.
+/// Runs scheduled backups while the agent runs: at their times, once for all that were missed while the machine was off, and on
+/// the events on which checkpoints are wanted.
 final class ScheduleRunner: Sendable {
     private struct State {
         var plan: ProtectionPlan?
@@ -17,29 +18,41 @@ final class ScheduleRunner: Sendable {
         var running: (any ScheduledRun)?
         var next: ScheduleState.Next?
         var isPaused = false
+        /// Not before then it is looked for events again.
+        var eventsFrom = Int64.min
     }
 
     private static let folder = "schedule"
     /// The clock is looked at so often, in nanoseconds: it may be put forward, and machines sleep.
     private static let look: Int64 = 30_000_000_000
+    /// Between two runs on events, in nanoseconds.
+    private static let eventPause: Int64 = 300_000_000_000
 
     private let directory: StateDirectory
     private let document: String
     private let machine: [UInt8]
-    private let make: @Sendable (ProtectionPlan.Part) throws -> any ScheduledRun
+    private let make: @Sendable (ProtectionPlan.Part, _ labels: [String]) throws -> any ScheduledRun
+    private let triggers: @Sendable (Set<CheckpointEvent>) -> CheckpointTriggers?
     private let wall: @Sendable () -> Timestamp
     private let state: Monitor<State>
     private let thread = Mutex<WorkerThread?>(nil)
 
-    /// - Parameter make: makes the work of one run; called for each.
+    /// - Parameters:
+    ///   - make: makes the work of one run, whose point gets the labels; called for each.
+    ///   - triggers: what notices events; by default it notes them in the state directory, beside those of continuous protection.
     init(
         _ directory: StateDirectory, vault: VaultID, machine: MachineID, wall: @escaping @Sendable () -> Timestamp,
-        make: @escaping @Sendable (ProtectionPlan.Part) throws -> any ScheduledRun
+        triggers: (@Sendable (Set<CheckpointEvent>) -> CheckpointTriggers?)? = nil,
+        make: @escaping @Sendable (ProtectionPlan.Part, _ labels: [String]) throws -> any ScheduledRun
     ) {
         self.directory = directory
         self.machine = machine.array
         self.make = make
         self.wall = wall
+        self.triggers =
+            triggers ?? { events in
+                (try? directory.cacheDirectory(of: vault)).map { CheckpointTriggers(events, directory: $0) }
+            }
         document = "\(vault.hex).json"
         let kept = (try? directory.document("\(vault.hex).json", in: ScheduleRunner.folder)) ?? nil
         state = Monitor(State(memory: kept.map { ScheduleState.decode($0) } ?? ScheduleState(), back: wall()))
@@ -93,15 +106,35 @@ final class ScheduleRunner: Sendable {
     // MARK: The thread
 
     private func run() {
-        while let (part, run) = wait() { attempt(part, run) }
+        while let due = wait() { attempt(due) }
+    }
+
+    /// A run that is due.
+    private struct Due {
+        var part: ProtectionPlan.Part
+        var run: Timestamp
+        /// On what, when not by the schedule.
+        var events: [CheckpointEvent] = []
+        var triggers: CheckpointTriggers?
+    }
+
+    /// What has happened on which a checkpoint is wanted.
+    private func events(_ now: Timestamp) -> Due? {
+        let (plan, isPaused, from) = state.withLock { ($0.plan, $0.isPaused, $0.eventsFrom) }
+        guard let plan, let part = plan.scheduled, !isPaused, !plan.checkpoints.isEmpty,
+            SystemClock.monotonic >= from,
+            let triggers = triggers(plan.checkpoints)
+        else { return nil }
+        let events = triggers.due(now: now.nanoseconds)
+        return events.isEmpty ? nil : Due(part: part, run: now, events: events, triggers: triggers)
     }
 
     /// Waits for the next run; `nil` at the end.
-    private func wait() -> (part: ProtectionPlan.Part, run: Timestamp)? {
+    private func wait() -> Due? {
         while true {
             let begun = SystemClock.monotonic
             let now = wall()
-            let found = state.withLock { state -> (ProtectionPlan.Part, Timestamp)? in
+            let found = state.withLock { state -> Due? in
                 state.next = nil
                 // The clock was ahead: what it said then must not put off every run until that time has come.
                 if state.back > now { state.back = now }
@@ -112,15 +145,15 @@ final class ScheduleRunner: Sendable {
                 }
                 if state.isWanted {
                     state.isWanted = false
-                    return (part, now)
+                    return Due(part: part, run: now)
                 }
                 state.next = state.memory.next(
                     plan.schedule, part.roots, in: plan.zone, now: now, back: state.back, machine: machine)
                 guard let next = state.next, next.start <= now else { return nil }
-                return (part, next.run)
+                return Due(part: part, run: next.run)
             }
             if state.withLock({ $0.isStopping }) { return nil }
-            if let found { return found }
+            if let found = found ?? events(now) { return found }
             let (plan, isPaused, start) = state.withLock { ($0.plan, $0.isPaused, $0.next?.start) }
             let left = start.map { max($0.since(now), 1_000_000) } ?? ScheduleRunner.look
             _ = state.waitUntil(
@@ -133,9 +166,13 @@ final class ScheduleRunner: Sendable {
         }
     }
 
-    private func attempt(_ part: ProtectionPlan.Part, _ run: Timestamp) {
+    private func attempt(_ due: Due) {
+        let part = due.part
+        if !due.events.isEmpty {
+            state.update { $0.eventsFrom = SystemClock.monotonic + ScheduleRunner.eventPause }
+        }
         do {
-            let work = try make(part)
+            let work = try make(part, due.events.map(\.rawValue))
             let mayRun = state.update { state -> Bool in
                 guard !state.isStopping, !state.isPaused, state.plan?.scheduled == part else { return false }
                 state.running = work
@@ -144,7 +181,8 @@ final class ScheduleRunner: Sendable {
             defer { state.update { $0.running = nil } }
             if !mayRun { return }
             try work.run()
-            finish { $0.done(run, part.roots, at: $1) }
+            for event in due.events { due.triggers?.done(event, now: wall().nanoseconds) }
+            finish { $0.done(due.run, part.roots, at: $1) }
         } catch let error as HoldfastError where error.code == .cancelled {
             // It was ended for another: what is due then is worked out anew.
             let isStopping = state.withLock { $0.isStopping || $0.isPaused || $0.plan?.scheduled != part }

@@ -134,7 +134,7 @@ struct PolicyFollowingTests {
                     makeAgent: { _, part in
                         FakeAgent(part, events, failsToStart: failures.takes(part.roots.first?.displayText ?? ""))
                     },
-                    makeRun: { part in
+                    makeRun: { part, _ in
                         FakeRun(
                             part, events,
                             failures.takes("run") ? HoldfastError(.io, "the vault is away") : nil)
@@ -296,6 +296,46 @@ struct PolicyFollowingTests {
         #expect(waits(nil))
     }
 
+    @Test("what has a schedule is backed up on the events of the policy too, once for each, also when that fails first")
+    func events() throws {
+        let directory = NSTemporaryDirectory() + "holdfast-events-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        let log = EventLog()
+        let boot = Mutex<[UInt8]>([1])
+        let state = try StateDirectory(path: Array(directory.utf8))
+        let labels = Mutex<[[String]]>([])
+        let policy = try ProtectionPlanTests.policy(
+            "protect: [{path: /s, mode: scheduled}]\nschedule: monthly 1 04:00\ncheckpoint: {on: [boot]}")
+        let plan = ProtectionPlan(policy, local: .utc, zones: ZoneSource(load: { _ in nil })) { $0 }
+        func run(_ failure: HoldfastError? = nil) throws {
+            let runner = ScheduleRunner(
+                state, vault: .random(), machine: .random(), wall: { Timestamp(nanoseconds: SystemClock.wall) },
+                triggers: { events in
+                    CheckpointTriggers(events, directory: Array(directory.utf8), files: []) { boot.withLock { $0 } }
+                }
+            ) { part, given in
+                labels.withLock { $0.append(given) }
+                return FakeRun(part, log, failure)
+            }
+            try runner.start()
+            runner.apply(plan)
+            let before = labels.withLock { $0.count }
+            for _ in 0..<300 where labels.withLock({ $0.count }) < before + 2 { SystemClock.pause(milliseconds: 10) }
+            runner.stop()
+        }
+        try run(HoldfastError(.io, "the vault is away"))
+        #expect(labels.withLock { $0.count { $0 == ["boot"] } } == 1, "and not over and over")
+        try run()
+        #expect(labels.withLock { $0.count { $0 == ["boot"] } } == 2)
+        try run()
+        #expect(labels.withLock { $0.count { $0 == ["boot"] } } == 2, "it is noted that it was done")
+        boot.withLock { $0 = [2] }
+        try run()
+        #expect(labels.withLock { $0.count { $0 == ["boot"] } } == 3)
+    }
+
     @Test("a clock that was years ahead when the agent began puts off no scheduled backup")
     func clockAhead() throws {
         let ahead = Mutex<Int64>(10 * 365 * 86_400_000_000_000)
@@ -309,8 +349,8 @@ struct PolicyFollowingTests {
             Timestamp(nanoseconds: start + SystemClock.monotonic - begun + ahead.withLock { $0 })
         }
         let state = try StateDirectory(path: Array(directory.utf8))
-        let runner = ScheduleRunner(state, vault: .random(), machine: .random(), wall: wall) {
-            FakeRun($0, events, nil)
+        let runner = ScheduleRunner(state, vault: .random(), machine: .random(), wall: wall) { part, _ in
+            FakeRun(part, events, nil)
         }
         ahead.withLock { $0 = 0 }
         let policy = try ProtectionPlanTests.policy("protect: [{path: /s, mode: scheduled}]\nschedule: daily 02:00")

@@ -191,11 +191,12 @@ struct PolicyAgent {
                     service: vault, secrets: secrets, heads: StateHeads(state, vault: vault.vault),
                     configuration: configuration)
             },
-            makeRun: { part in
+            makeRun: { part, labels in
                 ScheduledBackup {
-                    let request = BackupRequest(
+                    var request = BackupRequest(
                         source: part.source(own: SelectionOptions.nodes(of: own)), kind: .scheduled, sealing: options,
                         readers: 2, hostName: Machine.hostName, program: program)
+                    request.labels = labels
                     return BackupJob(
                         service: vault, secrets: secrets, heads: StateHeads(state, vault: vault.vault),
                         cacheDirectory: cache, request: request)
