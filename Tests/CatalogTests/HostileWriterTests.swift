@@ -84,4 +84,41 @@ struct HostileWriterTests {
         #expect(error?.code == .denied)
         #expect(try !fixture.packs().contains(pack.name))
     }
+
+    @Test("stores nothing under a lease for reading, under another's or under none, and never in another's name")
+    func leases() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let hostile = try TestWriter(vault, fixture.join(vault, name: "hostile"))
+        let victim = try TestWriter(vault, fixture.join(vault, name: "victim"))
+        let name = WriterID(high: victim.machine.id.high, low: victim.machine.id.low)
+        let rubbish = hostile.make.data("rubbish")
+        let own = try hostile.make.pack([rubbish])
+        let forged = try hostile.make.pack([rubbish], writer: name)
+        let before = try fixture.packs()
+        let point = try hostile.point(root: hostile.make.node("root", []))
+        let reader = try vault.openLease(.reader())
+        defer { vault.closeLease(reader.id) }
+        for (lease, code) in [
+            (reader.id, HoldfastError.Code.denied), (victim.lease.id, .denied), (LeaseID.random(), .leaseLost),
+            (hostile.lease.id, .denied),
+        ] {
+            for pack in lease == hostile.lease.id ? [forged] : [own, forged] {
+                let isForVictim = lease == victim.lease.id && pack.name == forged.name
+                if !isForVictim {
+                    let stored = #expect(throws: HoldfastError.self) { try vault.store(pack, lease: lease) }
+                    #expect(stored?.code == code)
+                }
+                let riding = #expect(throws: HoldfastError.self) {
+                    try vault.commit(point, with: [pack], lease: lease)
+                }
+                #expect(riding?.code == code)
+            }
+        }
+        #expect(try fixture.packs() == before, "not even in the store, where a comparison would find it")
+        // The way on: a head that nobody knows makes the vault look for what it does not know.
+        let head = MachineHead(incarnation: .random(), number: 1_000_000, hash: LocatorHash(.zero))
+        vault.closeLease(try vault.openLease(.writer(machine: hostile.machine.id, head: head)).id)
+        #expect(try victim.missing([rubbish]) == [true])
+    }
 }

@@ -2,10 +2,11 @@ import Catalog
 import Client
 import Model
 import Platform
-import Server
 import TestSupport
 import Testing
 import Vault
+
+@testable import Server
 
 @Suite("Enrolment", .serialized)
 struct EnrolmentTests {
@@ -77,6 +78,64 @@ struct EnrolmentTests {
                 RemoteVault(ServerConnection(reinstalled.credentials), vault: server.core.vaultID),
                 TestMachine(id: id, secrets: reinstalled.secrets))
             try writer.backup(["after a new installation"])
+        }
+    }
+
+    @Test("a machine that the vault knows and the server does not waits for a person, whatever keys it names")
+    func knownToTheVault() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let core = server.core
+            let vault = try core.vault
+            let direct = try server.vault.join(vault, name: "direct")
+            let writer = try TestWriter(vault, direct)
+            let points = try (0..<3).map { try writer.backup(["private \($0)"]).point }
+            writer.close()
+            func sees(_ machine: EnrolledMachine) -> Bool {
+                (try? RemoteVault(
+                    ServerConnection(machine.credentials, patience: .init(attempts: 1, longestPause: 0)),
+                    vault: core.vaultID
+                ).points(.init()).map(\.id)) == points
+            }
+            // The key that signs its points is no secret: whoever lists machines reads it.
+            for signing in [SigningKey.random(), direct.secrets.signing] {
+                let stranger = try Enrolling.enrol(
+                    address: server.address, code: try core.makeEnrolmentCode(name: "x"), machine: direct.id,
+                    name: "stranger", signing: signing)
+                #expect(stranger.isWaiting && !sees(stranger))
+                #expect(try core.catalog.machine(direct.id)?.name == "direct", "people see whose history it is")
+                try core.refuse(direct.id)
+                #expect(!sees(stranger))
+                #expect(throws: HoldfastError.self) { try core.approve(direct.id) }
+            }
+            try core.lookForAlerts(all: false)
+            #expect(try core.catalog.alerts(resolved: 0).isEmpty)
+
+            // Nobody's rules hold for it meanwhile.
+            let book = RemotePolicies(try server.administrator())
+            _ = try book.put("name: short\nretention: {default: !override {last: 1}}\n", file: "x")
+            try book.assign("short", toGroup: "default")
+            #expect(try server.administration().applyRetention(isPlan: true).machines.isEmpty)
+
+            let owner = try server.enrol("again", id: direct.id)
+            #expect(owner.isWaiting && !sees(owner))
+            try core.lookForAlerts(all: false)
+            #expect(try core.catalog.alerts(resolved: 0).map(\.kind) == ["waiting"])
+            try core.approve(direct.id)
+            #expect(sees(owner))
+        }
+    }
+
+    @Test("nobody enrols as the server itself, which keeps its keys in the vault")
+    func serversOwn() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let own = try server.vault.join(try server.core.vault, name: ServerCore.ownPrefix + "host")
+            let code = try server.core.makeEnrolmentCode(name: "x")
+            let error = #expect(throws: HoldfastError.self) { try server.enrol("x", id: own.id, code: code) }
+            #expect(error?.code == .denied)
+            #expect(try server.core.catalog.machine(own.id) == nil)
+            #expect(try !server.enrol("x", code: code).isWaiting, "the code was not used up")
         }
     }
 

@@ -125,11 +125,15 @@ final class ServerFixture: Sendable {
         try core.makeAccessToken(name: "\(role)", role: role, seconds: seconds).text
     }
 
+    /// A connection of somebody who may all.
+    func administrator() throws -> ServerConnection {
+        ServerConnection(
+            address: address, server: core.identity.id, key: core.identity.key.verifyingKey,
+            identity: .bearer(try person(.administrator)))
+    }
+
     func administration() throws -> RemoteAdministration {
-        RemoteAdministration(
-            ServerConnection(
-                address: address, server: core.identity.id, key: core.identity.key.verifyingKey,
-                identity: .bearer(try person(.administrator))), vault: core.vaultID)
+        RemoteAdministration(try administrator(), vault: core.vaultID)
     }
 
     /// Runs blocking work on a thread of its own: the server under test needs the cooperative pool.

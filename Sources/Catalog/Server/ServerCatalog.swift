@@ -127,7 +127,7 @@ package struct ManagedMachine: Hashable, Sendable {
     package enum State: UInt8, Sendable, CaseIterable {
         /// Known, and may back up and restore.
         case active = 0
-        /// Its id is another machine's already: waits until a person decides whether it goes on with that history.
+        /// Was never let in: the vault knows its id already, and a person decides whether it goes on with that history.
         case waiting = 1
         /// Gone for good; what the rules keep of it stays.
         case retired = 2

@@ -13,8 +13,10 @@ package struct MachineReport: Hashable, Sendable {
         case capturing
         /// The vault could not be written to; it is tried again.
         case waiting
-        /// The agent ends, or the machine goes to sleep: silence from here on is no reason to worry.
+        /// The machine sleeps or goes down: silence from here on is no reason to worry, for some days.
         case asleep
+        /// The agent ends and the machine does not: somebody has stopped it, and silence from here on is silence.
+        case stopped
     }
 
     /// How changes are found on one file system.

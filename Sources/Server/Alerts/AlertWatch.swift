@@ -78,6 +78,8 @@ extension ServerCore {
                 "A machine has enrolled under the id of \(name) with another key: it was installed anew, or is a copy. "
                     + "`holdfast server machines --approve \(id)` or `--refuse \(id)`.")
         }
+        // It was never let in, so nothing is expected of it.
+        if machine.state == .waiting { return findings }
         var last = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
         if last.since(now) > Self.clockTolerance {
             // This server's clock was ahead. From now on, or nobody would miss the machine until that time has come.

@@ -198,9 +198,10 @@ extension ServerCore {
         var failure: String?
     }
 
-    /// Every machine that has enrolled, and the server itself. Others of the vault are nobody's here.
+    /// Every machine that was let in, and the server itself. Others of the vault are nobody's here: nothing of theirs is deleted
+    /// because somebody waits under their id.
     private func subjects(_ vault: LocalVault) throws -> [Subject] {
-        let machines = try catalog.machines()
+        let machines = try catalog.machines().filter { $0.state != .waiting }
         let placements = try catalog.placements()
         let book = policies(by: Self.housekeeper)
         var subjects = machines.map { machine -> Subject in

@@ -60,8 +60,8 @@ extension ServerCore {
     /// Lets a machine in.
     ///
     /// Coming again with the same keys answers the same, so that a machine whose first answer was lost gets in. Another key
-    /// for an id that is known waits for a person: it may be the machine after a new installation, a clone of it, or somebody
-    /// who found its id.
+    /// for an id that is known, to this server or to the vault, waits for a person: it may be the machine after a new
+    /// installation, a clone of it, or somebody who found its id.
     func enrol(_ request: EnrolmentRequest) throws -> [UInt8] {
         let refused = HoldfastError(
             .denied,
@@ -120,12 +120,40 @@ extension ServerCore {
             }
             return try grant(known.id, isWaiting: true)
         }
+        if let history = try newestRecord(of: request.machine) {
+            // The vault knows the id and this server does not: a machine that joined before there was a server, or whose server
+            // is gone. Whoever found the id must not be let into that history.
+            try catalog.add(waiting(request, as: history.name, group: group, now))
+            return try grant(request.machine, isWaiting: true)
+        }
         // In an owner-only vault the machine brings its record itself.
         if let keys { try register(request.machine, name: request.name, signing: request.signing, keys, now) }
         try catalog.add(
             ManagedMachine(
                 id: request.machine, name: request.name, group: group, key: request.key, enrolled: now, lastSeen: now))
         return try grant(request.machine, isWaiting: false)
+    }
+
+    /// What the vault knows of a machine that comes to enrol. Throws `denied` for the server's own, as which nobody enrols: in its
+    /// history are the server's keys.
+    private func newestRecord(of machine: MachineID) throws -> MachineRecord? {
+        // By the name, which the vault has signed: it holds for servers that had this vault before as well.
+        let records = try vault.machineRecords(of: machine)
+        if records.contains(where: { $0.name.hasPrefix(Self.ownPrefix) }) {
+            throw HoldfastError(
+                .denied, "This id is a server's own, with which no machine enrols.",
+                context: ["hint": "`holdfast enrol --new-machine` makes an id of its own."])
+        }
+        return records.max { $0.joined < $1.joined }
+    }
+
+    /// A machine that was never let in: until a person has approved no key opens anything.
+    private func waiting(
+        _ request: EnrolmentRequest, as name: String, group: String, _ now: Timestamp
+    ) -> ManagedMachine {
+        ManagedMachine(
+            id: request.machine, name: name, group: group, state: .waiting, key: SigningKey.random().verifyingKey,
+            waitingKey: request.key, waitingSigning: request.signing, enrolled: now, lastSeen: now)
     }
 
     /// Makes the vault's own record of a machine.
@@ -183,8 +211,8 @@ extension ServerCore {
                 throw HoldfastError(.notFound, "No such machine waits for approval.")
             }
             machine.waitingKey = nil
+            // One that was never let in goes on waiting: for another that comes with its id.
             machine.waitingSigning = nil
-            if machine.state == .waiting { machine.state = .active }
         }
     }
 }

@@ -231,18 +231,33 @@ package final class LocalVault: VaultService {
 
     package func store(_ pack: SealedPack, lease: LeaseID) throws {
         // What will be refused is not stored at all. The answer that counts is the registration's.
-        let entry = try bring(pack, lease: lease) { if pack.packClass == .meta { try checkReferences(of: pack) } }
+        let entry = try bring(pack, of: try writer(lease)) { if pack.packClass == .meta { try checkReferences(of: pack) } }
         let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
         if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
     }
 
-    /// Brings a pack into the store, after `check`, and answers what the catalog is to keep of it.
-    private func bring(_ pack: SealedPack, lease: LeaseID, _ check: () throws -> Void) throws -> PackEntry {
+    /// The machine that writes under a lease. Throws `leaseLost` for one that has ended, `denied` for one under which nothing
+    /// is written.
+    private func writer(_ lease: LeaseID) throws -> MachineID {
+        guard let held = try catalog.lease(lease) else {
+            throw HoldfastError(
+                .leaseLost, "the lease on the vault has ended; open a new one and ask again", isTemporary: true)
+        }
+        guard held.kind == .writer, let machine = held.machine else {
+            throw HoldfastError(.denied, "under a lease for reading nothing is written")
+        }
+        return machine
+    }
+
+    /// Brings a pack of `machine`, which holds the lease for it, into the store, after `check`, and answers what the catalog is
+    /// to keep of it. Every pack that somebody sends comes through here.
+    private func bring(_ pack: SealedPack, of machine: MachineID, _ check: () throws -> Void) throws -> PackEntry {
         guard pack.packClass != .points else {
             throw HoldfastError(.denied, "packs of points are written by the vault only")
         }
-        // The header is what a rebuild goes by: nobody stores in another machine's name, which would be taken at its word.
-        if let machine = try catalog.lease(lease)?.machine, pack.writer != WriterID(machine) {
+        // The header is what a rebuild and a comparison go by: nobody stores in another machine's name, which would be taken at
+        // its word.
+        guard pack.writer == WriterID(machine) else {
             throw HoldfastError(
                 .denied, "a pack says that another machine wrote it than the one that sends it",
                 context: ["machine": machine.hex])
@@ -320,10 +335,15 @@ package final class LocalVault: VaultService {
                 context: ["machine": point.locator.machine.hex])
         }
         try checkSignature(of: point)
-        // Data before what names it, in the order of the packs; all before the point.
-        let stored = try packs.map { pack in
-            (entry: try bring(pack, lease: lease) {}, blobs: pack.blobs)
+        // Data before what names it, in the order of the packs; all before the point. The point's own lease is looked at with the
+        // others that come at the same time.
+        let writer = try packs.isEmpty ? point.locator.machine : self.writer(lease)
+        guard writer == point.locator.machine else {
+            throw HoldfastError(
+                .denied, "the lease belongs to another machine than the point",
+                context: ["point": point.locator.point.hex])
         }
+        let stored = try packs.map { pack in (entry: try bring(pack, of: writer) {}, blobs: pack.blobs) }
         try owner?.confirm()
         let request = CommitRequest(
             commit: PointCommit(point: PointEntry(point), lease: lease, packs: stored), point: point)
