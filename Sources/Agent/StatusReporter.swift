@@ -72,6 +72,8 @@ package final class StatusReporter: Sendable {
         package var changeKey: @Sendable () throws -> Void
         /// Adds what else is known to a report.
         package var extend: @Sendable (inout MachineReport) -> Void
+        /// Whether the whole machine ends, and not only the agent.
+        package var isGoingDown: @Sendable () -> Bool = { false }
 
         package init(
             status: @escaping @Sendable () -> AgentStatus,
@@ -172,7 +174,8 @@ package final class StatusReporter: Sendable {
         if state.withLock({ $0.failure }) != nil { return }
         var last = draft.report(sources.status())
         sources.extend(&last)
-        last.activity = .asleep
+        // A machine that goes down is not missed at once; an agent that ends while its machine goes on is.
+        last.activity = sources.isGoingDown() ? .asleep : .stopped
         draft.number(&last)
         _ = try? sources.send(last, 3)
     }

@@ -37,17 +37,20 @@ struct StatusReporterTests {
         #expect(!schedule.isDue(signs, at: now + 50 * second))
     }
 
-    @Test("a problem is told soon after it appears and after it ends; the last word is that the agent ends")
-    func reporting() throws {
+    @Test(
+        "a problem is told soon after it appears and after it ends; the last word is that the agent ends, or the machine",
+        arguments: [false, true])
+    func reporting(isGoingDown: Bool) throws {
         let status = Mutex(AgentStatus())
         let told = Monitor<[MachineReport]>([])
-        let reporter = StatusReporter(
-            .init(
-                status: { status.withLock { $0 } },
-                send: { report, _ in
-                    told.update { $0.append(report) }
-                    return ReportAnswer(interval: 1)
-                }), hostName: "host", program: "test", glance: 5_000_000)
+        var sources = StatusReporter.Sources(
+            status: { status.withLock { $0 } },
+            send: { report, _ in
+                told.update { $0.append(report) }
+                return ReportAnswer(interval: 1)
+            })
+        sources.isGoingDown = { isGoingDown }
+        let reporter = StatusReporter(sources, hostName: "host", program: "test", glance: 5_000_000)
         reporter.start()
         #expect(told.waitUntil({ !$0.isEmpty }, nanoseconds: 10_000_000_000))
         status.withLock { $0.problem = "away" }
@@ -56,7 +59,7 @@ struct StatusReporterTests {
         #expect(told.waitUntil({ $0.last?.problem == nil }, nanoseconds: 20_000_000_000))
         reporter.stop()
         let all = told.withLock { $0 }
-        #expect(all.last?.activity == .asleep)
+        #expect(all.last?.activity == (isGoingDown ? .asleep : .stopped))
         #expect(all.map(\.sequence) == Array(1...UInt64(all.count)) && Set(all.map(\.run)).count == 1)
     }
 

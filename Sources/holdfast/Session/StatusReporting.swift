@@ -20,11 +20,12 @@ enum StatusReporting {
         // The reporter itself comes again, and waits longer when the server has too much to do.
         let own = ServerConnection(
             known.credentials, patience: ServerConnection.Patience(attempts: 1, longestPause: 0))
+        var sources = StatusReporter.Sources.server(
+            own, machine: known.credentials.machine, status: status,
+            changeKey: { try changeKey(known.credentials.address, state, [own, connection] + others) })
+        sources.isGoingDown = { SystemState.isGoingDown }
         let reporter = StatusReporter(
-            .server(
-                own, machine: known.credentials.machine, status: status,
-                changeKey: { try changeKey(known.credentials.address, state, [own, connection] + others) }),
-            program: "holdfast \(Holdfast.version)")
+            sources, program: "holdfast \(Holdfast.version)")
         reporter.start()
         return reporter
     }

@@ -53,6 +53,10 @@ struct UpProof {
         try console.line(
             "  SHA-256 \(expected.prefix(16))... saved, \(found.prefix(16))... restored: \(holds ? "equal" : "NOT EQUAL")"
         )
+        if agent.status.fileSystems.contains(where: { $0.isScanned }) {
+            try console.line(
+                "  (Looked at at once for this. What you save is looked for every 30 seconds, for the reason above.)")
+        }
         // It stays as it was, so that there is something to look at.
         try write(restored, path)
         try console.flush()
