@@ -53,6 +53,7 @@ bench: release  ## Measure beside restic, borg, Syncthing and lsyncd (CASES="--s
 	@HOLDFAST="$(PROGRAM)" scripts/bench-cases $(CASES)
 	@HOLDFAST="$(PROGRAM)" scripts/bench-agent $(AGENT)
 	@HOLDFAST="$(PROGRAM)" scripts/bad-links || [ $$? -eq 77 ]
+	@swift build $(RELEASE) --product Commits && scripts/bench-server "$(dir $(PROGRAM))" commit 200 20 hold 1000 60 return 1000 0 recover 1000 0
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository

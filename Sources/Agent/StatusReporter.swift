@@ -124,6 +124,9 @@ package final class StatusReporter: Sendable {
     }
 
     /// Begins to report. Without a thread nothing is reported, and protection goes on.
+    /// Gives this machine another key for its requests, now.
+    package func changeKey() throws { try sources.changeKey() }
+
     package func start() {
         thread.withLock { thread in
             if thread == nil { thread = try? WorkerThread(name: "reporter") { [self] in run() } }

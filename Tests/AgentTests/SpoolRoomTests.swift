@@ -66,6 +66,46 @@ struct SpoolRoomTests {
         try fixture.checkSequence()
     }
 
+    @Test("an agent whose state is that of an earlier day loses nothing, and nothing comes twice")
+    func reverted() throws {
+        guard let fixture = try AgentFixture() else { return }
+        let copy = fixture.directory + "-copy"
+        defer { try? FileManager.default.removeItem(atPath: copy) }
+        fixture.put("letter", "v1")
+        try fixture.start(settle: 0.5)
+        fixture.put("letter", "v2")
+        try fixture.settle()
+        fixture.abandon()
+        try FileManager.default.copyItem(atPath: fixture.directory, toPath: copy)
+        try fixture.start(settle: 0.5)
+        fixture.put("letter", "v3")
+        fixture.put("other", "new")
+        try fixture.settle()
+        fixture.abandon()
+        // Put back as a whole, as a snapshot of the machine would be.
+        try FileManager.default.removeItem(atPath: fixture.directory)
+        try FileManager.default.copyItem(atPath: copy, toPath: fixture.directory)
+        fixture.put("letter", "v4")
+        try fixture.start(settle: 0.5)
+        try fixture.settle()
+        fixture.put("letter", "v5")
+        try fixture.settle()
+        let texts = try fixture.points().sorted { $0.arrival < $1.arrival }.map { point -> String in
+            let reader = try fixture.open(point.id)
+            defer { reader.close() }
+            let entry = try #require(try reader.entry(of: fixture.path("letter")))
+            return String(decoding: try AgentFixture.content(entry, reader), as: UTF8.self)
+        }
+        var distinct: [String] = []
+        for text in texts where distinct.last != text { distinct.append(text) }
+        #expect(distinct == ["v1", "v2", "v3", "v4", "v5"], "\(texts)")
+        let newest = try #require(try fixture.points().max { $0.arrival < $1.arrival })
+        let reader = try fixture.open(newest.id)
+        defer { reader.close() }
+        #expect(try AgentFixture.differences(reader, root: fixture.root).isEmpty)
+        #expect(Set(try fixture.points().map(\.incarnation)).count == 2)
+    }
+
     @Test("when the vault has no room left, the history on the machine stays")
     func vaultFull() throws {
         guard let fixture = try AgentFixture() else { return }

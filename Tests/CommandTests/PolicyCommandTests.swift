@@ -97,6 +97,53 @@ struct PolicyCommandTests {
         #expect(!FileManager.default.fileExists(atPath: fixture.directory.path + "/state/server.sqlite"))
     }
 
+    @Test("a machine gets another key while its agent runs, and the old one opens nothing any more")
+    func changeKey() throws {
+        let place = try Self.started()
+        defer { place.close() }
+        try place.enrol("ann", server: "server")
+        let agent = try Agent(
+            place, ["--protect", place.files, "--vault", place.address, "--settle", "0.2"], state: "ann")
+        defer { agent.stop() }
+        func state(_ name: String) -> String { place.fixture.directory.appendingPathComponent("state-\(name)").path }
+        try Self.eventually("the first backup", agent) { try Self.status(place, "ann")["points"] as? Int ?? 0 > 0 }
+        for folder in ["servers", "vaults"] where FileManager.default.fileExists(atPath: state("ann") + "/" + folder) {
+            try FileManager.default.createDirectory(
+                atPath: state("stolen"), withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            try FileManager.default.copyItem(
+                atPath: state("ann") + "/" + folder, toPath: state("stolen") + "/" + folder)
+        }
+        let points = ["points", "--vault", place.address]
+        #expect(try place.run(points, state: "stolen").status == 0)
+        #expect(try place.objects(["agent", "change-key"], state: "ann").first?["type"] as? String == "key_changed")
+        #expect(try place.run(points, state: "stolen").status != 0)
+        // And protection goes on.
+        try place.write("b.txt", "after it")
+        try place.objects(["backup", "--now"], state: "ann")
+        let versions = try place.objects(["versions", place.files + "/b.txt", "--vault", place.address], state: "ann")
+        #expect(!versions.isEmpty)
+    }
+
+    @Test("the server speaks HTTP/1.1 and HTTP/2")
+    func protocols() throws {
+        let place = try Self.started()
+        defer { place.close() }
+        for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+            let curl = Process()
+            let output = Pipe()
+            curl.executableURL = URL(fileURLWithPath: "/usr/bin/curl")
+            curl.arguments = [
+                "-sk", "--max-time", "20", option, "-o", "/dev/null", "-w", "%{http_version} %{http_code}",
+                place.address + "/api/v1/identity",
+            ]
+            curl.standardOutput = output
+            try curl.run()
+            let text = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+            curl.waitUntilExit()
+            #expect(text == "\(version) 200")
+        }
+    }
+
     @Test("an administrator puts, shows, assigns and removes, on the server and from elsewhere")
     func administration() throws {
         let place = try Self.started()

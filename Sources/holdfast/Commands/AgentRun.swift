@@ -107,12 +107,13 @@ struct AgentRun: Command {
             configuration: configuration)
         try agent.start()
         let history = LocalHistory(spool: agent.spool, secret: secrets.domainSecret)
+        let reporter = StatusReporting.start({ agent.status }, session, global)
         let server = try AgentSocket.Server(directory: state.path) { question, person in
             if let reply = try history.answer(question, person) { return reply }
+            if let fields = try StatusReporting.answer(question, reporter) { return .fields(fields) }
             return .fields(try AgentRun.answer(question, agent))
         }
         let people = try AgentRun.servePeople { history }
-        let reporter = StatusReporting.start({ agent.status }, session, global)
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(agent, source, console)

@@ -32,13 +32,14 @@ struct PolicyAgent {
         let history: @Sendable () -> LocalHistory? = {
             (supervisor.agent as? AgentService).map { LocalHistory(spool: $0.spool, secret: secret) }
         }
+        let reporter = StatusReporting.start(
+            { supervisor.reported }, session, global, others: source.connection.map { [$0] } ?? [])
         let server = try AgentSocket.Server(directory: state.path) { question, person in
             if let reply = try history()?.answer(question, person) { return reply }
+            if let fields = try StatusReporting.answer(question, reporter) { return .fields(fields) }
             return .fields(try PolicyAgent.answer(question, supervisor))
         }
         let people = try AgentRun.servePeople(history)
-        let reporter = StatusReporting.start(
-            { supervisor.reported }, session, global, others: source.connection.map { [$0] } ?? [])
         let notifier = ServiceNotifier()
         notifier.ready()
         try announce(supervisor, console)

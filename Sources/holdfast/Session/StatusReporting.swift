@@ -30,6 +30,16 @@ enum StatusReporting {
         return reporter
     }
 
+    /// Answers what an agent is asked about its server; `nil` for other questions.
+    static func answer(_ question: JSONFields, _ reporter: StatusReporter?) throws -> [String: JSONValue]? {
+        guard try question.string("command") == "change-key" else { return nil }
+        guard let reporter else {
+            throw HoldfastError(.notFound, "This agent has no server: there is no key to change.")
+        }
+        try reporter.changeKey()
+        return [:]
+    }
+
     /// Gives this machine another key for its requests. Until the new one is used the server takes both, so that nothing is
     /// lost wherever this is interrupted.
     private static func changeKey(
@@ -45,5 +55,7 @@ enum StatusReporting {
         membership.key = key
         try ServerMembership.save(membership, state)
         for connection in connections { connection.sign(with: key) }
+        // Once the new one was used, the server forgets the old one.
+        _ = try? first.request("GET", "/api/v1/machines/\(membership.machine.hex)/policy")
     }
 }
