@@ -84,7 +84,7 @@ struct Enrol: Command {
             return .warnings
         }
         try console.line("This machine, \(identity.name), may back up to \(address.description).")
-        try console.line("  holdfast backup PATH... --vault \(address.description)")
+        try console.line("  holdfast backup PATH... --vault \(address.description)\(global.stateWords)")
         return .done
     }
 

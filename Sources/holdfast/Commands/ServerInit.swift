@@ -43,7 +43,7 @@ struct ServerInit: Command {
             return .done
         }
         try console.line("This server may open the vault \(vault.vault.hex.prefix(8)).")
-        try console.line("  holdfast server run --vault \(session.name)")
+        try console.line("  holdfast server run --vault \(session.name)\(global.stateWords)")
         return .done
     }
 

@@ -16,6 +16,9 @@ struct GlobalOptions: ParsableArguments {
                 + "root, else ~/.local/state/holdfast)", valueName: "dir"))
     var state: PathArgument?
 
+    /// What a further command has to say to mean the same state, with a space in front; nothing where the usual one is meant.
+    var stateWords: String { state.map { " --state \(UpScreen.quoted($0.bytes))" } ?? "" }
+
     /// The directory of the machine's state, whether or not it exists.
     func stateDirectory() throws -> [UInt8] { try StateDirectory.locate(explicit: state?.bytes) }
 }
