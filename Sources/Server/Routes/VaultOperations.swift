@@ -253,7 +253,8 @@ extension ServerCore {
         }
     }
 
-    /// Opens a wrap that stands in a point or in a redaction of it.
+    /// Opens a wrap that stands in a point or in a redaction of it, and belongs there: a wrap is not signed, and whoever puts
+    /// that of another's point into one of its own is not told the key. The record that opens with it is the proof.
     func grant(_ id: PointID, wrap hash: Bytes32) throws -> RecordKey {
         guard let keys else {
             throw HoldfastError(
@@ -261,11 +262,19 @@ extension ServerCore {
                 "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
         }
         let vault = try self.vault
-        let wraps = [try vault.point(id).wrap] + (try vault.redactions(of: id)).map(\.wrap)
-        guard let wrap = wraps.first(where: { $0.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }) else {
-            throw HoldfastError(.notFound, "the point has no such key")
+        func isMeant(_ wrap: [UInt8]) -> Bool { wrap.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }
+        let point = try vault.point(id)
+        if isMeant(point.wrap) {
+            let key = try keys.open(wrap: point.wrap)
+            _ = try point.open(with: key)
+            return key
         }
-        return try keys.open(wrap: wrap)
+        for redaction in try vault.redactions(of: id) where isMeant(redaction.wrap) {
+            let key = try keys.open(wrap: redaction.wrap)
+            _ = try redaction.open(with: key, locator: point.locator)
+            return key
+        }
+        throw HoldfastError(.notFound, "the point has no such key")
     }
 
     /// The framed bytes of blobs. Sealed as they are they tell nothing to who does not hold their keys.
