@@ -267,20 +267,21 @@ package final class ServerCore: Sendable {
         switch request.principal {
         case .machine(let id) where id == machine: return
         case .person(let held, _) where held >= role: return
-        default:
-            // The same whether the thing exists or not.
-            throw HoldfastError(
-                .denied, "This is not for you to see or do.",
-                context: [
-                    "hint":
-                        "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
-                ])
+        default: throw Self.notForYou
         }
     }
 
     /// Throws `notFound` unless the request is about this server's vault.
     func requireVault(_ request: ServerRequest) throws {
         guard try request.id("vault", as: VaultID.self) == vaultID else {
+    /// The same whether the thing exists or not.
+    static let notForYou = HoldfastError(
+        .denied, "This is not for you to see or do.",
+        context: [
+            "hint":
+                "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
+        ])
+
             throw HoldfastError(.notFound, "this server has no such vault")
         }
     }

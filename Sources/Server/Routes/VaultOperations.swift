@@ -13,7 +13,7 @@ enum VaultOperations {
     private static let leases: [Operation] = [
         Operation(
             "POST", base + "/leases", "Claims the vault for a writer or a reader.", tag: "vault",
-            request: .json("LeaseRequest"), response: .json("Lease"), status: 201
+            access: .machineOr(.reader), request: .json("LeaseRequest"), response: .json("Lease"), status: 201
         ) { core, request in
             try core.requireVault(request)
             let wanted = try VaultMessages.leaseRequest(request.body)
@@ -51,7 +51,7 @@ enum VaultOperations {
         Operation(
             "POST", base + "/missing",
             "Which of up to 4,096 blobs must be sent; what is present stays while the lease lives.",
-            tag: "vault", query: [leaseQuery], request: .binary("questions after blobs"),
+            tag: "vault", access: .machine, query: [leaseQuery], request: .binary("questions after blobs"),
             response: .binary("one bit for each blob, 1 when it must be sent"), failures: [leaseFailure]
         ) { core, request in
             try core.requireVault(request)
@@ -62,7 +62,7 @@ enum VaultOperations {
         },
         Operation(
             "PUT", base + "/packs/{pack}", "Stores a pack of data or nodes. Sending it again is fine.", tag: "vault",
-            query: [leaseQuery], request: .binary("a pack"), status: 204,
+            access: .machine, query: [leaseQuery], request: .binary("a pack"), status: 204,
             failures: [
                 leaseFailure, (409, "It names blobs that are missing; they are listed."),
                 (410, "A pack of this name is being removed: pack its blobs anew."),
@@ -90,6 +90,7 @@ enum VaultOperations {
         Operation(
             "PUT", "/api/v1/machines/{machine}/points/{point}",
             "Makes a recovery point visible, with small packs that it brings along.", tag: "vault",
+            access: .machine,
             query: [
                 leaseQuery,
                 (
@@ -189,8 +190,7 @@ enum VaultOperations {
         },
         Operation(
             "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.",
-            tag: "vault",
-            request: .json("GrantRequest"), response: .json("Grant"),
+            tag: "vault", access: .machineOr(.reader), request: .json("GrantRequest"), response: .json("Grant"),
             failures: [(401, "The vault is owner-only: the server has no key to grant.")]
         ) { core, request in
             try core.requireVault(request)
@@ -218,7 +218,8 @@ enum VaultOperations {
         Operation(
             "POST", base + "/blobs/read",
             "Sealed blobs in the order in which they lie in the packs; ends after some 16 MiB, ask for the rest again.",
-            tag: "vault", query: [("copy", "For one blob: its next copy, because the one before did not open.")],
+            tag: "vault", access: .machineOr(.reader),
+            query: [("copy", "For one blob: its next copy, because the one before did not open.")],
             request: .binary("ids"), response: .binary("for each blob its id, a length, and the sealed blob")
         ) { core, request in
             try core.requireVault(request)
