@@ -91,6 +91,7 @@ struct AlertTests {
         try second.load()
         #expect(try !second.raise(key, "not taken"))
         second.resolve(key)
+        try second.reconcile([], of: [])
         #expect(try catalog.alerts(resolved: 0).isEmpty)
     }
 
@@ -158,9 +159,50 @@ struct AlertTests {
         }
     }
 
-    @Test("what the vault does not take is an alert until it takes something again")
+    @Test("of what comes and goes for ever one alert an hour is told; what is open at its end is told then")
+    func flood() throws {
+        let clock = TestClock()
+        let (book, catalog, path) = try book(clock, settling: 90_000_000_000)
+        defer { remove(path) }
+        let key = AlertBook.Key(kind: .rejected, machine: .random())
+        // Bad packs and good points by turns.
+        for _ in 0..<60 {
+            try book.raise(key, "not taken")
+            book.resolve(key)
+            try book.reconcile([], of: [.lag])
+        }
+        #expect(try catalog.alerts(resolved: 100).count == 1)
+        #expect(try catalog.messageCount() == 2, "one for each target")
+        // With pauses that are long enough.
+        let lag = AlertBook.Finding(key: .init(kind: .lag, machine: .random()), text: "late")
+        for _ in 0..<20 {
+            try book.raise(key, "not taken")
+            try book.reconcile([lag], of: [.lag])
+            book.resolve(key)
+            try book.reconcile([], of: [.lag])
+            clock.advance(seconds: 100)
+            try book.reconcile([], of: [.lag])
+            #expect(!book.isOpen(key) && !book.isOpen(lag.key))
+        }
+        #expect(try catalog.alerts(resolved: 100).count == 40)
+        #expect(try catalog.messageCount() == 8, "each of the two was raised and resolved once, for two targets")
+        try book.raise(key, "not taken")
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 8)
+        clock.advance(seconds: 3_600)
+        try book.reconcile([], of: [])
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 10, "it is open still")
+        book.resolve(key)
+        clock.advance(seconds: 100)
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 12)
+    }
+
+    @Test("what the vault does not take is an alert until it takes something again, and for a while nothing is refused")
     func rejected() async throws {
-        let server = try await ServerFixture.start()
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
         try await ServerFixture.blocking {
             let machine = try server.enrol("desk")
             let remote = RemoteVault(
@@ -207,6 +249,10 @@ struct AlertTests {
     @Test("after a mass change the points before it are held, and one alert says so")
     func pinned() async throws {
         let clock = TestClock()
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
         let server = try await ServerFixture.start(clock: clock)
         try await ServerFixture.blocking {
             let machine = try server.enrol("desk")
@@ -489,6 +535,8 @@ struct AlertTests {
         try await ServerFixture.blocking {
             var settings = AlertSettings()
             settings.sendmail = folder + "/sendmail"
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
             settings.mailTo = ["ann@example.org", "ops"]
             settings.mailFrom = "holdfast@example.org"
             try settings.save(server.core.catalog)

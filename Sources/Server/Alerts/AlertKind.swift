@@ -45,5 +45,8 @@ package enum AlertKind: String, Sendable, CaseIterable {
     }
 
     /// It says that something has happened, and nothing that happens later takes that back: somebody looks at it and says so.
+    /// It is raised and ended by what happens, and by nobody's looking.
+    var isEvent: Bool { self == .rejected }
+
     var endsByJudgement: Bool { self == .massChange }
 }

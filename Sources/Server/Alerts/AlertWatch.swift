@@ -146,7 +146,7 @@ extension ServerCore {
     }
 
     /// Runs what stores something of a machine, and raises an alert when the vault does not take it for what it is: that is
-    /// no failure that passes by itself. The next point that is taken resolves it.
+    /// no failure that passes by itself. The next point that is taken resolves it, when no other is refused soon after.
     func noting<R>(_ machine: MachineID, isPoint: Bool = false, _ body: () throws -> R) throws -> R {
         let key = AlertBook.Key(kind: .rejected, machine: machine)
         do {
