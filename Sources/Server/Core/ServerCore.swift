@@ -32,7 +32,7 @@ package final class ServerCore: Sendable {
     let enrolling = Mutex<Void>(())
     let lastHealth = Mutex<(Int64, Health)?>(nil)
     let protectionFailure = Mutex<String?>(nil)
-    private let protectionDue = Mutex<Int64>(0)
+    private let protection = Mutex(ProtectionPace())
     private let isServing = Mutex(false)
     let metricsAreOpen: Bool
     /// What machines say of themselves, and what somebody should know of.
@@ -156,15 +156,15 @@ package final class ServerCore: Sendable {
         leases.endAll()
         dispatcher.stop()
         if isServing.withLock({ $0 }) { try? life.flush() }
-        protectIfChanged()
+        protectIfChanged(waits: false)
     }
 
     /// Puts what has changed into the vault. What fails is tried again every minute, and shows in the server's health.
-    private func protectIfChanged() {
+    private func protectIfChanged(waits: Bool = true) {
         // One process does it: that which serves.
         guard let protect, isServing.withLock({ $0 }) else { return }
-        protectionDue.withLock { due in
-            guard SystemClock.monotonic >= due else { return }
+        protection.withLock { pace in
+            guard !waits || pace.isDue(SystemClock.monotonic) else { return }
             do {
                 let (number, safe) = try catalog.revision()
                 if number == safe {
@@ -175,9 +175,10 @@ package final class ServerCore: Sendable {
                 try catalog.markSafe(number)
                 protectionFailure.withLock { $0 = nil }
             } catch {
+                pace.done(SystemClock.monotonic)
                 let text = (error as? HoldfastError)?.message ?? "\(error)"
                 protectionFailure.withLock { $0 = text }
-                due = SystemClock.monotonic + 60_000_000_000
+                pace.failed(SystemClock.monotonic)
             }
         }
     }
@@ -302,4 +303,28 @@ extension AccessRole {
 extension AccessToken {
     /// Whether it still holds.
     func isValid(at now: Timestamp) -> Bool { (expires.map { now < $0 } ?? true) && (uses.map { $0 > 0 } ?? true) }
+}
+
+/// When the server puts its own state into safety: a change at once, and what goes on changing (a machine that has another name
+/// in each report) ever more seldom, because every time is a copy of all of it.
+struct ProtectionPace: Sendable {
+    static let shortest: Int64 = 2_000_000_000
+    static let longest: Int64 = 300_000_000_000
+    private static let afterFailure: Int64 = 60_000_000_000
+
+    private var due: Int64 = 0
+    private var last: Int64?
+    private var pause = ProtectionPace.shortest
+
+    func isDue(_ now: Int64) -> Bool { now >= due }
+
+    /// It was done: what changes now waits, twice as long as before unless it was quiet in between.
+    mutating func done(_ now: Int64) {
+        let goesOn = last.map { now - $0 <= 2 * pause + Self.shortest } ?? false
+        pause = goesOn ? min(2 * pause, Self.longest) : Self.shortest
+        last = now
+        due = now + pause
+    }
+
+    mutating func failed(_ now: Int64) { due = now + Self.afterFailure }
 }
