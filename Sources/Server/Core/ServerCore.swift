@@ -112,6 +112,7 @@ package final class ServerCore: Sendable {
         refreshAlertSettings()
         dispatcher.start()
         expectByPolicy()
+        housekeeping.withLock { $0.notices += offer.problems }
         isServing.withLock { $0 = true }
     }
 
