@@ -122,11 +122,42 @@ struct AlertTests {
             }
             try server.core.lookForAlerts(all: false)
             #expect(!server.core.alerts.isOpen(key))
+            // Two weeks in a drawer, or as long as its policy allows, and no longer.
+            let asleep = AlertBook.Key(kind: .silent, machine: laptop.credentials.machine)
+            clock.advance(seconds: 12 * 86_400)
+            server.core.setObjectives { _ in MachineObjectives(lag: 1, silent: 30 * 86_400_000_000_000) }
+            try server.core.lookForAlerts(all: false)
+            #expect(!server.core.alerts.isOpen(asleep))
+            server.core.setObjectives { _ in nil }
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(asleep))
+            #expect(try MachineLifeTests.fields(server, laptop).string("condition") == "silent")
             // What is expected can be said by others.
             server.core.setObjectives { _ in MachineObjectives(lag: 1, silent: 60_000_000_000) }
             clock.advance(seconds: 120)
             try server.core.lookForAlerts(all: false)
             #expect(server.core.alerts.isOpen(key))
+        }
+    }
+
+    @Test("an agent that was stopped is missed like one that says nothing")
+    func stopped() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("desk")
+            var report = sampleReport(time: clock.now)
+            report.activity = .stopped
+            _ = try MachineLifeTests.send(report, machine)
+            let key = AlertBook.Key(kind: .silent, machine: machine.credentials.machine)
+            try server.core.lookForAlerts(all: false)
+            #expect(!server.core.alerts.isOpen(key), "somebody may start it again")
+            #expect(try MachineLifeTests.fields(server, machine).string("condition") == "silent")
+            clock.advance(seconds: 3 * 86_400)
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            let alert = try #require(try server.core.catalog.alerts(resolved: 0).first)
+            #expect(alert.text.contains("was stopped"))
         }
     }
 
@@ -218,6 +249,10 @@ struct AlertTests {
             let key = AlertBook.Key(kind: .rejected, machine: machine.credentials.machine)
             #expect(server.core.alerts.isOpen(key))
             try writer.commit(writer.point(root: root))
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
             #expect(!server.core.alerts.isOpen(key))
         }
     }
@@ -249,10 +284,6 @@ struct AlertTests {
     @Test("after a mass change the points before it are held, and one alert says so")
     func pinned() async throws {
         let clock = TestClock()
-            try server.core.lookForAlerts(all: false)
-            #expect(server.core.alerts.isOpen(key))
-            clock.advance(seconds: 100)
-            try server.core.lookForAlerts(all: false)
         let server = try await ServerFixture.start(clock: clock)
         try await ServerFixture.blocking {
             let machine = try server.enrol("desk")
@@ -504,6 +535,8 @@ struct AlertTests {
                 #expect(!request.head.contains("secret") && !request.body.contains("secret"))
             }
             server.core.alerts.resolve(key)
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
             wait(4)
             #expect(receiver.requests.last?.body.contains("\"state\":\"resolved\"") == true)
             for _ in 0..<200 where try server.core.catalog.messageCount() > 0 { SystemClock.pause(milliseconds: 10) }
@@ -535,8 +568,6 @@ struct AlertTests {
         try await ServerFixture.blocking {
             var settings = AlertSettings()
             settings.sendmail = folder + "/sendmail"
-            clock.advance(seconds: 100)
-            try server.core.lookForAlerts(all: false)
             settings.mailTo = ["ann@example.org", "ops"]
             settings.mailFrom = "holdfast@example.org"
             try settings.save(server.core.catalog)
