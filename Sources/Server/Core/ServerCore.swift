@@ -19,6 +19,7 @@ package final class ServerCore: Sendable {
     let jobs: JobRunner
     let metrics = ServerMetrics()
     let bell = OrderBell()
+    let pages = PointPages()
     let housekeeping = Mutex(HousekeepingState())
     private let lastEpoch = Mutex<Int64?>(nil)
     let clock: @Sendable () -> Timestamp
@@ -30,7 +31,7 @@ package final class ServerCore: Sendable {
     private let pinsCertificate: Bool
     /// One enrolment at a time: of two that come at once for what is left of something, one gets it.
     let enrolling = Mutex<Void>(())
-    let lastHealth = Mutex<(Int64, Health)?>(nil)
+    let lastHealth = Mutex(HealthMemory())
     let protectionFailure = Mutex<String?>(nil)
     private let protection = Mutex(ProtectionPace())
     private let isServing = Mutex(false)
@@ -111,8 +112,8 @@ package final class ServerCore: Sendable {
         try alerts.load()
         refreshAlertSettings()
         dispatcher.start()
-        expectByPolicy()
         housekeeping.withLock { $0.notices += offer.problems }
+        expectByPolicy()
         isServing.withLock { $0 = true }
     }
 
@@ -174,9 +175,9 @@ package final class ServerCore: Sendable {
                 }
                 try protect(try export(revision: number), try vault)
                 try catalog.markSafe(number)
+                pace.done(SystemClock.monotonic)
                 protectionFailure.withLock { $0 = nil }
             } catch {
-                pace.done(SystemClock.monotonic)
                 let text = (error as? HoldfastError)?.message ?? "\(error)"
                 protectionFailure.withLock { $0 = text }
                 pace.failed(SystemClock.monotonic)
@@ -273,9 +274,6 @@ package final class ServerCore: Sendable {
         }
     }
 
-    /// Throws `notFound` unless the request is about this server's vault.
-    func requireVault(_ request: ServerRequest) throws {
-        guard try request.id("vault", as: VaultID.self) == vaultID else {
     /// The same whether the thing exists or not.
     static let notForYou = HoldfastError(
         .denied, "This is not for you to see or do.",
@@ -284,6 +282,9 @@ package final class ServerCore: Sendable {
                 "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
         ])
 
+    /// Throws `notFound` unless the request is about this server's vault.
+    func requireVault(_ request: ServerRequest) throws {
+        guard try request.id("vault", as: VaultID.self) == vaultID else {
             throw HoldfastError(.notFound, "this server has no such vault")
         }
     }

@@ -155,9 +155,7 @@ enum VaultOperations {
                 try core.require(request, machine: nil, or: .viewer)
             }
             let start = try request.number("start", in: 0...Int(Int32.max)) ?? 0
-            let points = try core.vault.points(query)
-            let page = VaultMessages.page(of: points.dropFirst(start))
-            let next = start + page.count < points.count ? start + page.count : nil
+            let (page, next) = try core.pages.page(of: query, from: start, in: try core.vault)
             return .json(VaultMessages.encode(page: page, next: next))
         },
         Operation(
@@ -248,8 +246,8 @@ extension ServerCore {
             return try require(request, machine: nil, or: .reader)
         }
         if points.isEmpty { return }
-        let own = Set(try vault.points(PointQuery(machine: machine, ids: points)).map(\.id))
-        if let other = points.first(where: { !own.contains($0) }) {
+        let owners = try vault.owners(of: points)
+        if let other = points.first(where: { owners[$0] != machine }) {
             throw HoldfastError(.notFound, "there is no recovery point \(other.hex)", context: ["point": other.hex])
         }
     }
