@@ -141,6 +141,19 @@ enum CatalogSchema {
             // Every opening asks whether records of points are hidden.
             "CREATE INDEX pack_of_records ON pack (number) WHERE class = 3 AND state = 0",
         ],
+        [
+            // A bound of the effective times up to a point in its series, itself included (`EffectiveTime.bound`): with it the
+            // time of one point is known without reading all of its machine. Of points that are there already the last
+            // arrival is one.
+            "ALTER TABLE point ADD COLUMN bound INTEGER NOT NULL DEFAULT 9223372036854775807",
+            """
+            UPDATE point SET bound = found.latest FROM (
+                SELECT id, MAX(arrival) OVER (PARTITION BY machine, series ORDER BY sequence, id) AS latest FROM point
+            ) AS found WHERE found.id = point.id
+            """,
+            "CREATE INDEX point_series ON point (machine, series, sequence)",
+            "CREATE INDEX point_outside ON point (machine) WHERE state = 2",
+        ],
     ]
 
     /// The step that the database is at; 0 for an empty one.

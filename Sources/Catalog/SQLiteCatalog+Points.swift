@@ -162,15 +162,22 @@ extension SQLiteCatalog {
         let last = try session.first(
             "SELECT COALESCE(MAX(sequence), 0) FROM point WHERE machine = $1", .id(point.machine)
         ) { $0.integer(0) }
+        let floor = try session.first(
+            "SELECT bound FROM point WHERE machine = $1 AND series = $2 ORDER BY sequence DESC LIMIT 1",
+            .id(point.machine), .integer(Int64(bitPattern: point.series))
+        ) { $0.time(0) }
+        let bound = EffectiveTime.bound(
+            after: floor ?? Timestamp(nanoseconds: .min), time: point.time, arrival: point.arrival)
         try session.run(
             """
             INSERT INTO point (id, record, machine, incarnation, number, time, arrival, sequence, kind, partial, pinned,
-                hash, previous, state, series)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                hash, previous, state, series, bound)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
             """, .id(point.id), .id(record), .id(point.machine), .id(point.incarnation), .number(point.number),
             .time(point.time), .time(point.arrival), .integer((last ?? 0) + 1), .number(Int(point.kind.rawValue)),
             .integer(point.isPartial ? 1 : 0), .integer(point.isPinned ? 1 : 0), .id(point.hash), .id(point.previous),
-            .number(Int(condition.rawValue)), .integer(Int64(bitPattern: point.series)))
+            .number(Int(condition.rawValue)), .integer(Int64(bitPattern: point.series)),
+            .time(bound))
         try setReferences(point.references, of: point.id, session)
     }
 
@@ -254,14 +261,19 @@ extension SQLiteCatalog {
             var incarnation: IncarnationID
             var number: UInt64
             var arrival: Timestamp
+            var series: Int64
+            var time: Timestamp
+            var noted: Timestamp
         }
         var places = try session.all(
-            "SELECT id, incarnation, number, arrival FROM point WHERE machine = $1 ORDER BY incarnation, number DESC",
-            .id(machine)
+            """
+            SELECT id, incarnation, number, arrival, series, time FROM point WHERE machine = $1
+            ORDER BY incarnation, number DESC
+            """, .id(machine)
         ) { row in
             Place(
                 id: try row.identifier(0), incarnation: try row.identifier(1), number: row.number(2),
-                arrival: min(row.time(3), now))
+                arrival: min(row.time(3), now), series: row.integer(4), time: row.time(5), noted: row.time(3))
         }
         for index in places.indices.dropFirst() where places[index].incarnation == places[index - 1].incarnation {
             places[index].arrival = min(places[index].arrival, places[index - 1].arrival)
@@ -271,8 +283,14 @@ extension SQLiteCatalog {
                 ? a.arrival < b.arrival
                 : a.incarnation != b.incarnation ? a.incarnation < b.incarnation : a.number < b.number
         }
+        var bounds: [Int64: Timestamp] = [:]
         for (index, place) in places.enumerated() {
-            try session.run("UPDATE point SET sequence = $2 WHERE id = $1", .id(place.id), .number(index + 1))
+            let bound = EffectiveTime.bound(
+                after: bounds[place.series] ?? Timestamp(nanoseconds: .min), time: place.time, arrival: place.noted)
+            bounds[place.series] = bound
+            try session.run(
+                "UPDATE point SET sequence = $2, bound = $3 WHERE id = $1", .id(place.id), .number(index + 1),
+                .time(bound))
         }
         try session.run(
             """
@@ -282,85 +300,6 @@ extension SQLiteCatalog {
     }
 
     // MARK: Questions
-
-    private static let pointColumns =
-        """
-        id, machine, incarnation, number, time, arrival, sequence, kind, partial, pinned, hash, previous, state, series
-        FROM point
-        """
-    private static let pointsOfMachine = SQLText("SELECT \(pointColumns) WHERE machine = $1 ORDER BY sequence")
-
-    package func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary] {
-        try read { session in
-            let machines: [MachineID]
-            if let machine = query.machine {
-                machines = [machine]
-            } else if query.ids.isEmpty {
-                machines = try session.all("SELECT DISTINCT machine FROM point") { try $0.identifier(0) }
-            } else {
-                var found: Set<MachineID> = []
-                for id in query.ids {
-                    let machine = try session.first("SELECT machine FROM point WHERE id = $1", .id(id)) {
-                        try $0.identifier(0, as: MachineID.self)
-                    }
-                    if let machine { found.insert(machine) }
-                }
-                machines = found.sorted()
-            }
-            var result: [PointSummary] = []
-            let wanted = Set(query.ids)
-            for machine in machines {
-                // Effective times follow from all points of the machine, whichever are asked for.
-                var points = try session.all(SQLiteCatalog.pointsOfMachine, .id(machine)) {
-                    try SQLiteCatalog.point($0)
-                }
-                SQLiteCatalog.setEffectiveTimes(of: &points, now: now)
-                if !wanted.isEmpty { points.removeAll { !wanted.contains($0.id) } }
-                result += points
-            }
-            let order = result.enumerated().sorted { a, b in
-                a.element.effective != b.element.effective
-                    ? a.element.effective < b.element.effective : a.offset < b.offset
-            }
-            result = order.map(\.element)
-            if let newest = query.newest { result = Array(result.suffix(max(0, newest))) }
-            for index in result.indices {
-                result[index].references = try session.all(
-                    "SELECT id FROM point_reference WHERE point = $1 ORDER BY id", .id(result[index].id)
-                ) { BlobID(try $0.digest(0)) }
-            }
-            return result
-        }
-    }
-
-    /// Works out the effective times of a machine's points, given in the order in which they were accepted.
-    private static func setEffectiveTimes(of points: inout [PointSummary], now: Timestamp) {
-        // What is outside the chain bends nobody's times; it takes that of the point before it.
-        let chain = points.indices.filter { points[$0].condition != .outOfChain }
-        // Each series by itself, as retention counts: versions that waited on a machine arrive after its scheduled backup.
-        for members in Dictionary(grouping: chain, by: { points[$0].series }).values {
-            let times = EffectiveTime.of(
-                members.map { (time: points[$0].time, arrival: points[$0].arrival) }, now: now)
-            for (index, time) in zip(members, times) { points[index].effective = time }
-        }
-        let first = chain.first.map { points[$0].effective } ?? now
-        for index in points.indices where points[index].condition == .outOfChain {
-            let point = points[index]
-            points[index].effective =
-                index > 0 ? points[index - 1].effective : min(point.time, point.arrival, first)
-        }
-    }
-
-    private static func point(_ row: SQLiteRow) throws -> PointSummary {
-        guard row.integer(3) > 0 else { throw SQLiteFailure.malformed }
-        return PointSummary(
-            id: try row.identifier(0), machine: try row.identifier(1), incarnation: try row.identifier(2),
-            number: row.number(3), time: row.time(4), arrival: row.time(5), effective: row.time(5),
-            kind: try row.value(7), isPartial: row.integer(8) != 0, isPinned: row.integer(9) != 0,
-            series: UInt64(bitPattern: row.integer(13)),
-            hash: LocatorHash(try row.digest(10)), previous: LocatorHash(try row.digest(11)), references: [],
-            condition: try row.value(12), isHeld: false)
-    }
 
     package func setCondition(_ condition: PointSummary.Condition, of points: [PointID]) throws {
         if points.isEmpty { return }

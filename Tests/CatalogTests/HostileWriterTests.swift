@@ -85,6 +85,30 @@ struct HostileWriterTests {
         #expect(try !fixture.packs().contains(pack.name))
     }
 
+    @Test("makes the vault search its store once in a while at most, whatever heads it invents")
+    func inventedHeads() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let hostile = try fixture.join(vault, name: "hostile")
+        func invent() throws {
+            let head = MachineHead(incarnation: .random(), number: 1_000_000, hash: LocatorHash(.zero))
+            vault.closeLease(try vault.openLease(.writer(machine: hostile.id, head: head)).id)
+        }
+        // What a killed process has left behind.
+        func leave(_ text: String) throws -> PackName {
+            let maker = TestBlobMaker(hostile.secrets)
+            let pack = try maker.pack([maker.data(text)])
+            try fixture.store().put(StoreKey.pack(pack.name), pack.bytes, mode: .ifAbsent)
+            return pack.name
+        }
+        let first = try leave("first")
+        try invent()
+        #expect(try vault.catalog.pack(first) != nil)
+        let second = try leave("second")
+        for _ in 0..<20 { try invent() }
+        #expect(try vault.catalog.pack(second) == nil)
+    }
+
     @Test("stores nothing under a lease for reading, under another's or under none, and never in another's name")
     func leases() throws {
         let fixture = try VaultFixture()

@@ -91,6 +91,7 @@ struct AlertTests {
         try second.load()
         #expect(try !second.raise(key, "not taken"))
         second.resolve(key)
+        try second.reconcile([], of: [])
         #expect(try catalog.alerts(resolved: 0).isEmpty)
     }
 
@@ -121,11 +122,42 @@ struct AlertTests {
             }
             try server.core.lookForAlerts(all: false)
             #expect(!server.core.alerts.isOpen(key))
+            // Two weeks in a drawer, or as long as its policy allows, and no longer.
+            let asleep = AlertBook.Key(kind: .silent, machine: laptop.credentials.machine)
+            clock.advance(seconds: 12 * 86_400)
+            server.core.setObjectives { _ in MachineObjectives(lag: 1, silent: 30 * 86_400_000_000_000) }
+            try server.core.lookForAlerts(all: false)
+            #expect(!server.core.alerts.isOpen(asleep))
+            server.core.setObjectives { _ in nil }
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(asleep))
+            #expect(try MachineLifeTests.fields(server, laptop).string("condition") == "silent")
             // What is expected can be said by others.
             server.core.setObjectives { _ in MachineObjectives(lag: 1, silent: 60_000_000_000) }
             clock.advance(seconds: 120)
             try server.core.lookForAlerts(all: false)
             #expect(server.core.alerts.isOpen(key))
+        }
+    }
+
+    @Test("an agent that was stopped is missed like one that says nothing")
+    func stopped() async throws {
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("desk")
+            var report = sampleReport(time: clock.now)
+            report.activity = .stopped
+            _ = try MachineLifeTests.send(report, machine)
+            let key = AlertBook.Key(kind: .silent, machine: machine.credentials.machine)
+            try server.core.lookForAlerts(all: false)
+            #expect(!server.core.alerts.isOpen(key), "somebody may start it again")
+            #expect(try MachineLifeTests.fields(server, machine).string("condition") == "silent")
+            clock.advance(seconds: 3 * 86_400)
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            let alert = try #require(try server.core.catalog.alerts(resolved: 0).first)
+            #expect(alert.text.contains("was stopped"))
         }
     }
 
@@ -158,9 +190,50 @@ struct AlertTests {
         }
     }
 
-    @Test("what the vault does not take is an alert until it takes something again")
+    @Test("of what comes and goes for ever one alert an hour is told; what is open at its end is told then")
+    func flood() throws {
+        let clock = TestClock()
+        let (book, catalog, path) = try book(clock, settling: 90_000_000_000)
+        defer { remove(path) }
+        let key = AlertBook.Key(kind: .rejected, machine: .random())
+        // Bad packs and good points by turns.
+        for _ in 0..<60 {
+            try book.raise(key, "not taken")
+            book.resolve(key)
+            try book.reconcile([], of: [.lag])
+        }
+        #expect(try catalog.alerts(resolved: 100).count == 1)
+        #expect(try catalog.messageCount() == 2, "one for each target")
+        // With pauses that are long enough.
+        let lag = AlertBook.Finding(key: .init(kind: .lag, machine: .random()), text: "late")
+        for _ in 0..<20 {
+            try book.raise(key, "not taken")
+            try book.reconcile([lag], of: [.lag])
+            book.resolve(key)
+            try book.reconcile([], of: [.lag])
+            clock.advance(seconds: 100)
+            try book.reconcile([], of: [.lag])
+            #expect(!book.isOpen(key) && !book.isOpen(lag.key))
+        }
+        #expect(try catalog.alerts(resolved: 100).count == 40)
+        #expect(try catalog.messageCount() == 8, "each of the two was raised and resolved once, for two targets")
+        try book.raise(key, "not taken")
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 8)
+        clock.advance(seconds: 3_600)
+        try book.reconcile([], of: [])
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 10, "it is open still")
+        book.resolve(key)
+        clock.advance(seconds: 100)
+        try book.reconcile([], of: [])
+        #expect(try catalog.messageCount() == 12)
+    }
+
+    @Test("what the vault does not take is an alert until it takes something again, and for a while nothing is refused")
     func rejected() async throws {
-        let server = try await ServerFixture.start()
+        let clock = TestClock()
+        let server = try await ServerFixture.start(clock: clock)
         try await ServerFixture.blocking {
             let machine = try server.enrol("desk")
             let remote = RemoteVault(
@@ -176,6 +249,10 @@ struct AlertTests {
             let key = AlertBook.Key(kind: .rejected, machine: machine.credentials.machine)
             #expect(server.core.alerts.isOpen(key))
             try writer.commit(writer.point(root: root))
+            try server.core.lookForAlerts(all: false)
+            #expect(server.core.alerts.isOpen(key))
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
             #expect(!server.core.alerts.isOpen(key))
         }
     }
@@ -458,6 +535,8 @@ struct AlertTests {
                 #expect(!request.head.contains("secret") && !request.body.contains("secret"))
             }
             server.core.alerts.resolve(key)
+            clock.advance(seconds: 100)
+            try server.core.lookForAlerts(all: false)
             wait(4)
             #expect(receiver.requests.last?.body.contains("\"state\":\"resolved\"") == true)
             for _ in 0..<200 where try server.core.catalog.messageCount() > 0 { SystemClock.pause(milliseconds: 10) }

@@ -78,6 +78,38 @@ struct ForeignDataTests {
         }
     }
 
+    @Test("a machine is not told the key of another's point by putting its wrap into a point of its own")
+    func foreignWrap() async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let machine = try server.enrol("one"), other = try server.enrol("two")
+            func writer(_ machine: EnrolledMachine) throws -> TestWriter {
+                try TestWriter(
+                    RemoteVault(ServerConnection(machine.credentials), vault: server.core.vaultID),
+                    TestMachine(id: machine.credentials.machine, secrets: machine.secrets))
+            }
+            let victim = try writer(other), thief = try writer(machine)
+            let theirs = try server.core.vault.point(try victim.backup(["private"]).point)
+            let root = thief.make.node("root", [])
+            try thief.store([root])
+            // The wrap is under no signature: whoever has a copy of the packs exchanges it.
+            let own = try thief.point(root: root)
+            var bytes = own.encoded()
+            let place = try #require(bytes.firstRange(of: own.wrap))
+            bytes.replaceSubrange(place, with: theirs.wrap)
+            let mixed = try bytes.withUnsafeBytes { try SealedPoint.decode($0) }
+            #expect(mixed.wrap == theirs.wrap)
+            try thief.commit(mixed)
+            let grants = PointGrants(ServerConnection(machine.credentials), secrets: machine.secrets)
+            #expect(code { _ = try grants.recordKey(of: theirs.wrap, in: mixed.locator.point) } == .damaged)
+            // A point with its own wrap is granted.
+            let good = try thief.point(root: root)
+            try thief.commit(good)
+            let key = try grants.recordKey(of: good.wrap, in: good.locator.point)
+            _ = try good.open(with: key)
+        }
+    }
+
     @Test("a point whose blobs are missing is refused with their list, and taken when they were sent")
     func missingBlobs() async throws {
         let server = try await ServerFixture.start()

@@ -3,9 +3,10 @@ import Client
 import Foundation
 import Model
 import Platform
-import Server
 import Testing
 import Vault
+
+@testable import Server
 
 /// The line that installs and enrols, as far as it can be tried without changing the machine; `scripts/test-releases` runs it to
 /// its end in trees of every supported release.
@@ -147,6 +148,29 @@ struct InstallTests {
             let outcome = try Self.shell(line, programs: ["curl": "exit 7", "id": "echo 1000"])
             #expect(outcome.output.contains("This is for root"), "\(outcome.output)")
         }
+    }
+
+    @Test("versions of packages are compared as Debian does, and one that cannot be read takes no other with it")
+    func versions() throws {
+        let order = ["1.0~rc1-1", "1.0-1", "1.0-2", "1.0-9", "1.0-10", "1.0-10a", "1.0-10+b", "1.0.1-1", "1.10-1"]
+        for (index, version) in order.enumerated() {
+            for (other, text) in order.enumerated() {
+                #expect(PackageOffer.isOlder(version, than: text) == (index < other), "\(version) and \(text)")
+            }
+        }
+        let directory = NSTemporaryDirectory() + "packages-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let version = ProgramVersion.current
+        for revision in ["9", "10"] {
+            try Data("package".utf8).write(
+                to: URL(fileURLWithPath: "\(directory)/holdfast_\(version)-\(revision)_amd64.deb"))
+        }
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(directory)/holdfast-agent_\(version)-1_all.deb", withDestinationPath: "/nowhere/at/all")
+        let offer = try PackageOffer(directory: Array(directory.utf8))
+        #expect(offer.packages.map(\.version) == ["\(version)-10"])
+        #expect(offer.problems.count == 1 && offer.problems[0].contains("holdfast-agent"))
     }
 
     @Test("a server without packages prints no line that installs, and its script still enrols who has the program")

@@ -22,10 +22,14 @@ final class AlertBook: Sendable {
         var record: AlertRecord
         /// Since when what it says does not hold any more.
         var goneSince: Timestamp?
+        /// Nobody was told of it: the last of its key was told of too short a time ago.
+        var isUntold = false
     }
 
     private struct State {
         var open: [Key: Entry] = [:]
+        /// When somebody was told of a key's last alert.
+        var told: [Key: Timestamp] = [:]
         var isLoaded = false
     }
 
@@ -36,6 +40,9 @@ final class AlertBook: Sendable {
     private let targets: @Sendable () -> [String]
     /// What is gone for so long is resolved, in nanoseconds: what comes and goes is one alert, not fifty.
     let settling: Int64
+    /// Of one key an alert is told once in this time, in nanoseconds, with its end: who makes the same thing come and go for ever
+    /// fills nobody's mailbox, and pushes nothing else out of the queue. One that is open at the end of it is told then.
+    static let silence: Int64 = 3_600_000_000_000
 
     init(
         _ catalog: any ServerCatalog, clock: @escaping @Sendable () -> Timestamp, settling: Int64 = 90_000_000_000,
@@ -94,6 +101,25 @@ final class AlertBook: Sendable {
                 state.open[key]?.goneSince = since
                 if now.since(since) >= settling { try resolve(key, now, &state) }
             }
+            try settle(now, &state)
+        }
+    }
+
+    /// Resolves what was said to be over for long enough, and tells what was not told yet and is open still.
+    private func settle(_ now: Timestamp, _ state: inout State) throws {
+        // A time to come was noted by a clock that was ahead.
+        state.told = state.told.filter { $0.value <= now && now.since($0.value) < Self.silence }
+        for (key, entry) in state.open {
+            if let since = entry.goneSince {
+                // Of what is found by looking, who looks decides.
+                guard key.kind.isEvent else { continue }
+                state.open[key]?.goneSince = min(since, now)
+                if now.since(min(since, now)) >= settling { try resolve(key, now, &state) }
+            } else if entry.isUntold, state.told[key] == nil {
+                try catalog.update(entry.record, tell: entry.record.state == .open ? targets() : [])
+                state.open[key]?.isUntold = false
+                state.told[key] = now
+            }
         }
     }
 
@@ -108,11 +134,12 @@ final class AlertBook: Sendable {
         }
     }
 
-    /// What was raised does not hold any more. Costs next to nothing when it was not raised.
+    /// What was raised does not hold any more. It is resolved by a later `reconcile`, unless it comes again before. Costs next to
+    /// nothing when it was not raised.
     func resolve(_ key: Key) {
-        let now = clock()
         state.withLock { state in
-            if state.open[key] != nil { try? resolve(key, now, &state) }
+            guard let entry = state.open[key], entry.goneSince == nil else { return }
+            state.open[key]?.goneSince = clock()
         }
     }
 
@@ -125,9 +152,11 @@ final class AlertBook: Sendable {
         var record = AlertRecord(
             kind: key.kind.rawValue, subject: key.subject, machine: key.machine, severity: key.kind.severity,
             text: text, raised: now, changed: now)
-        guard let number = try catalog.add(record, tell: targets()) else { return }
+        let isUntold = state.told[key].map { $0 <= now && now.since($0) < Self.silence } ?? false
+        guard let number = try catalog.add(record, tell: isUntold ? [] : targets()) else { return }
         record.number = number
-        state.open[key] = Entry(record: record)
+        state.open[key] = Entry(record: record, isUntold: isUntold)
+        if !isUntold { state.told[key] = now }
     }
 
     private func resolve(_ key: Key, _ now: Timestamp, _ state: inout State) throws {
@@ -135,7 +164,7 @@ final class AlertBook: Sendable {
         var record = entry.record
         record.state = .resolved
         record.changed = now
-        try catalog.update(record, tell: targets())
+        try catalog.update(record, tell: entry.isUntold ? [] : targets())
         state.open[key] = nil
     }
 

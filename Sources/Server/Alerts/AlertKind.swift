@@ -3,7 +3,8 @@ import Catalog
 /// What somebody may have to know of. The names stand in messages and in `--json` and do not change.
 package enum AlertKind: String, Sendable, CaseIterable {
     // Of a machine, found by looking at what it said.
-    /// Nothing has been heard of it for longer than expected; one that said that it sleeps is not late.
+    /// Nothing has been heard of it for longer than expected; one that said that it sleeps is not late for
+    /// two weeks.
     case silent
     /// Changes wait longer than they should.
     case lag
@@ -43,6 +44,9 @@ package enum AlertKind: String, Sendable, CaseIterable {
             .critical
         }
     }
+
+    /// It is raised and ended by what happens, and by nobody's looking.
+    var isEvent: Bool { self == .rejected }
 
     /// It says that something has happened, and nothing that happens later takes that back: somebody looks at it and says so.
     var endsByJudgement: Bool { self == .massChange }

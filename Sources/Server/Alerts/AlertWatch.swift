@@ -86,15 +86,18 @@ extension ServerCore {
             life.noteSeen(machine.id, at: now)
             last = now
         }
-        if live?.report.activity != .asleep,
-            objectives.lateSince(last, now, [last..<max(now, last)]) != nil
-        {
+        let isAsleep = live?.report.activity == .asleep
+        if objectives.isSilent(since: last, at: now, isAsleep: isAsleep) {
+            let heard = "Nothing was heard of \(name) since \(TimeText.rfc3339(last))"
             add(
                 .silent,
-                "Nothing was heard of \(name) since \(TimeText.rfc3339(last)). Is it switched on, and does its agent run?"
-            )
+                isAsleep
+                    ? "\(heard), when it went to sleep or down. Is it still in use?"
+                    : live?.report.activity == .stopped
+                        ? "\(heard), when its agent was stopped. Start it there: `systemctl start holdfast-agent`."
+                        : "\(heard). Is it switched on, and does its agent run?")
         }
-        guard let live, live.report.activity != .asleep else { return findings }
+        guard let live, !isAsleep, live.report.activity != .stopped else { return findings }
         let report = live.report
         // What it says holds until it is silent; then only the silence is known.
         guard now.since(live.received) <= MachineCondition.silence * 2 else { return findings }
@@ -146,7 +149,7 @@ extension ServerCore {
     }
 
     /// Runs what stores something of a machine, and raises an alert when the vault does not take it for what it is: that is
-    /// no failure that passes by itself. The next point that is taken resolves it.
+    /// no failure that passes by itself. The next point that is taken resolves it, when no other is refused soon after.
     func noting<R>(_ machine: MachineID, isPoint: Bool = false, _ body: () throws -> R) throws -> R {
         let key = AlertBook.Key(kind: .rejected, machine: machine)
         do {

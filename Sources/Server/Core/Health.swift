@@ -38,18 +38,45 @@ struct Health: Sendable {
     }
 }
 
+/// What was found the last time, for those who ask meanwhile.
+struct HealthMemory: Sendable {
+    var known: Health?
+    var time: Int64 = 0
+    /// Since when somebody looks.
+    var looking: Int64?
+}
+
 extension ServerCore {
     /// Less than this part of the vault's disk free is worth a word, and less than that is trouble.
     private static let lowShare = 0.05, lowestShare = 0.01
 
-    /// Looks at everything at most once a second, however many ask.
+    /// Looks that take longer than this say something themselves, in nanoseconds.
+    private static let patience: Int64 = 15_000_000_000
+
+    /// Looks at everything at most once a second, and one at a time, however many ask: who asks meanwhile hears what was found
+    /// before.
     func health() -> Health {
-        let now = SystemClock.monotonic
-        if let (time, known) = lastHealth.withLock({ $0 }), now - time < 1_000_000_000 { return known }
+        let known = lastHealth.withLock { memory -> Health? in
+            let now = SystemClock.monotonic
+            guard let known = memory.known else { return nil }
+            if let since = memory.looking {
+                if now - since < Self.patience { return known }
+                let seconds = (now - since) / 1_000_000_000
+                return Health(checks: [
+                    Health.Check(
+                        name: "vault", status: .failing,
+                        reason: "The vault has not answered for \(seconds) seconds. Is its disk there?")
+                ])
+            }
+            if now - memory.time < 1_000_000_000 { return known }
+            memory.looking = now
+            return nil
+        }
+        if let known { return known }
         let fresh = Health(
             checks: [databaseCheck(), vaultCheck(), diskCheck(), certificateCheck()] + protectionChecks()
                 + [retentionCheck()])
-        lastHealth.withLock { $0 = (now, fresh) }
+        lastHealth.withLock { $0 = HealthMemory(known: fresh, time: SystemClock.monotonic) }
         return fresh
     }
 
@@ -72,7 +99,11 @@ extension ServerCore {
 
     private func vaultCheck() -> Health.Check {
         check("vault") {
-            _ = try vault.points(PointQuery(newest: 1))
+            // Anybody may ask: what is looked at must not grow with the vault.
+            _ = try vault.catalog.packs(after: 0, limit: 1)
+            guard try vault.store.contains(StoreKey.config) else {
+                return (.failing, "The vault has no config.json any more. Is its drive still mounted?")
+            }
             return (.ok, "")
         }
     }

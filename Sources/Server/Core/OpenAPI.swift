@@ -61,7 +61,7 @@ enum OpenAPI {
         var responses: [String: JSONValue] = [String(operation.status): .object(success)]
         var meanings: [Int: [String]] = [:]
         for failure in operation.failures { meanings[failure.status, default: []].append(failure.meaning) }
-        if case .signedIn = operation.access {
+        if operation.access != .open {
             meanings[403, default: []].append("The signature or token does not hold, or does not allow this.")
         }
         for (status, texts) in meanings {
@@ -71,7 +71,9 @@ enum OpenAPI {
         fields["responses"] = .object(responses)
         switch operation.access {
         case .open: fields["security"] = .array([])
-        case .signedIn:
+        case .machine: fields["security"] = .array([.object(["machine": .array([])])])
+        case .person: fields["security"] = .array([.object(["token": .array([])])])
+        case .signedIn, .machineOr:
             fields["security"] = .array([.object(["machine": .array([])]), .object(["token": .array([])])])
         }
         return .object(fields)

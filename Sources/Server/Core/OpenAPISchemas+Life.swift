@@ -5,7 +5,7 @@ extension OpenAPISchemas {
     static let life: [String: JSONValue] = [
         "MachineReport": all(
             [
-                "activity": text("idle, scanning, capturing, waiting or asleep"),
+                "activity": text("idle, scanning, capturing, waiting, asleep or stopped"),
                 "time": number("By the machine's clock, nanoseconds since 1970."),
                 "run": identifier("New at each start of the agent."),
                 "sequence": number("Of reports of a run, from 1."),

@@ -4,11 +4,31 @@ import Model
 ///
 /// Routes and their description for others (`OpenAPI`) come from the same list, so neither can be without the other.
 package struct Operation: Sendable {
-    package enum Access: Sendable {
+    package enum Access: Hashable, Sendable {
         /// Anybody.
         case open
-        /// A machine, or a person with at least this role. The operation itself looks at whose things are asked for.
+        /// A machine, or a person of any role. The operation itself looks at whose things are asked for.
         case signedIn
+        /// A machine only.
+        case machine
+        /// A machine, or a person with at least this role.
+        case machineOr(AccessRole)
+        /// A person with at least this role.
+        case person(AccessRole)
+
+        /// Throws unless `principal` may ask at all. What comes with a body says so here: nobody who will be refused makes the
+        /// server take one in.
+        func require(_ principal: Principal) throws {
+            switch (self, principal) {
+            case (.open, _): return
+            case (_, .anonymous): throw HoldfastError(.keyNeeded, "sign in first")
+            case (.signedIn, _), (.machine, .machine), (.machineOr, .machine): return
+            case (.machineOr(let least), .person(let role, _)) where role >= least: return
+            case (.person(let least), .person(let role, _)) where role >= least: return
+            case (.machine, _): throw HoldfastError(.denied, "only a machine that is enrolled may do this")
+            case (.machineOr, _), (.person, _): throw ServerCore.notForYou
+            }
+        }
     }
 
     package enum Body: Hashable, Sendable {

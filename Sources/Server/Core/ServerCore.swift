@@ -19,6 +19,7 @@ package final class ServerCore: Sendable {
     let jobs: JobRunner
     let metrics = ServerMetrics()
     let bell = OrderBell()
+    let pages = PointPages()
     let housekeeping = Mutex(HousekeepingState())
     private let lastEpoch = Mutex<Int64?>(nil)
     let clock: @Sendable () -> Timestamp
@@ -30,9 +31,9 @@ package final class ServerCore: Sendable {
     private let pinsCertificate: Bool
     /// One enrolment at a time: of two that come at once for what is left of something, one gets it.
     let enrolling = Mutex<Void>(())
-    let lastHealth = Mutex<(Int64, Health)?>(nil)
+    let lastHealth = Mutex(HealthMemory())
     let protectionFailure = Mutex<String?>(nil)
-    private let protectionDue = Mutex<Int64>(0)
+    private let protection = Mutex(ProtectionPace())
     private let isServing = Mutex(false)
     let metricsAreOpen: Bool
     /// What machines say of themselves, and what somebody should know of.
@@ -111,6 +112,7 @@ package final class ServerCore: Sendable {
         try alerts.load()
         refreshAlertSettings()
         dispatcher.start()
+        housekeeping.withLock { $0.notices += offer.problems }
         expectByPolicy()
         isServing.withLock { $0 = true }
     }
@@ -156,15 +158,15 @@ package final class ServerCore: Sendable {
         leases.endAll()
         dispatcher.stop()
         if isServing.withLock({ $0 }) { try? life.flush() }
-        protectIfChanged()
+        protectIfChanged(waits: false)
     }
 
     /// Puts what has changed into the vault. What fails is tried again every minute, and shows in the server's health.
-    private func protectIfChanged() {
+    private func protectIfChanged(waits: Bool = true) {
         // One process does it: that which serves.
         guard let protect, isServing.withLock({ $0 }) else { return }
-        protectionDue.withLock { due in
-            guard SystemClock.monotonic >= due else { return }
+        protection.withLock { pace in
+            guard !waits || pace.isDue(SystemClock.monotonic) else { return }
             do {
                 let (number, safe) = try catalog.revision()
                 if number == safe {
@@ -173,11 +175,12 @@ package final class ServerCore: Sendable {
                 }
                 try protect(try export(revision: number), try vault)
                 try catalog.markSafe(number)
+                pace.done(SystemClock.monotonic)
                 protectionFailure.withLock { $0 = nil }
             } catch {
                 let text = (error as? HoldfastError)?.message ?? "\(error)"
                 protectionFailure.withLock { $0 = text }
-                due = SystemClock.monotonic + 60_000_000_000
+                pace.failed(SystemClock.monotonic)
             }
         }
     }
@@ -267,16 +270,17 @@ package final class ServerCore: Sendable {
         switch request.principal {
         case .machine(let id) where id == machine: return
         case .person(let held, _) where held >= role: return
-        default:
-            // The same whether the thing exists or not.
-            throw HoldfastError(
-                .denied, "This is not for you to see or do.",
-                context: [
-                    "hint":
-                        "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
-                ])
+        default: throw Self.notForYou
         }
     }
+
+    /// The same whether the thing exists or not.
+    static let notForYou = HoldfastError(
+        .denied, "This is not for you to see or do.",
+        context: [
+            "hint":
+                "It takes an access code of another role: `holdfast server access` on the server, then --token-file."
+        ])
 
     /// Throws `notFound` unless the request is about this server's vault.
     func requireVault(_ request: ServerRequest) throws {
@@ -301,4 +305,28 @@ extension AccessRole {
 extension AccessToken {
     /// Whether it still holds.
     func isValid(at now: Timestamp) -> Bool { (expires.map { now < $0 } ?? true) && (uses.map { $0 > 0 } ?? true) }
+}
+
+/// When the server puts its own state into safety: a change at once, and what goes on changing (a machine that has another name
+/// in each report) ever more seldom, because every time is a copy of all of it.
+struct ProtectionPace: Sendable {
+    static let shortest: Int64 = 2_000_000_000
+    static let longest: Int64 = 300_000_000_000
+    private static let afterFailure: Int64 = 60_000_000_000
+
+    private var due: Int64 = 0
+    private var last: Int64?
+    private var pause = ProtectionPace.shortest
+
+    func isDue(_ now: Int64) -> Bool { now >= due }
+
+    /// It was done: what changes now waits, twice as long as before unless it was quiet in between.
+    mutating func done(_ now: Int64) {
+        let goesOn = last.map { now - $0 <= 2 * pause + Self.shortest } ?? false
+        pause = goesOn ? min(2 * pause, Self.longest) : Self.shortest
+        last = now
+        due = now + pause
+    }
+
+    mutating func failed(_ now: Int64) { due = now + Self.afterFailure }
 }

@@ -31,7 +31,7 @@ package final class HTTPServer: Sendable {
         package var threads: Int
         /// Requests that may wait for one of the threads; more are answered with 429.
         package var queue = 512
-        /// Bytes of bodies, in and out, that are in memory at once.
+        /// Bytes of bodies, in and out, that are in memory at once. A quarter is for answers only.
         package var bodyBudget = 512 << 20
         /// Seconds after which a connection on which nothing happens is closed.
         package var idleSeconds = 75
@@ -40,6 +40,8 @@ package final class HTTPServer: Sendable {
         /// Connections of one address, and of all. Behind a proxy all machines may have one address.
         package var connectionsPerAddress = 4_096
         package var connections = 16_384
+        /// Seconds for which a connection is kept on which a body is coming that nobody reads: its sender hears the answer.
+        package var lingering: Int64 = 30
         /// Slowest body in bytes a second, beside half a minute that everybody has.
         package var slowest = 16 << 10
         /// Sign-ins and enrolments of one address that may fail before it has to wait.
@@ -187,10 +189,17 @@ package final class HTTPServer: Sendable {
         let query: [String: String]
         /// As the headers say; `nil` when they do not.
         let length: Int?
+        /// The headers announce a body.
+        let hasBody: Bool
         let begun = ContinuousClock.now
     }
 
     private static let nonceField = HTTPField.Name(AnswerSignature.nonceHeader)
+
+    private static func hasBody(_ request: Request) -> Bool {
+        if let length = request.headers[.contentLength] { return length != "0" }
+        return request.headers[.transferEncoding] != nil
+    }
 
     static func nonce(of request: Request) -> RequestNonce? {
         nonceField.flatMap { request.headers[$0] }.flatMap { RequestNonce(hex: $0) }
@@ -206,14 +215,14 @@ package final class HTTPServer: Sendable {
             address: ClientAddress.key(context.channel.remoteAddress),
             authorization: request.headers[.authorization], target: request.uri.string, path: request.uri.path,
             parameters: parameters, query: query,
-            length: request.headers[.contentLength].flatMap { Int($0) })
+            length: request.headers[.contentLength].flatMap { Int($0) }, hasBody: Self.hasBody(request))
         var answer: ServerAnswer
         var progress = Progress()
         do {
             answer = try await self.answer(request, incoming, context, &progress)
         } catch let error as HoldfastError {
             answer = problem(error, incoming)
-            if !progress.hasBody { try await passOver(request, incoming, context) }
+            if !progress.hasBegun { try await passOver(request, incoming, context, &progress) }
         }
         core.metrics.count(
             operation, status: answer.status, seconds: (ContinuousClock.now - incoming.begun) / .seconds(1))
@@ -224,7 +233,9 @@ package final class HTTPServer: Sendable {
                 "address": "\(incoming.address)", "bytes": "\(answer.body.count)",
                 "milliseconds": "\(Int((ContinuousClock.now - incoming.begun) / .milliseconds(1)))",
             ])
-        if answer.status >= 400, incoming.length ?? 1 > 0 { closeLater(context.channel, seconds: 30) }
+        // What is still coming is read and forgotten, but not for ever. A connection on which nothing is coming stays: its next
+        // request may be under way.
+        if incoming.hasBody, !progress.isThrough { closeLater(context.channel, seconds: options.lingering) }
         return try response(answer, nonce: incoming.nonce, channel: context.channel, held: progress.held)
     }
 
@@ -237,12 +248,8 @@ package final class HTTPServer: Sendable {
         if operation.isGuessable, let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
 
         let sender = try await signIn(incoming)
-        if case .signedIn = operation.access, sender.principal == .anonymous {
-            throw HoldfastError(.keyNeeded, "sign in first")
-        }
-        var isMachine = false
-        if case .machine = sender.principal { isMachine = true }
-        let body = try await collect(request, incoming, limit, isMachine: isMachine, context, &progress)
+        try operation.access.require(sender.principal)
+        let body = try await collect(request, incoming, limit, sender.principal, context, &progress)
         var asked = ServerRequest(
             method: operation.method, path: incoming.path, parameters: incoming.parameters, query: incoming.query,
             body: body, principal: sender.principal)
@@ -268,11 +275,12 @@ package final class HTTPServer: Sendable {
             throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
         case .success(.answer(let answer)):
             if answer.body.count > 64 << 10 {
-                guard let place = admission.reserve(answer.body.count) else {
+                let room = admission.room(for: .answer, of: sender.principal)
+                guard room.grow(by: answer.body.count) else {
                     overloaded("bodies")
                     throw Self.tooMany(5)
                 }
-                progress.held.append(place)
+                progress.held.append(room)
             }
             return answer
         case .failure(let error):
@@ -341,48 +349,64 @@ package final class HTTPServer: Sendable {
     /// Slowest body of an enrolled machine, in bytes a second: below the least limit that a policy may set.
     private static let slowestOfMachines = 900
 
-    /// The body, within its time and the server's memory.
+    /// Bytes of a body that are not counted.
+    private static let uncounted = 64 << 10
+
+    /// The body, within its time and the server's memory. Room is taken for what has come, and not for what is announced: who
+    /// sends slowly keeps nobody else from sending.
     private func collect(
-        _ request: Request, _ incoming: Incoming, _ limit: Int, isMachine: Bool, _ context: ServerContext,
+        _ request: Request, _ incoming: Incoming, _ limit: Int, _ principal: Principal, _ context: ServerContext,
         _ progress: inout Progress
     ) async throws -> [UInt8] {
         if incoming.length == 0 || (incoming.length == nil && request.method == .get) { return [] }
         let expected = incoming.length ?? limit
-        if expected > 64 << 10 {
-            guard let place = admission.reserve(expected) else {
-                overloaded("bodies")
-                throw Self.tooMany(5)
-            }
-            progress.held.append(place)
-        }
+        let room = admission.room(for: .body, of: principal)
+        progress.held.append(room)
         // A machine may have been told to go slowly.
+        var isMachine = false
+        if case .machine = principal { isMachine = true }
         let slowest = isMachine ? min(options.slowest, Self.slowestOfMachines) : options.slowest
         let deadline = closeLater(context.channel, seconds: 30 + Int64(expected / max(slowest, 1)))
         defer { deadline.cancel() }
-        progress.hasBody = true
-        do {
-            return Array(try await request.body.collect(upTo: limit).readableBytesView)
-        } catch is NIOTooManyBytesError {
-            throw Self.tooLong(limit)
+        progress.hasBegun = true
+        var body: [UInt8] = []
+        for try await piece in request.body {
+            let count = body.count + piece.readableBytes
+            guard count <= limit else { throw Self.tooLong(limit) }
+            if count > Self.uncounted {
+                guard room.grow(by: body.count > Self.uncounted ? piece.readableBytes : count) else {
+                    overloaded("bodies")
+                    throw Self.tooMany(5)
+                }
+            }
+            if body.capacity < count { body.reserveCapacity(max(count, min(expected, 2 * body.capacity))) }
+            piece.withUnsafeReadableBytes { body.append(contentsOf: $0) }
         }
+        progress.isThrough = true
+        return body
     }
 
     /// What has been taken for a request.
     private struct Progress {
-        var held: [Admission.Place] = []
-        /// The body was read, or its reading was begun.
-        var hasBody = false
+        var held: [Admission.Room] = []
+        /// The reading of the body was begun.
+        var hasBegun = false
+        /// Nothing of the body is still to come.
+        var isThrough = false
     }
 
     /// Bytes of a body that are read although nobody wants them.
     private static let passedOver = 256 << 10
 
     /// Lets a small body pass by before it is refused: who sends it hears the answer, and not that the connection is gone.
-    private func passOver(_ request: Request, _ incoming: Incoming, _ context: ServerContext) async throws {
+    private func passOver(
+        _ request: Request, _ incoming: Incoming, _ context: ServerContext, _ progress: inout Progress
+    ) async throws {
         guard let length = incoming.length, 1...Self.passedOver ~= length else { return }
         let deadline = closeLater(context.channel, seconds: 10)
         defer { deadline.cancel() }
         for try await _ in request.body {}
+        progress.isThrough = true
     }
 
     /// Runs blocking work on the server's threads. What fails without being the asker's fault is told to the log, in full, and
@@ -479,14 +503,14 @@ package final class HTTPServer: Sendable {
 
     /// A signed answer for what has no route.
     fileprivate func noRoute(_ request: Request, _ context: ServerContext, status: Int) throws -> Response {
-        if request.headers[.contentLength].flatMap({ Int($0) }) ?? 0 > 0 { closeLater(context.channel, seconds: 30) }
+        if Self.hasBody(request) { closeLater(context.channel, seconds: options.lingering) }
         var answer = problem(HoldfastError(.notFound, "there is nothing here"), nil)
         answer.status = status == 405 ? 405 : 404
         return try response(answer, nonce: Self.nonce(of: request), channel: context.channel, held: [])
     }
 
     private func response(
-        _ answer: ServerAnswer, nonce: RequestNonce?, channel: any Channel, held: [Admission.Place]
+        _ answer: ServerAnswer, nonce: RequestNonce?, channel: any Channel, held: [Admission.Room]
     ) throws -> Response {
         var headers = HTTPFields()
         if !answer.body.isEmpty || answer.file != nil { headers[.contentType] = answer.contentType }

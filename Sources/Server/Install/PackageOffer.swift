@@ -22,6 +22,8 @@ package struct PackageOffer: Sendable {
 
     private let directory: [UInt8]
     package let packages: [Package]
+    /// Why packages that lie there are not offered, in sentences.
+    package let problems: [String]
     package let script: InstallScript
 
     /// No packages: machines that have the program already are enrolled by the script all the same.
@@ -30,15 +32,17 @@ package struct PackageOffer: Sendable {
     /// What a server looks for when nobody has told it where its packages are.
     package static let usualDirectory = "/usr/share/holdfast/packages"
 
-    private init(directory: [UInt8], packages: [Package]) {
+    private init(directory: [UInt8], packages: [Package], problems: [String] = []) {
         self.directory = directory
         self.packages = packages
+        self.problems = problems
         script = InstallScript(packages)
     }
 
-    /// Reads the packages of this program's version in a directory. One that is not there has none.
+    /// Reads the packages of this program's version in a directory. One that is not there has none; a package that cannot be
+    /// read is not offered, and keeps no server from starting.
     ///
-    /// Throws `io` when a package cannot be read.
+    /// Throws `io` when the directory cannot be read.
     package init(directory path: [UInt8]) throws {
         do throws(Errno) {
             let directory = try DirectoryPath.open(path)
@@ -49,17 +53,22 @@ package struct PackageOffer: Sendable {
                 names.append(String(decoding: entry.bytes, as: UTF8.self))
             }
             var packages: [Package] = []
+            var problems: [String] = []
             for name in names.sorted() {
                 guard let parts = Self.parts(of: name) else { continue }
-                let file = try Self.open(name, in: directory.raw)
-                let status = try file.status()
-                guard status.kind == .regular else { continue }
-                packages.append(
-                    Package(
-                        name: name, version: parts.version, architecture: parts.architecture, size: status.size,
-                        hash: try Self.hash(file), modified: status.modified))
+                do throws(Errno) {
+                    let file = try Self.open(name, in: directory.raw)
+                    let status = try file.status()
+                    guard status.kind == .regular else { continue }
+                    packages.append(
+                        Package(
+                            name: name, version: parts.version, architecture: parts.architecture, size: status.size,
+                            hash: try Self.hash(file), modified: status.modified))
+                } catch {
+                    problems.append("the package \(name) is not offered to machines: it cannot be read: \(error)")
+                }
             }
-            self.init(directory: path, packages: Self.newest(packages))
+            self.init(directory: path, packages: Self.newest(packages), problems: problems)
         } catch {
             if error.isGone {
                 self = .nothing
@@ -93,10 +102,41 @@ package struct PackageOffer: Sendable {
         var result: [String: Package] = [:]
         for package in packages {
             let key = "\(package.name.prefix { $0 != "_" }) \(package.architecture)"
-            if let known = result[key], known.version > package.version { continue }
+            if let known = result[key], isOlder(package.version, than: known.version) { continue }
             result[key] = package
         }
         return result.values.sorted { $0.name < $1.name }
+    }
+
+    /// Whether a version comes before another in Debian's order: numbers by their value, `~` before everything, also before the
+    /// end, and letters before other signs.
+    static func isOlder(_ a: String, than b: String) -> Bool {
+        func rank(_ byte: UInt8?) -> Int {
+            guard let byte else { return 0 }
+            return switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): 0
+            case UInt8(ascii: "~"): -1
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): Int(byte)
+            default: Int(byte) + 256
+            }
+        }
+        func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+        var (left, right) = (a.utf8[...], b.utf8[...])
+        while !left.isEmpty || !right.isEmpty {
+            while left.first.map({ !isDigit($0) }) ?? false || right.first.map({ !isDigit($0) }) ?? false {
+                let (x, y) = (rank(left.first), rank(right.first))
+                if x != y { return x < y }
+                left = left.dropFirst()
+                right = right.dropFirst()
+            }
+            let (x, y) = (left.prefix(while: isDigit), right.prefix(while: isDigit))
+            left = left[x.endIndex...]
+            right = right[y.endIndex...]
+            let (m, n) = (x.drop { $0 == 0x30 }, y.drop { $0 == 0x30 })
+            if m.count != n.count { return m.count < n.count }
+            if !m.elementsEqual(n) { return m.lexicographicallyPrecedes(n) }
+        }
+        return false
     }
 
     private static func open(_ name: String, in directory: Int32) throws(Errno) -> FileDescriptor {

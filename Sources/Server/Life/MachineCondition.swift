@@ -17,6 +17,16 @@ package struct MachineObjectives: Sendable {
         self.lateSince = lateSince
     }
 
+    /// How long a machine that has said that it sleeps may do so, in nanoseconds, unless more is expected of it: a laptop lies in
+    /// a drawer over a holiday. After that it may as well be lost.
+    static let longestSleep: Int64 = 14 * 86_400_000_000_000
+
+    /// Whether a machine is silent for too long that was heard of last at `last`.
+    func isSilent(since last: Timestamp, at now: Timestamp, isAsleep: Bool) -> Bool {
+        if isAsleep, now.since(last) <= Self.longestSleep { return false }
+        return lateSince(last, now, [last..<max(now, last)]) != nil
+    }
+
     /// Late after so many nanoseconds of silence.
     package init(lag: Int64, silent: Int64) {
         self.init(lag: lag) { last, now, _ in now.since(last) > silent ? last.advanced(by: silent) : nil }
@@ -33,9 +43,9 @@ package enum MachineCondition: String, Sendable, CaseIterable {
     case warnings
     /// It cannot write to the vault, or its spool is full.
     case problem
-    /// It said that it goes to sleep, or that its agent ends.
+    /// It said that it goes to sleep or down, less than two weeks ago.
     case asleep
-    /// It said nothing for some minutes.
+    /// It said nothing for some minutes, or that its agent was stopped.
     case silent
     /// It has no agent that reports: backups are begun by somebody else.
     case unreported
@@ -60,9 +70,9 @@ package enum MachineCondition: String, Sendable, CaseIterable {
             }
             if machine.waitingKey != nil {
                 self = .waiting
-            } else if report.activity == .asleep {
+            } else if report.activity == .asleep, !objectives.isSilent(since: received, at: now, isAsleep: true) {
                 self = .asleep
-            } else if now.since(received) > max(MachineCondition.silence, 0) {
+            } else if report.activity == .stopped || now.since(received) > max(MachineCondition.silence, 0) {
                 self = .silent
             } else if report.problem != nil || report.spool?.isFull == true {
                 self = .problem

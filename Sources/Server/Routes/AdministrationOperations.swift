@@ -43,7 +43,7 @@ enum AdministrationOperations {
         Operation(
             "POST", base + "/holds",
             "Places or releases a hold. In an owner-only vault it comes with its record, signed by the vault's key.",
-            tag: "administration", request: .json("HoldRequest"), status: 204
+            tag: "administration", access: .person(.administrator), request: .json("HoldRequest"), status: 204
         ) { core, request in
             try core.requireVault(request)
             try core.require(request, machine: nil)
@@ -60,7 +60,8 @@ enum AdministrationOperations {
             return .json(AdministrationMessages.encode(try KeyMaterial(try core.vault.store)))
         },
         Operation(
-            "PUT", base + "/keys/{file}", "Adds a key slot.", tag: "administration", request: .json("KeySlot"),
+            "PUT", base + "/keys/{file}", "Adds a key slot.", tag: "administration", access: .person(.administrator),
+            request: .json("KeySlot"),
             status: 204, failures: [(409, "There is a slot of this number.")], maximumBody: KeyFiles.maximumLength
         ) { core, request in
             try core.requireVault(request)

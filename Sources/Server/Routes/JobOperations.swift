@@ -14,7 +14,8 @@ enum JobOperations {
             "POST", "/api/v1/jobs",
             "Begins long work: verify, plan-reclaim, reclaim, plan-retention, retention, rebuild or delete-points. One job of a "
                 + "kind at a time.",
-            tag: "jobs", request: .json("JobRequest"), response: .json("JobBegun"), status: 202,
+            tag: "jobs", access: .person(.administrator), request: .json("JobRequest"), response: .json("JobBegun"),
+            status: 202,
             failures: [(503, "A job of this kind runs already.")], maximumBody: 4 << 20
         ) { core, request in
             try core.require(request, machine: nil)

@@ -36,7 +36,7 @@ enum MachineOperations {
         Operation(
             "PUT", "/api/v1/machines/{machine}/key", "Changes the key that signs the machine's requests.",
             tag: "machines",
-            request: .json("KeyChange"), status: 204
+            access: .machine, request: .json("KeyChange"), status: 204
         ) { core, request in
             let id = try request.machine()
             guard try request.id("machine", as: MachineID.self) == id else {
@@ -75,7 +75,7 @@ enum MachineOperations {
     private static let record = Operation(
         "PUT", "/api/v1/machines/{machine}/record",
         "Registers a machine of an owner-only vault with its record, signed by the vault's key.", tag: "machines",
-        request: .binary("a machine's record"), status: 204,
+        access: .machine, request: .binary("a machine's record"), status: 204,
         failures: [(409, "The server can open the vault and registers its machines itself.")], maximumBody: 64 << 10
     ) { core, request in
         let id = try request.machine()

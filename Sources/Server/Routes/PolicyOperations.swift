@@ -20,7 +20,7 @@ enum PolicyOperations {
         Operation(
             "POST", "/api/v1/policies",
             "Checks a policy and keeps it, as a new revision, under the name that it says.", tag: "policies",
-            request: .json("PolicyFile"), response: .json("PolicyRevision"),
+            access: .person(.administrator), request: .json("PolicyFile"), response: .json("PolicyRevision"),
             failures: [(400, "The policy has mistakes; each is told with its line and column.")],
             maximumBody: PolicyMessages.maximumLength
         ) { core, request in
@@ -68,7 +68,7 @@ enum PolicyOperations {
     private static let placement: [Operation] = [
         Operation(
             "PUT", "/api/v1/groups/{group}/policy", "Gives a group a policy, or none.", tag: "policies",
-            request: .json("PolicyAssignment"), status: 204
+            access: .person(.administrator), request: .json("PolicyAssignment"), status: 204
         ) { core, request in
             try core.require(request, machine: nil)
             let policy = try PolicyMessages.assigning(request.body)
@@ -86,7 +86,7 @@ enum PolicyOperations {
         Operation(
             "PUT", "/api/v1/machines/{machine}/placement",
             "Changes the class, the groups or the own policy of a machine; what is not named stays.", tag: "policies",
-            request: .json("PlacementChange"), status: 204
+            access: .person(.administrator), request: .json("PlacementChange"), status: 204
         ) { core, request in
             try core.require(request, machine: nil)
             let change = try PolicyMessages.placement(request.body)
@@ -132,7 +132,7 @@ enum PolicyOperations {
         },
         Operation(
             "POST", "/api/v1/machines/{machine}/commands", "Tells a machine to do something: back-up-now.",
-            tag: "policies", request: .json("MachineCommand"), status: 202
+            tag: "policies", access: .person(.administrator), request: .json("MachineCommand"), status: 202
         ) { core, request in
             try core.require(request, machine: nil)
             let kind = try JSONFields(parsing: request.body, document: "the command").string("kind")

@@ -9,7 +9,7 @@ enum StatusOperations {
         Operation(
             "POST", "/api/v1/machines/{machine}/status",
             "Tells how protection stands on a machine, about once a minute; answers when the next report is wanted.",
-            tag: "machines", request: .json("MachineReport"), response: .json("ReportAnswer"),
+            tag: "machines", access: .machine, request: .json("MachineReport"), response: .json("ReportAnswer"),
             maximumBody: MachineReport.maximumLength
         ) { core, request in
             let machine = try request.machine()

@@ -13,7 +13,7 @@ enum VaultOperations {
     private static let leases: [Operation] = [
         Operation(
             "POST", base + "/leases", "Claims the vault for a writer or a reader.", tag: "vault",
-            request: .json("LeaseRequest"), response: .json("Lease"), status: 201
+            access: .machineOr(.reader), request: .json("LeaseRequest"), response: .json("Lease"), status: 201
         ) { core, request in
             try core.requireVault(request)
             let wanted = try VaultMessages.leaseRequest(request.body)
@@ -51,7 +51,7 @@ enum VaultOperations {
         Operation(
             "POST", base + "/missing",
             "Which of up to 4,096 blobs must be sent; what is present stays while the lease lives.",
-            tag: "vault", query: [leaseQuery], request: .binary("questions after blobs"),
+            tag: "vault", access: .machine, query: [leaseQuery], request: .binary("questions after blobs"),
             response: .binary("one bit for each blob, 1 when it must be sent"), failures: [leaseFailure]
         ) { core, request in
             try core.requireVault(request)
@@ -62,7 +62,7 @@ enum VaultOperations {
         },
         Operation(
             "PUT", base + "/packs/{pack}", "Stores a pack of data or nodes. Sending it again is fine.", tag: "vault",
-            query: [leaseQuery], request: .binary("a pack"), status: 204,
+            access: .machine, query: [leaseQuery], request: .binary("a pack"), status: 204,
             failures: [
                 leaseFailure, (409, "It names blobs that are missing; they are listed."),
                 (410, "A pack of this name is being removed: pack its blobs anew."),
@@ -90,6 +90,7 @@ enum VaultOperations {
         Operation(
             "PUT", "/api/v1/machines/{machine}/points/{point}",
             "Makes a recovery point visible, with small packs that it brings along.", tag: "vault",
+            access: .machine,
             query: [
                 leaseQuery,
                 (
@@ -154,9 +155,7 @@ enum VaultOperations {
                 try core.require(request, machine: nil, or: .viewer)
             }
             let start = try request.number("start", in: 0...Int(Int32.max)) ?? 0
-            let points = try core.vault.points(query)
-            let page = VaultMessages.page(of: points.dropFirst(start))
-            let next = start + page.count < points.count ? start + page.count : nil
+            let (page, next) = try core.pages.page(of: query, from: start, in: try core.vault)
             return .json(VaultMessages.encode(page: page, next: next))
         },
         Operation(
@@ -189,8 +188,7 @@ enum VaultOperations {
         },
         Operation(
             "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.",
-            tag: "vault",
-            request: .json("GrantRequest"), response: .json("Grant"),
+            tag: "vault", access: .machineOr(.reader), request: .json("GrantRequest"), response: .json("Grant"),
             failures: [(401, "The vault is owner-only: the server has no key to grant.")]
         ) { core, request in
             try core.requireVault(request)
@@ -218,7 +216,8 @@ enum VaultOperations {
         Operation(
             "POST", base + "/blobs/read",
             "Sealed blobs in the order in which they lie in the packs; ends after some 16 MiB, ask for the rest again.",
-            tag: "vault", query: [("copy", "For one blob: its next copy, because the one before did not open.")],
+            tag: "vault", access: .machineOr(.reader),
+            query: [("copy", "For one blob: its next copy, because the one before did not open.")],
             request: .binary("ids"), response: .binary("for each blob its id, a length, and the sealed blob")
         ) { core, request in
             try core.requireVault(request)
@@ -247,13 +246,14 @@ extension ServerCore {
             return try require(request, machine: nil, or: .reader)
         }
         if points.isEmpty { return }
-        let own = Set(try vault.points(PointQuery(machine: machine, ids: points)).map(\.id))
-        if let other = points.first(where: { !own.contains($0) }) {
+        let owners = try vault.owners(of: points)
+        if let other = points.first(where: { owners[$0] != machine }) {
             throw HoldfastError(.notFound, "there is no recovery point \(other.hex)", context: ["point": other.hex])
         }
     }
 
-    /// Opens a wrap that stands in a point or in a redaction of it.
+    /// Opens a wrap that stands in a point or in a redaction of it, and belongs there: a wrap is not signed, and whoever puts
+    /// that of another's point into one of its own is not told the key. The record that opens with it is the proof.
     func grant(_ id: PointID, wrap hash: Bytes32) throws -> RecordKey {
         guard let keys else {
             throw HoldfastError(
@@ -261,11 +261,19 @@ extension ServerCore {
                 "This vault is owner-only: its server cannot open points. Use the passphrase or the key sheet.")
         }
         let vault = try self.vault
-        let wraps = [try vault.point(id).wrap] + (try vault.redactions(of: id)).map(\.wrap)
-        guard let wrap = wraps.first(where: { $0.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }) else {
-            throw HoldfastError(.notFound, "the point has no such key")
+        func isMeant(_ wrap: [UInt8]) -> Bool { wrap.withUnsafeBytes { BlobCrypto.sha256($0) } == hash }
+        let point = try vault.point(id)
+        if isMeant(point.wrap) {
+            let key = try keys.open(wrap: point.wrap)
+            _ = try point.open(with: key)
+            return key
         }
-        return try keys.open(wrap: wrap)
+        for redaction in try vault.redactions(of: id) where isMeant(redaction.wrap) {
+            let key = try keys.open(wrap: redaction.wrap)
+            _ = try redaction.open(with: key, locator: point.locator)
+            return key
+        }
+        throw HoldfastError(.notFound, "the point has no such key")
     }
 
     /// The framed bytes of blobs. Sealed as they are they tell nothing to who does not hold their keys.

@@ -20,6 +20,7 @@ package final class LocalVault: VaultService {
     private let notesTaken = Mutex<[String]>([])
     private let reviewIsDue = Atomic<Bool>(false)
     private let deadLeasesDue = Mutex<Int64>(0)
+    private let adoption = Mutex(AdoptionPace())
     /// Points that come at the same time share what they wait for.
     private let commits = CommitGroup<CommitRequest, CommitReceipt>()
     /// What data blobs of other machines are checked with, by the secrets' numbers; see `trust`.
@@ -83,8 +84,8 @@ package final class LocalVault: VaultService {
         let generation = try open(entry, pinning: points)
         do {
             // A point that is there after its references were pinned was there when they were.
-            let found = Set(try catalog.points(PointQuery(ids: points), now: entry.opened).map(\.id))
-            if !points.isEmpty, let gone = points.first(where: { !found.contains($0) }) {
+            let found = try catalog.places(of: points)
+            if let gone = points.first(where: { found[$0] == nil }) {
                 throw HoldfastError(
                     .notFound, "there is no recovery point \(gone.hex)", context: ["point": gone.hex])
             }
@@ -109,7 +110,7 @@ package final class LocalVault: VaultService {
         // put back from before.
         if let head {
             let known = try catalog.heads(of: machine).first { $0.incarnation == head.incarnation }
-            if head.number > known?.number ?? 0 { try adoptUnknown() }
+            if head.number > known?.number ?? 0 { try adoptIfDue() }
         }
         let entry = LeaseEntry(id: .random(), kind: .writer, machine: machine, opened: clock())
         let generation = try open(entry, pinning: base.map { [$0] } ?? [])
@@ -132,6 +133,39 @@ package final class LocalVault: VaultService {
             closeLease(entry.id)
             throw error
         }
+    }
+
+    /// When the vault is searched next because of what a writer says.
+    private struct AdoptionPace {
+        var isRunning = false
+        var due: Int64 = 0
+        static let pause: Int64 = 10_000_000_000
+    }
+
+    /// Registers what the store has and the catalog does not know, for a writer that remembers more than the catalog. That
+    /// reads the list of the whole store, and a writer can say what it likes: one at a time, with ten times as long a pause
+    /// after it, in which what was found counts. Throws `busy` while one is on.
+    private func adoptIfDue() throws {
+        let start = SystemClock.monotonic
+        let isDue = try adoption.withLock { pace in
+            if pace.isRunning {
+                throw HoldfastError(
+                    .busy, "the vault is just being searched for points that its catalog does not know; try again",
+                    isTemporary: true)
+            }
+            guard start >= pace.due else { return false }
+            pace.isRunning = true
+            return true
+        }
+        guard isDue else { return }
+        defer {
+            adoption.withLock { pace in
+                let now = SystemClock.monotonic
+                pace.isRunning = false
+                pace.due = now + max(AdoptionPace.pause, 10 * (now - start))
+            }
+        }
+        try adoptUnknown()
     }
 
     /// Makes a lease live and registers it.
@@ -231,7 +265,9 @@ package final class LocalVault: VaultService {
 
     package func store(_ pack: SealedPack, lease: LeaseID) throws {
         // What will be refused is not stored at all. The answer that counts is the registration's.
-        let entry = try bring(pack, of: try writer(lease)) { if pack.packClass == .meta { try checkReferences(of: pack) } }
+        let entry = try bring(pack, of: try writer(lease)) {
+            if pack.packClass == .meta { try checkReferences(of: pack) }
+        }
         let mayComplete = try catalog.register(entry, blobs: pack.blobs, lease: lease)
         if mayComplete { reviewIsDue.store(true, ordering: .releasing) }
     }
@@ -493,8 +529,19 @@ package final class LocalVault: VaultService {
         return points
     }
 
+    /// All points, or those of one machine, oldest first, as `points` lists them.
+    package func order(of machine: MachineID?) throws -> [PointID] {
+        try reviewIfDue()
+        return try catalog.order(of: machine, now: clock())
+    }
+
+    /// Whose points are, whichever of them there are.
+    package func owners(of points: [PointID]) throws -> [PointID: MachineID] {
+        try catalog.places(of: points).mapValues(\.machine)
+    }
+
     package func point(_ id: PointID) throws -> SealedPoint {
-        guard let summary = try catalog.points(PointQuery(ids: [id]), now: clock()).first else {
+        guard let place = try catalog.places(of: [id])[id] else {
             throw HoldfastError(.notFound, "there is no recovery point \(id.hex)", context: ["point": id.hex])
         }
         var reason: (any Error)?
@@ -502,7 +549,7 @@ package final class LocalVault: VaultService {
             do {
                 let point = try withRecord(location) { try SealedPoint.decode($0) }
                 // Another record under the point's id is not the point.
-                if point.locator.hash == summary.hash { return point }
+                if point.locator.hash == place.hash { return point }
             } catch let error as HoldfastError
                 where error.code == .damaged || error.code == .notFound || error.code == .io
             {

@@ -120,6 +120,10 @@ package protocol VaultCatalog: AnyObject, Sendable {
     func adopt(_ packs: [StoredRecordPack], now: Timestamp) throws
     /// Points by effective time, oldest first. `now` is the vault's clock.
     func points(_ query: PointQuery, now: Timestamp) throws -> [PointSummary]
+    /// Machine and hash of points, whichever of them there are. Costs no more in a large vault than in a small one.
+    func places(of points: [PointID]) throws -> [PointID: PointPlace]
+    /// All points, or those of one machine, in the order in which `points` lists them.
+    func order(of machine: MachineID?, now: Timestamp) throws -> [PointID]
     /// Records what was found out about points.
     func setCondition(_ condition: PointSummary.Condition, of points: [PointID]) throws
     /// Where the copies of a point's record lie, the one that its row was made from first. None when it is lost.
@@ -190,6 +194,17 @@ extension VaultCatalog {
     package func renewWitness() throws { try renewWitness(removals: 0) }
     /// Adopts one pack of class 3.
     package func adopt(_ pack: StoredRecordPack, now: Timestamp) throws { try adopt([pack], now: now) }
+}
+
+/// Whose a point is, and which.
+package struct PointPlace: Hashable, Sendable {
+    package var machine: MachineID
+    package var hash: LocatorHash
+
+    package init(machine: MachineID, hash: LocatorHash) {
+        self.machine = machine
+        self.hash = hash
+    }
 }
 
 /// Where a catalog stands.

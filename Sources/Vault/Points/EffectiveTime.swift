@@ -30,8 +30,7 @@ package enum EffectiveTime {
             if point.arrival > now {
                 result.append(now)
             } else {
-                let isDead = floor.since(point.time) > tolerance
-                floor = max(floor, isDead ? point.arrival : min(point.time, point.arrival))
+                floor = bound(after: floor, time: point.time, arrival: point.arrival)
                 result.append(floor)
             }
         }
@@ -41,5 +40,56 @@ package enum EffectiveTime {
             next = result[index]
         }
         return result
+    }
+
+    /// What the effective time of a point follows from.
+    package struct Place: Sendable {
+        /// By the machine's clock.
+        package var time: Timestamp
+        /// By the vault's clock.
+        package var arrival: Timestamp
+        package var series: UInt64
+        /// It is not in its machine's history.
+        package var isOutside: Bool
+
+        package init(time: Timestamp, arrival: Timestamp, series: UInt64, isOutside: Bool) {
+            self.time = time
+            self.arrival = arrival
+            self.series = series
+            self.isOutside = isOutside
+        }
+    }
+
+    /// Effective times of all points of a machine, given in the order in which the vault accepted them.
+    package static func of(machine points: [Place], now: Timestamp) -> [Timestamp] {
+        var result = points.map(\.arrival)
+        // What is outside the chain bends nobody's times; it takes that of the point before it.
+        let chain = points.indices.filter { !points[$0].isOutside }
+        // Each series by itself, as retention counts: versions that waited on a machine arrive after its scheduled backup.
+        for members in Dictionary(grouping: chain, by: { points[$0].series }).values {
+            let times = of(members.map { (time: points[$0].time, arrival: points[$0].arrival) }, now: now)
+            for (index, time) in zip(members, times) { result[index] = time }
+        }
+        let first = chain.first.map { result[$0] } ?? now
+        for index in points.indices where points[index].isOutside {
+            result[index] = index > 0 ? result[index - 1] : min(points[index].time, points[index].arrival, first)
+        }
+        return result
+    }
+
+    /// The bound that a point raises for those after it in its series, `floor` being the one before it.
+    ///
+    /// It never falls when a point before it is taken into account that was not, or a higher bound is put in: one that was worked
+    /// out when a point came, with every point before it, holds for good, whichever of them are deleted later and whatever the
+    /// vault's clock says then.
+    package static func bound(after floor: Timestamp, time: Timestamp, arrival: Timestamp) -> Timestamp {
+        let isDead = floor.since(time) > tolerance
+        return max(floor, isDead ? arrival : min(time, arrival))
+    }
+
+    /// Whether a point's effective time, and those of the points after it in its series, are the same whatever was before it,
+    /// given a bound of what was.
+    package static func begins(time: Timestamp, arrival: Timestamp, after bound: Timestamp, now: Timestamp) -> Bool {
+        arrival <= now && bound <= min(time, arrival)
     }
 }
