@@ -1,6 +1,8 @@
 /// What the programs that use an SQLite database agree about: the files beside it, their first bytes, and the ranges that they
 /// lock (https://www.sqlite.org/fileformat2.html, https://www.sqlite.org/walformat.html).
 package enum SQLiteFiles {
+    private typealias OthersLock = FileDescriptor.OthersLock
+
     /// The bytes that are locked in a database (`os.h`), and in the index of its log (`wal.c`, `os_unix.c`).
     package enum Place {
         package static let pending: Range<UInt64> = 0x4000_0000..<0x4000_0001
@@ -51,7 +53,7 @@ package enum SQLiteFiles {
     /// one without while it reads or writes. What is only read is waited for, up to half a second.
     package static func isInUse(at directory: Int32, _ name: [UInt8]) -> Bool {
         if let index = open(at: directory, name + endings[2]),
-            (try? index.othersLock(on: Place.users)) ?? .none != .none
+            (try? index.othersLock(on: Place.users)) ?? OthersLock.none != OthersLock.none
         {
             return true
         }

@@ -181,4 +181,42 @@ struct DatabaseTests {
         #expect(next.warnings.isEmpty)
         #expect(try DatabaseWriter.transactions(in: try database(fixture, next.point)) == 5)
     }
+
+    @Test("what a log says of the length of its database is not read as zeros", arguments: [UInt32(1 << 20), .max])
+    func hostileLength(_ pages: UInt32) throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let script = """
+            import sqlite3, struct, sys
+            path, pages = sys.argv[1], int(sys.argv[2])
+            c = sqlite3.connect(path); c.execute("CREATE TABLE t(x)"); c.commit(); c.close()
+            page = open(path, "rb").read(4096)
+            def add(data, state):
+                a, b = state
+                for at in range(0, len(data), 8):
+                    x, y = struct.unpack(">II", data[at:at + 8])
+                    a = (a + x + b) & 0xffffffff; b = (b + y + a) & 0xffffffff
+                return a, b
+            head = struct.pack(">IIIIII", 0x377f0683, 3007000, 4096, 0, 1, 2)
+            state = add(head, (0, 0)); head += struct.pack(">II", *state)
+            frame = b""
+            for number, end in ((1, 0), (9, pages)):
+                start = struct.pack(">II", number, end); state = add(start + page, state)
+                frame += start + struct.pack(">IIII", 1, 2, *state) + page
+            open(path + "-wal", "wb").write(head + frame)
+            """
+        #expect(Tool.run(["python3", "-c", script, path, "\(pages)"]).status == 0)
+        let (report, job) = try fixture.backup()
+        let entry = try #require(try fixture.entries(report.point)[TreePath(path)!.key])
+        #expect(entry.size == UInt64(pages) * 4096)
+        #expect(job.progress.bytesRead.load(ordering: .relaxed) < 1 << 20)
+        // The file has two pages, and the ninth is in the log.
+        var found: [(length: UInt64, isHole: Bool)] = []
+        try fixture.reader(report.point).extents(of: entry) { extent, _ in
+            found.append((extent.length, extent.key == nil))
+            return true
+        }
+        #expect(found.map(\.isHole) == [false, true, false, true])
+        #expect(found.map(\.length) == [8192, 24_576, 4096, UInt64(pages) * 4096 - 36_864])
+    }
 }

@@ -37,10 +37,13 @@ extension FileReader {
             if attempt.pause > 0 { usleep(attempt.pause * 1000) }
             if !attempt.holds, last != nil, item.status.size > FileReader.longestTry { continue }
             do {
-                var taken = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: attempt.holds)
+                let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
+                var taken = try SQLiteSnapshot.take(
+                    file, at: item.directory!.raw, name, holds: attempt.holds, isStopped: isStopped)
                 if taken == nil, attempt.holds, item.status.size <= FileReader.longestTry {
                     // Programs that keep it to themselves let nobody hold anything: there it has to be at rest for so long.
-                    taken = try SQLiteSnapshot.take(file, at: item.directory!.raw, name, holds: false)
+                    taken = try SQLiteSnapshot.take(
+                        file, at: item.directory!.raw, name, holds: false, isStopped: isStopped)
                 }
                 guard let snapshot = taken else { continue }
                 defer { snapshot.release() }
@@ -65,9 +68,7 @@ extension FileReader {
                 }
                 // Without a place to take it to only a log keeps programs from waiting for the reading.
                 if attempt.holds, !snapshot.isLogged, snapshot.size > FileReader.longestTry { continue }
-                let isSparse = snapshot.isPlain && item.status.blocks < item.status.size / 512
-                result = try read(
-                    isSparse ? .file(file) : .database(snapshot), snapshot.size, isSparse: isSparse, known, knownPieces)
+                result = try read(.database(snapshot), snapshot.size, isSparse: snapshot.isSparse, known, knownPieces)
                 if try isOneMoment(snapshot, file) {
                     finish(result, snapshot, &item)
                     return
@@ -98,8 +99,8 @@ extension FileReader {
         } else {
             do {
                 let result = try read(
-                    .file(file), item.status.size, isSparse: false, item.cached?.chunks ?? [], item.cached?.pieces ?? []
-                )
+                    .file(file), item.status.size, isSparse: item.status.blocks < item.status.size / 512,
+                    item.cached?.chunks ?? [], item.cached?.pieces ?? [])
                 take(result, &item)
             } catch let error as Errno {
                 skip(&item, error, batch)

@@ -94,8 +94,8 @@ final class SQLiteSnapshot {
     private let index: DirectoryHandle?
 
     var isLogged: Bool { log != nil }
-    /// What is read is the file, byte by byte.
-    var isPlain: Bool { log == nil }
+    /// Whether it may be longer than what was written of it. What a log says of its length proves nothing.
+    var isSparse: Bool { log != nil || status.blocks < status.size / 512 }
 
     /// No database is shorter, in bytes.
     static let smallest: UInt64 = 512
@@ -109,9 +109,10 @@ final class SQLiteSnapshot {
     ///   - file: the database, open for reading.
     ///   - directory: where it lies, with the files beside it.
     ///   - holds: keeps it from changing until `release`, for a limited time.
-    static func take(_ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool) throws(Errno)
-        -> SQLiteSnapshot?
-    {
+    ///   - isStopped: asked while a log is read; then `again` is thrown.
+    static func take(
+        _ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool, isStopped: () -> Bool = { false }
+    ) throws(Errno) -> SQLiteSnapshot? {
         let index = try? beside(name, "-shm", at: directory)
         let users = (try? index?.descriptor.othersLock(on: Place.users)) ?? .none
         var hold: Hold?
@@ -125,7 +126,7 @@ final class SQLiteSnapshot {
             let size = try log.descriptor.status().size
             if size >= WriteAheadLog.headerLength || users != .none {
                 return try SQLiteSnapshot(
-                    file, directory, name, log: log, index: users != .none ? index : nil, hold)
+                    file, directory, name, log: log, index: users != .none ? index : nil, hold, isStopped)
             }
         }
         return try SQLiteSnapshot(file, directory, name, hold)
@@ -133,7 +134,7 @@ final class SQLiteSnapshot {
 
     private init?(
         _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, index: DirectoryHandle?,
-        _ hold: Hold?
+        _ hold: Hold?, _ isStopped: () -> Bool
     ) throws(Errno) {
         self.file = file
         self.directory = directory
@@ -146,7 +147,9 @@ final class SQLiteSnapshot {
         let logStatus = try log.descriptor.status()
         guard let header = try Header(reading: file.descriptor) else { return nil }
         changes = header.changes
-        let pages = try WriteAheadLog(reading: log.descriptor)
+        let pages = try WriteAheadLog(reading: log.descriptor) { () throws(Errno) in
+            if isStopped() || hold.map({ SystemClock.monotonic > $0.end }) == true { throw .again }
+        }
         self.log = pages.map { (log, $0) }
         if let pages, let count = pages.pageCount {
             size = UInt64(count) * UInt64(pages.pageSize)
@@ -277,6 +280,37 @@ final class SQLiteSnapshot {
         }
         try log.pages.overlay(part, at: offset, from: log.file.descriptor)
         return wanted
+    }
+
+    /// The first range of data at or after `offset`: in the file or in its log. The length that a log says is only said: a few
+    /// bytes can name more than any disk holds.
+    func nextData(from offset: UInt64) throws(Errno) -> FileDescriptor.DataRange? {
+        let end = min(size, status.size)
+        func inFile(_ offset: UInt64) throws(Errno) -> Range<UInt64>? {
+            guard offset < end, let found = try file.descriptor.nextData(from: offset, size: end) else { return nil }
+            return found.offset..<min(found.offset + found.length, end)
+        }
+        func inLog(_ offset: UInt64) -> Range<UInt64>? {
+            guard let found = log?.pages.range(from: offset), found.lowerBound < size else { return nil }
+            return found.lowerBound..<min(found.upperBound, size)
+        }
+        let found = [try inFile(offset), inLog(offset)]
+        guard var range = found.compactMap({ $0 }).min(by: { $0.lowerBound < $1.lowerBound }) else {
+            return nil
+        }
+        // What joins is one, wherever it lies: chunks end where a range does.
+        var isGrowing = true
+        while isGrowing {
+            isGrowing = false
+            for next in [inLog(range.upperBound), try inFile(range.upperBound)] {
+                guard let next, next.lowerBound <= range.upperBound, next.upperBound > range.upperBound else {
+                    continue
+                }
+                range = range.lowerBound..<next.upperBound
+                isGrowing = true
+            }
+        }
+        return FileDescriptor.DataRange(offset: range.lowerBound, length: range.upperBound - range.lowerBound)
     }
 
     /// Gives up what is held when that lasts too long, or when the last program that used the log is gone: the next one has
