@@ -77,7 +77,7 @@ extension FileReader {
                 last = (result, snapshot.modified)
             } catch let error as Errno {
                 // Held for too long, or longer than is read in this way: what else there is to try comes.
-                if error == .again || error == .tooLarge { continue }
+                if error == .again || error == .timedOut || error == .tooLarge { continue }
                 skip(&item, error, batch)
                 return
             }

@@ -10,7 +10,7 @@ import Platform
 ///
 /// * without holding anything, by comparing before and after: the log was not begun anew and nothing was put from it into
 ///   the database; or no transaction was written (the counter in the header, under SQLite's own lock for reading);
-/// * holding what a reading program holds, for a limited time: see `Hold`.
+/// * holding what a reading program holds, for a limited time: see `SQLiteHold`.
 ///
 /// See docs/decisions/0060-databases.md.
 final class SQLiteSnapshot {
@@ -32,46 +32,6 @@ final class SQLiteSnapshot {
         }
     }
 
-    /// The bytes by which SQLite's programs agree about a database (`os.h`) and about its log (`wal.c`, `os_unix.c`).
-    private enum Place {
-        static let pending: Range<UInt64> = 0x4000_0000..<0x4000_0001
-        static let reserved: Range<UInt64> = 0x4000_0001..<0x4000_0002
-        static let shared: Range<UInt64> = 0x4000_0002..<(0x4000_0002 + 510)
-        /// Held by who puts pages from the log into the database.
-        static let checkpoint: Range<UInt64> = 121..<122
-        /// Held by readers of the log; whoever begins it anew needs all of them.
-        static let lastReader: Range<UInt64> = 127..<128
-        /// Held by everybody who uses the log.
-        static let users: Range<UInt64> = 128..<129
-    }
-
-    /// Locks for reading on a database and its log. Programs go on reading and writing; in a database without log commits wait.
-    private final class Hold {
-        private let file: DirectoryHandle
-        private let index: DirectoryHandle?
-        /// When it ends at the latest.
-        let end: Int64
-
-        /// `nil` when somebody writes who lets nobody read, or puts the log into the database right now.
-        init?(_ file: DirectoryHandle, index: DirectoryHandle?, nanoseconds: Int64) {
-            self.file = file
-            self.index = index
-            end = SystemClock.monotonic + nanoseconds
-            guard SQLiteSnapshot.share(file) else { return nil }
-            if let index {
-                guard (try? index.descriptor.lockForReading(Place.checkpoint)) == true,
-                    (try? index.descriptor.lockForReading(Place.lastReader)) == true
-                else { return nil }
-            }
-        }
-
-        deinit {
-            file.descriptor.unlock(Place.shared)
-            index?.descriptor.unlock(Place.checkpoint)
-            index?.descriptor.unlock(Place.lastReader)
-        }
-    }
-
     /// How long programs may be hindered: from committing where there is no log, from emptying the log where there is one.
     private static let longestShare: Int64 = 2_000_000_000
     private static let longestLogHold: Int64 = 60_000_000_000
@@ -88,10 +48,9 @@ final class SQLiteSnapshot {
     private let changes: UInt32
     private let directory: Int32
     private let name: [UInt8]
-    private var hold: Hold?
-    private var isBroken = false
-    private var nextLook: Int64 = 0
-    private let index: DirectoryHandle?
+    private var hold: SQLiteHold?
+    /// Programs use its log.
+    private let isLogUsed: Bool
 
     var isLogged: Bool { log != nil }
     /// Whether it may be longer than what was written of it. What a log says of its length proves nothing.
@@ -114,11 +73,11 @@ final class SQLiteSnapshot {
         _ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool, isStopped: () -> Bool = { false }
     ) throws(Errno) -> SQLiteSnapshot? {
         let index = try? beside(name, "-shm", at: directory)
-        let users = (try? index?.descriptor.othersLock(on: Place.users)) ?? .none
-        var hold: Hold?
+        let users = (try? index?.descriptor.othersLock(on: SQLiteFiles.Place.users)) ?? .none
+        var hold: SQLiteHold?
         if holds {
             let isLogged = users != .none
-            hold = Hold(
+            hold = SQLiteHold(
                 file, index: isLogged ? index : nil, nanoseconds: isLogged ? longestLogHold : longestShare)
             if hold == nil { return nil }
         }
@@ -126,21 +85,21 @@ final class SQLiteSnapshot {
             let size = try log.descriptor.status().size
             if size >= WriteAheadLog.headerLength || users != .none {
                 return try SQLiteSnapshot(
-                    file, directory, name, log: log, index: users != .none ? index : nil, hold, isStopped)
+                    file, directory, name, log: log, isUsed: users != .none, hold, isStopped)
             }
         }
         return try SQLiteSnapshot(file, directory, name, hold)
     }
 
     private init?(
-        _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, index: DirectoryHandle?,
-        _ hold: Hold?, _ isStopped: () -> Bool
+        _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, isUsed: Bool,
+        _ hold: SQLiteHold?, _ isStopped: () -> Bool
     ) throws(Errno) {
         self.file = file
         self.directory = directory
         self.name = name
         self.hold = hold
-        self.index = index
+        isLogUsed = isUsed
         // In this order: what is put from the log into the database after the status was read is seen by the next status.
         statusTime = SystemClock.wall
         status = try file.descriptor.status()
@@ -148,7 +107,8 @@ final class SQLiteSnapshot {
         guard let header = try Header(reading: file.descriptor) else { return nil }
         changes = header.changes
         let pages = try WriteAheadLog(reading: log.descriptor) { () throws(Errno) in
-            if isStopped() || hold.map({ SystemClock.monotonic > $0.end }) == true { throw .again }
+            if isStopped() { throw .again }
+            try SQLiteSnapshot.look(at: hold)
         }
         self.log = pages.map { (log, $0) }
         if let pages, let count = pages.pageCount {
@@ -161,15 +121,15 @@ final class SQLiteSnapshot {
         isInUse = true
     }
 
-    private init?(_ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], _ hold: Hold?) throws(Errno) {
+    private init?(_ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], _ hold: SQLiteHold?) throws(Errno) {
         self.file = file
         self.directory = directory
         self.name = name
         self.hold = hold
         log = nil
-        index = nil
-        let isShared = hold != nil || SQLiteSnapshot.share(file)
-        defer { if isShared, hold == nil { file.descriptor.unlock(Place.shared) } }
+        isLogUsed = false
+        let isShared = hold != nil || SQLiteHold.share(file)
+        defer { if isShared, hold == nil { file.descriptor.unlock(SQLiteFiles.Place.shared) } }
         let journal = try SQLiteSnapshot.journal(name, at: directory, file)
         // Pages are being written to the file, and are not yet what was committed.
         if !isShared, journal != .none { return nil }
@@ -215,7 +175,7 @@ final class SQLiteSnapshot {
             try journal.descriptor.readFully(into: bytes, at: 0)
         }
         if count == 0 || first == 0 { return .none }
-        return try file.descriptor.othersLock(on: Place.reserved) == .writing ? .used : .left
+        return try file.descriptor.othersLock(on: SQLiteFiles.Place.reserved) == .writing ? .used : .left
     }
 
     private static func withBytes(
@@ -261,16 +221,9 @@ final class SQLiteSnapshot {
 
     // MARK: Reading
 
-    /// SQLite's way to a lock for reading. `false`: somebody is writing, or about to, or the file system has no locks.
-    private static func share(_ file: DirectoryHandle) -> Bool {
-        guard (try? file.descriptor.lockForReading(Place.pending)) == true else { return false }
-        defer { file.descriptor.unlock(Place.pending) }
-        return (try? file.descriptor.lockForReading(Place.shared)) == true
-    }
-
-    /// Reads as `FileDescriptor.readFully`. Throws `again` when it could not be held any longer.
+    /// Reads as `FileDescriptor.readFully`. Throws `again` or `timedOut` when it could not be held any longer.
     func readFully(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) -> Int {
-        try look()
+        try SQLiteSnapshot.look(at: hold)
         guard let log else { return try file.descriptor.readFully(into: buffer, at: offset) }
         let wanted = Int(min(UInt64(buffer.count), size - min(offset, size)))
         let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
@@ -313,43 +266,40 @@ final class SQLiteSnapshot {
         return FileDescriptor.DataRange(offset: range.lowerBound, length: range.upperBound - range.lowerBound)
     }
 
-    /// Gives up what is held when that lasts too long, or when the last program that used the log is gone: the next one has
-    /// to set it right, and would wait.
-    private func look() throws(Errno) {
-        if isBroken { throw .again }
-        let now = SystemClock.monotonic
-        guard let hold, now >= nextLook else { return }
-        nextLook = now + 500_000_000
-        let isAlone = try index.map { (index) throws(Errno) in try index.descriptor.othersLock(on: Place.users) == .none
-        }
-        if now > hold.end || isAlone == true {
-            release()
-            isBroken = true
-            throw .again
-        }
+    private static func look(at hold: SQLiteHold?) throws(Errno) {
+        guard let ended = hold?.ended else { return }
+        throw ended == .timedOut ? .timedOut : .again
     }
 
     /// Whether what was read since it was taken is one moment.
     ///
+    /// Throws as `readFully`.
+    ///
     /// - Parameter isTrusted: whether a change after `time` is seen by a status that was read then.
     func isOneMoment(_ isTrusted: (_ status: FileStatus, _ time: Int64) -> Bool) throws(Errno) -> Bool {
-        if isBroken { return false }
+        let isSame = try isUnchanged(isTrusted)
+        // At the end: it may have been given up meanwhile.
+        try SQLiteSnapshot.look(at: hold)
+        return isSame
+    }
+
+    private func isUnchanged(_ isTrusted: (_ status: FileStatus, _ time: Int64) -> Bool) throws(Errno) -> Bool {
         let after = try file.descriptor.status()
         let isSame = after.isUnchanged(since: status)
         if let log {
             guard try WriteAheadLog.readHeader(log.file.descriptor) == log.pages.header else { return false }
-            return hold != nil && index != nil ? true : isSame && isTrusted(status, statusTime)
+            return hold != nil && isLogUsed ? true : isSame && isTrusted(status, statusTime)
         }
         if hold != nil { return after.size == status.size && after.modified == status.modified }
         if try SQLiteSnapshot.beside(name, "-wal", at: directory) != nil {
             // Somebody began to use it with a log: the file itself is as it was unless the log came into it.
             return isSame && isTrusted(status, statusTime)
         }
-        guard SQLiteSnapshot.share(file) else {
+        guard SQLiteHold.share(file) else {
             let journal = try SQLiteSnapshot.journal(name, at: directory, file)
             return journal == .none && isSame && isTrusted(status, statusTime)
         }
-        defer { file.descriptor.unlock(Place.shared) }
+        defer { file.descriptor.unlock(SQLiteFiles.Place.shared) }
         guard let header = try Header(reading: file.descriptor) else { return false }
         return header.changes == changes && after.size == status.size && after.modified == status.modified
     }
