@@ -219,4 +219,107 @@ struct DatabaseTests {
         #expect(found.map(\.isHole) == [false, true, false, true])
         #expect(found.map(\.length) == [8192, 24_576, 4096, UInt64(pages) * 4096 - 36_864])
     }
+
+    // MARK: What is held
+
+    /// A database as `take` gets it.
+    private func open(_ path: String) throws -> (file: DirectoryHandle, directory: DirectoryHandle, name: [UInt8]) {
+        let parent = (path as NSString).deletingLastPathComponent
+        return (
+            DirectoryHandle(try FileDescriptor.open(Array(path.utf8), .readOnly)),
+            DirectoryHandle(try FileDescriptor.open(Array(parent.utf8), [.readOnly, .directory])),
+            Array((path as NSString).lastPathComponent.utf8)
+        )
+    }
+
+    private func whole(_ snapshot: SQLiteSnapshot) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(snapshot.size))
+        let count = bytes.count
+        let read = try bytes.withUnsafeMutableBytes { try snapshot.readFully(into: $0, at: 0) }
+        #expect(read == count)
+        return bytes
+    }
+
+    @Test("while a database is held programs commit and checkpoint, and what is read is the moment when that began")
+    func heldLog() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=10"])
+        writer.begin(35)
+        #expect(writer.wait(for: 35))
+        let opened = try open(path)
+        let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: true)
+        let snapshot = try #require(taken)
+        let before = try Data(contentsOf: URL(fileURLWithPath: path))
+        writer.begin(200)
+        #expect(writer.wait(for: 235))
+        for mode in ["passive", "full", "restart", "truncate"] {
+            let script =
+                "import sqlite3,sys; c=sqlite3.connect(sys.argv[1],timeout=0.2); "
+                + "c.execute('pragma wal_checkpoint(\(mode))').fetchall()"
+            _ = Tool.run(["python3", "-c", script, path])
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+        #expect(try DatabaseWriter.transactions(in: try whole(snapshot)) == 35)
+        #expect(try snapshot.isOneMoment { _, _ in false })
+        snapshot.release()
+        writer.begin(50)
+        #expect(writer.wait(for: 285))
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) != before)
+    }
+
+    @Test("a database that is held when its last program dies is opened by the next one at once")
+    func heldAtCrash() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        for _ in 0..<3 {
+            let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
+            writer.begin(10)
+            #expect(writer.wait(for: 10))
+            let opened = try open(path)
+            let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: true)
+            let snapshot = try #require(taken)
+            writer.kill()
+            // It has to set the log right first.
+            let start = SystemClock.monotonic
+            let next = Tool.run([
+                "python3", "-c",
+                "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT n FROM c').fetchone()[0])",
+                path,
+            ])
+            #expect(next.status == 0 && Int(next.text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0 >= 10)
+            #expect(SystemClock.monotonic - start < 5_000_000_000)
+            snapshot.release()
+        }
+    }
+
+    @Test("what is held for too long is given up although nothing is read meanwhile, and is not held again")
+    func heldTooLong() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "DELETE")
+        writer.begin(5)
+        #expect(writer.wait(for: 5))
+        let opened = try open(path)
+        let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: true)
+        let snapshot = try #require(taken)
+        writer.begin(1)
+        usleep(200_000)
+        #expect(writer.committed == 5)
+        #expect(writer.wait(for: 6))
+        var bytes = [UInt8](repeating: 0, count: 512)
+        let error = #expect(throws: Errno.self) {
+            _ = try bytes.withUnsafeMutableBytes { try snapshot.readFully(into: $0, at: 0) }
+        }
+        #expect(error == .timedOut)
+        #expect(#expect(throws: Errno.self) { try snapshot.isOneMoment { _, _ in true } } == .timedOut)
+        var attempts = DatabaseAttempts()
+        var count = 0
+        while let attempt = attempts.next() {
+            count += 1
+            let goesOn = attempts.failed(attempt.holds ? .timedOut : .again)
+            #expect(goesOn)
+        }
+        #expect(count == 4)
+    }
 }

@@ -4,19 +4,47 @@ import Platform
 import Synchronization
 import Vault
 
-extension FileReader {
-    /// One way to read a database, after a pause in milliseconds.
-    private struct Attempt {
+/// How a database is read, one way after the other: first without hindering anybody, then holding what a reading program holds.
+struct DatabaseAttempts {
+    /// One way to read it, after a pause in milliseconds.
+    struct Attempt: Equatable {
         var pause: UInt32
         var holds: Bool
     }
 
-    /// First without hindering anybody, then holding what a reading program holds.
-    private static let attempts = [
+    private static let all = [
         Attempt(pause: 0, holds: false), Attempt(pause: 25, holds: false), Attempt(pause: 50, holds: false),
         Attempt(pause: 0, holds: true), Attempt(pause: 50, holds: true), Attempt(pause: 200, holds: true),
         Attempt(pause: 500, holds: true), Attempt(pause: 1000, holds: true), Attempt(pause: 2000, holds: true),
     ]
+    private var index = 0
+
+    /// The next, `nil` after the last.
+    mutating func next() -> Attempt? {
+        guard index < DatabaseAttempts.all.count else { return nil }
+        defer { index += 1 }
+        return DatabaseAttempts.all[index]
+    }
+
+    /// What one came to that ended with an error.
+    ///
+    /// - Returns: whether that is one after which another may be better.
+    mutating func failed(_ error: Errno) -> Bool {
+        switch error {
+        case .again: return true
+        case .timedOut, .tooLarge:
+            // The next would take as long, or be as long: programs would be hindered for nothing.
+            index = DatabaseAttempts.all.count
+            return true
+        default: return false
+        }
+    }
+
+    /// There is no place to take it to while it is held.
+    mutating func giveUpHolding() { index = DatabaseAttempts.all.count }
+}
+
+extension FileReader {
     /// A database longer than this is not read twice in vain.
     private static let longestTry: UInt64 = 64 << 20
 
@@ -30,7 +58,8 @@ extension FileReader {
         var knownPieces = item.cached?.pieces ?? []
         var last: (result: LargeFile, modified: FileInstant)?
         var isBundled = false
-        for attempt in FileReader.attempts {
+        var attempts = DatabaseAttempts()
+        while let attempt = attempts.next() {
             if progress.stopRequested.load(ordering: .relaxed) {
                 throw HoldfastError(.cancelled, "the backup was stopped")
             }
@@ -67,7 +96,10 @@ extension FileReader {
                     return
                 }
                 // Without a place to take it to only a log keeps programs from waiting for the reading.
-                if attempt.holds, !snapshot.isLogged, snapshot.size > FileReader.longestTry { continue }
+                if attempt.holds, !snapshot.isLogged, snapshot.size > FileReader.longestTry {
+                    attempts.giveUpHolding()
+                    continue
+                }
                 result = try read(.database(snapshot), snapshot.size, isSparse: snapshot.isSparse, known, knownPieces)
                 if try isOneMoment(snapshot, file) {
                     finish(result, snapshot, &item)
@@ -76,8 +108,8 @@ extension FileReader {
                 (known, knownPieces) = try remembered(result)
                 last = (result, snapshot.modified)
             } catch let error as Errno {
-                // Held for too long, or longer than is read in this way: what else there is to try comes.
-                if error == .again || error == .timedOut || error == .tooLarge { continue }
+                // What else there is to try comes.
+                if attempts.failed(error) { continue }
                 skip(&item, error, batch)
                 return
             }
