@@ -83,6 +83,10 @@ final class FileReader {
                     let name = Array(UnsafeRawBufferPointer(rebasing: names[start..<(item.name.upperBound - 1)]))
                     return try readDatabase(&item, opened, name, batch, &slabUsed)
                 }
+                if names[item.name.upperBound - 2] == UInt8(ascii: "l") {
+                    let name = Array(UnsafeRawBufferPointer(rebasing: names[start..<(item.name.upperBound - 1)]))
+                    if try readJournal(&item, opened, name, batch, &slabUsed) { return }
+                }
                 if case .small = item.work {
                     try readSmall(&item, opened, batch, &slabUsed)
                 } else {
@@ -300,7 +304,7 @@ final class FileReader {
 
     // MARK: Large files
 
-    private func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
+    func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
         var known = item.cached?.chunks ?? []
         var knownPieces = item.cached?.pieces ?? []
         var before = item.status

@@ -322,4 +322,80 @@ struct DatabaseTests {
         }
         #expect(count == 4)
     }
+
+    @Test("transactions of a program whose locks are not seen are never captured in part without a warning")
+    func unseenLocks() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let maker = try DatabaseWriter(path, mode: "DELETE")
+        maker.begin(30)
+        #expect(maker.wait(for: 30))
+        maker.kill()
+        #expect(DatabaseWriter.transactions(at: path) == 30)
+        // It writes into the file while a transaction is under way, and for all that can be seen nobody does.
+        let program = """
+            import random, sqlite3, sys, time
+            c = sqlite3.connect("file:%s?nolock=1" % sys.argv[1], uri=True, isolation_level=None)
+            c.execute("PRAGMA cache_size=1"); c.execute("PRAGMA synchronous=OFF"); print(1, flush=True)
+            end = time.time() + float(sys.argv[2])
+            while time.time() < end:
+                pad = random.randbytes(1500)
+                c.execute("BEGIN")
+                for row in range(1, 31):
+                    for table in "ab": c.execute("UPDATE %s SET pad=? WHERE id=?" % table, (pad, row)); time.sleep(0.01)
+                c.execute("COMMIT"); time.sleep(0.2)
+            """
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["python3", "-c", program, path, "12"]
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        _ = output.fileHandleForReading.availableData
+        defer {
+            process.terminate()
+            process.waitUntilExit()
+        }
+        var round = 0
+        while process.isRunning, round < 5 {
+            round += 1
+            usleep(UInt32(70_000 * round))
+            let report = try fixture.backup().report
+            if !report.warnings.isEmpty { continue }
+            let reader = try fixture.reader(report.point)
+            let copy = fixture.caches + "/restored-\(round).db"
+            try Data(try database(fixture, report.point)).write(to: URL(fileURLWithPath: copy))
+            if let journal = try fixture.content(reader, "data.db-journal") {
+                try Data(journal).write(to: URL(fileURLWithPath: copy + "-journal"))
+            }
+            #expect(DatabaseWriter.transactions(at: copy) == 30, "round \(round)")
+        }
+        #expect(round > 0)
+    }
+
+    @Test("a journal that was just written to is not taken for one that was left behind, and later it is")
+    func youngJournal() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let maker = try DatabaseWriter(path, mode: "DELETE")
+        maker.begin(5)
+        #expect(maker.wait(for: 5))
+        maker.kill()
+        try Data([0xD9, 0xD5, 0x05, 0xF9, 0x20, 0xA1, 0x63, 0xD7] + [UInt8](repeating: 0, count: 1000)).write(
+            to: URL(fileURLWithPath: path + "-journal"))
+        let opened = try open(path)
+        for holds in [false, true] {
+            let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: holds)
+            #expect(taken == nil)
+        }
+        SQLiteSnapshot.settleJournal(opened.name, at: opened.directory.raw, opened.file) { false }
+        let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: false)
+        #expect(taken != nil)
+        let name = opened.name + Array("-journal".utf8)
+        #expect(SQLiteSnapshot.isLeftBehind(name, at: opened.directory.raw, isStopped: { false }) == true)
+        #expect(unlink(path + "-journal") == 0)
+        // What was read with it is not of one moment any more.
+        #expect(try taken?.isOneMoment { _, _ in true } == false)
+        #expect(SQLiteSnapshot.isLeftBehind(name, at: opened.directory.raw, isStopped: { false }) == false)
+    }
 }

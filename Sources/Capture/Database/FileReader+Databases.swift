@@ -58,6 +58,8 @@ extension FileReader {
         var knownPieces = item.cached?.pieces ?? []
         var last: (result: LargeFile, modified: FileInstant)?
         var isBundled = false
+        let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
+        SQLiteSnapshot.settleJournal(name, at: item.directory!.raw, file, isStopped: isStopped)
         var attempts = DatabaseAttempts()
         while let attempt = attempts.next() {
             if progress.stopRequested.load(ordering: .relaxed) {
@@ -66,7 +68,6 @@ extension FileReader {
             if attempt.pause > 0 { usleep(attempt.pause * 1000) }
             if !attempt.holds, last != nil, item.status.size > FileReader.longestTry { continue }
             do {
-                let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
                 var taken = try SQLiteSnapshot.take(
                     file, at: item.directory!.raw, name, holds: attempt.holds, isStopped: isStopped)
                 if taken == nil, attempt.holds, item.status.size <= FileReader.longestTry {
@@ -118,6 +119,34 @@ extension FileReader {
             throw HoldfastError(.cancelled, "the backup was stopped")
         }
         try readRestless(&item, file, batch, last)
+    }
+
+    /// Reads a journal of a database, if that is what it is, as long as it is needed.
+    ///
+    /// - Returns: whether it is.
+    func readJournal(
+        _ item: inout CaptureItem, _ file: DirectoryHandle, _ name: [UInt8], _ batch: CaptureBatch,
+        _ slabUsed: inout Int
+    ) throws -> Bool {
+        let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
+        let directory = item.directory!.raw
+        guard let isLeft = SQLiteSnapshot.isLeftBehind(name, at: directory, isStopped: isStopped) else { return false }
+        if !isLeft {
+            item.isGone = true
+            return true
+        }
+        if case .small = item.work {
+            try readSmall(&item, file, batch, &slabUsed)
+        } else {
+            try readLarge(&item, file, batch)
+        }
+        if SQLiteSnapshot.isLeftBehind(name, at: directory, isStopped: isStopped) != true, !item.isGone {
+            item.isGone = true
+            warn(
+                .vanished, item, "a program took a broken transaction of this database back while the backup ran", batch
+            )
+        }
+        return true
     }
 
     /// Keeps of a database that never is at rest what was read last, or the bytes of its file.

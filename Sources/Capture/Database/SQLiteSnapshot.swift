@@ -49,6 +49,8 @@ final class SQLiteSnapshot {
     private let directory: Int32
     private let name: [UInt8]
     private var hold: SQLiteHold?
+    /// A journal that is needed lies beside it.
+    private let isJournalLeft: Bool
     /// Programs use its log.
     private let isLogUsed: Bool
 
@@ -100,6 +102,7 @@ final class SQLiteSnapshot {
         self.name = name
         self.hold = hold
         isLogUsed = isUsed
+        isJournalLeft = false
         // In this order: what is put from the log into the database after the status was read is seen by the next status.
         statusTime = SystemClock.wall
         status = try file.descriptor.status()
@@ -133,6 +136,8 @@ final class SQLiteSnapshot {
         let journal = try SQLiteSnapshot.journal(name, at: directory, file)
         // Pages are being written to the file, and are not yet what was committed.
         if !isShared, journal != .none { return nil }
+        if journal == .young { return nil }
+        isJournalLeft = journal == .left
         statusTime = SystemClock.wall
         status = try file.descriptor.status()
         guard let header = try Header(reading: file.descriptor) else { return nil }
@@ -163,9 +168,17 @@ final class SQLiteSnapshot {
         case none
         /// Of a transaction that is under way.
         case used
+        /// Nobody seems to hold the database, but it was just written to: locks are not seen everywhere, as those through
+        /// an overlay of a container in the directory below it.
+        case young
         /// Of a transaction that nobody will end: who opens the database next takes it back.
         case left
     }
+
+    /// A journal and its database that nobody has changed for so long belong to no transaction that is under way, in seconds.
+    private static let restTime: Int64 = 5
+    /// A change time further in the future says nothing, in seconds.
+    private static let wrongClock: Int64 = 3600
 
     private static func journal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle) throws(Errno) -> Journal
     {
@@ -175,7 +188,28 @@ final class SQLiteSnapshot {
             try journal.descriptor.readFully(into: bytes, at: 0)
         }
         if count == 0 || first == 0 { return .none }
-        return try file.descriptor.othersLock(on: SQLiteFiles.Place.reserved) == .writing ? .used : .left
+        if try file.descriptor.othersLock(on: SQLiteFiles.Place.reserved) == .writing { return .used }
+        let changed = max(try journal.descriptor.status().changed, try file.descriptor.status().changed)
+        let age = SystemClock.wall / 1_000_000_000 - changed.seconds
+        return age <= restTime && age > -wrongClock ? .young : .left
+    }
+
+    /// Waits until it can be told whether a journal was left behind, for about as long as that takes at most.
+    static func settleJournal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle, isStopped: () -> Bool) {
+        for _ in 0..<65 {
+            guard !isStopped(), (try? journal(name, at: directory, file)) == .young else { return }
+            SystemClock.pause(milliseconds: 100)
+        }
+    }
+
+    /// Whether a journal was left behind, which is waited for; `nil` when a name is not that of a database's journal.
+    static func isLeftBehind(_ name: [UInt8], at directory: Int32, isStopped: () -> Bool) -> Bool? {
+        let ending = SQLiteFiles.endings[1]
+        guard name.count > ending.count, name.suffix(ending.count).elementsEqual(ending) else { return nil }
+        let base = Array(name.dropLast(ending.count))
+        guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
+        settleJournal(base, at: directory, file, isStopped: isStopped)
+        return (try? journal(base, at: directory, file)) == .left
     }
 
     private static func withBytes(
@@ -200,7 +234,9 @@ final class SQLiteSnapshot {
             guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
             let base = Array(name[..<length])
             guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
-            return ending == "-journal" && (try? journal(base, at: directory, file)) == .left
+            // A young one is looked at again when it is read.
+            guard ending == "-journal", let found = try? journal(base, at: directory, file) else { return false }
+            return found == .left || found == .young
         }
         return nil
     }
@@ -290,13 +326,14 @@ final class SQLiteSnapshot {
             guard try WriteAheadLog.readHeader(log.file.descriptor) == log.pages.header else { return false }
             return hold != nil && isLogUsed ? true : isSame && isTrusted(status, statusTime)
         }
+        let journal = try SQLiteSnapshot.journal(name, at: directory, file)
+        if journal == .young || (journal == .left) != isJournalLeft { return false }
         if hold != nil { return after.size == status.size && after.modified == status.modified }
         if try SQLiteSnapshot.beside(name, "-wal", at: directory) != nil {
             // Somebody began to use it with a log: the file itself is as it was unless the log came into it.
             return isSame && isTrusted(status, statusTime)
         }
         guard SQLiteHold.share(file) else {
-            let journal = try SQLiteSnapshot.journal(name, at: directory, file)
             return journal == .none && isSame && isTrusted(status, statusTime)
         }
         defer { file.descriptor.unlock(SQLiteFiles.Place.shared) }
