@@ -398,4 +398,61 @@ struct DatabaseTests {
         #expect(try taken?.isOneMoment { _, _ in true } == false)
         #expect(SQLiteSnapshot.isLeftBehind(name, at: opened.directory.raw, isStopped: { false }) == false)
     }
+
+    // MARK: Names and logs
+
+    @Test("a database whose name has no room for that of a log is captured like any other")
+    func longName() throws {
+        let fixture = try BackupFixture()
+        let writer = try DatabaseWriter(fixture.root + "/short", mode: "DELETE")
+        writer.begin(5)
+        #expect(writer.wait(for: 5))
+        writer.kill()
+        let name = String(repeating: "n", count: 253)
+        #expect(rename(fixture.root + "/short", fixture.root + "/" + name) == 0)
+        let report = try fixture.backup().report
+        #expect(report.warnings.isEmpty)
+        let content = try fixture.content(try fixture.reader(report.point), name)
+        #expect(try DatabaseWriter.transactions(in: try #require(content)) == 5)
+    }
+
+    @Test("a log of an unknown version is kept as it is, with a warning")
+    func unknownLog() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
+        writer.begin(5)
+        #expect(writer.wait(for: 5))
+        writer.kill()
+        var log = try Array(Data(contentsOf: URL(fileURLWithPath: path + "-wal")))
+        log.replaceSubrange(4..<8, with: [0, 0x2E, 0x18, 0xC8])
+        try Data(log).write(to: URL(fileURLWithPath: path + "-wal"))
+        for _ in 0..<2 {
+            let report = try fixture.backup().report
+            #expect(report.warnings.map(\.reason) == [.changed])
+            let reader = try fixture.reader(report.point)
+            #expect(try fixture.content(reader, "data.db-wal") == log)
+            #expect(try database(fixture, report.point) == Array(Data(contentsOf: URL(fileURLWithPath: path))))
+        }
+    }
+
+    @Test("the log of a database that took another one's name is not taken for that one's")
+    func replacedByRename() throws {
+        let fixture = try BackupFixture()
+        let (path, other) = (fixture.root + "/data.db", fixture.root + "/other.db")
+        let writers = try [path, other].map { try DatabaseWriter($0, mode: "WAL", pragmas: ["wal_autocheckpoint=0"]) }
+        for (index, writer) in writers.enumerated() {
+            writer.begin(5 + index)
+            #expect(writer.wait(for: 5 + index))
+        }
+        for writer in writers { writer.kill() }
+        let opened = try open(path)
+        for ending in ["", "-wal", "-shm"] { #expect(rename(other + ending, path + ending) == 0) }
+        let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: false)
+        let snapshot = try #require(taken)
+        #expect(#expect(throws: Errno.self) { try snapshot.isOneMoment { _, _ in true } } == .stale)
+        let again = try open(path)
+        let right = try SQLiteSnapshot.take(again.file, at: again.directory.raw, again.name, holds: false)
+        #expect(try DatabaseWriter.transactions(in: try whole(try #require(right))) == 6)
+    }
 }

@@ -78,7 +78,7 @@ extension FileReader {
                 guard let snapshot = taken else { continue }
                 defer { snapshot.release() }
                 if case .small = item.work, !isBundled, !attempt.holds, !snapshot.isLogged,
-                    snapshot.size == item.status.size
+                    !snapshot.hasUnknownLog, snapshot.size == item.status.size
                 {
                     // The usual one of a few kilobytes, at rest.
                     isBundled = true
@@ -93,7 +93,7 @@ extension FileReader {
                     guard try isOneMoment(snapshot, file) else { continue }
                     snapshot.release()
                     result = try read(.file(staged), snapshot.size, isSparse: false, known, knownPieces)
-                    finish(result, snapshot, &item)
+                    finish(result, snapshot, &item, batch)
                     return
                 }
                 // Without a place to take it to only a log keeps programs from waiting for the reading.
@@ -103,7 +103,7 @@ extension FileReader {
                 }
                 result = try read(.database(snapshot), snapshot.size, isSparse: snapshot.isSparse, known, knownPieces)
                 if try isOneMoment(snapshot, file) {
-                    finish(result, snapshot, &item)
+                    finish(result, snapshot, &item, batch)
                     return
                 }
                 (known, knownPieces) = try remembered(result)
@@ -179,12 +179,22 @@ extension FileReader {
         try snapshot.isOneMoment { status, time in vouches(for: status, at: time, file) }
     }
 
-    private func finish(_ result: LargeFile, _ snapshot: SQLiteSnapshot, _ item: inout CaptureItem) {
+    private func finish(
+        _ result: LargeFile, _ snapshot: SQLiteSnapshot, _ item: inout CaptureItem, _ batch: CaptureBatch
+    ) {
         take(result, &item)
         item.entry?.mtime = FileTime(snapshot.modified)
         // Its log goes on without its own times changing.
         if snapshot.isLogged { item.isFresh = true }
         note(snapshot, item)
+        if snapshot.hasUnknownLog {
+            item.isFresh = true
+            item.entry?.remarks.insert(.fuzzy)
+            warn(
+                .changed, item,
+                "the log of this SQLite database is of an unknown kind: both are kept as they are, and may not fit together",
+                batch)
+        }
     }
 
     private func note(_ snapshot: SQLiteSnapshot, _ item: CaptureItem) {

@@ -55,6 +55,8 @@ final class SQLiteSnapshot {
     private let isLogUsed: Bool
 
     var isLogged: Bool { log != nil }
+    /// There is a log that nobody here can read.
+    let hasUnknownLog: Bool
     /// Whether it may be longer than what was written of it. What a log says of its length proves nothing.
     var isSparse: Bool { log != nil || status.blocks < status.size / 512 }
 
@@ -114,6 +116,7 @@ final class SQLiteSnapshot {
             try SQLiteSnapshot.look(at: hold)
         }
         self.log = pages.map { (log, $0) }
+        hasUnknownLog = pages == nil ? try WriteAheadLog.isUnknown(log.descriptor) : false
         if let pages, let count = pages.pageCount {
             size = UInt64(count) * UInt64(pages.pageSize)
             modified = max(status.modified, logStatus.modified)
@@ -130,6 +133,7 @@ final class SQLiteSnapshot {
         self.name = name
         self.hold = hold
         log = nil
+        hasUnknownLog = false
         isLogUsed = false
         let isShared = hold != nil || SQLiteHold.share(file)
         defer { if isShared, hold == nil { file.descriptor.unlock(SQLiteFiles.Place.shared) } }
@@ -158,7 +162,10 @@ final class SQLiteSnapshot {
             }
             return try file.descriptor.status().kind == .regular ? file : nil
         } catch {
-            if error.isGone || error == .symbolicLink || error == .noDevice { return nil }
+            if error.isGone || error == .symbolicLink || error == .noDevice || error == .nameTooLong {
+                // With a longer name it cannot be there.
+                return nil
+            }
             throw error
         }
     }
@@ -234,6 +241,11 @@ final class SQLiteSnapshot {
             guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
             let base = Array(name[..<length])
             guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
+            if ending == "-wal" {
+                // What cannot be read of it is kept as it is.
+                guard let log = try? beside(Array(name), "", at: directory) else { return false }
+                return (try? WriteAheadLog.isUnknown(log.descriptor)) == true
+            }
             // A young one is looked at again when it is read.
             guard ending == "-journal", let found = try? journal(base, at: directory, file) else { return false }
             return found == .left || found == .young
@@ -324,6 +336,9 @@ final class SQLiteSnapshot {
         let isSame = after.isUnchanged(since: status)
         if let log {
             guard try WriteAheadLog.readHeader(log.file.descriptor) == log.pages.header else { return false }
+            // The log was found by its name: it is of the file that has the other one.
+            let named = try FileSystem.status(at: directory, name)
+            if !named.isSameFile(as: status) { throw .stale }
             return hold != nil && isLogUsed ? true : isSame && isTrusted(status, statusTime)
         }
         let journal = try SQLiteSnapshot.journal(name, at: directory, file)

@@ -9,6 +9,7 @@ import Platform
 struct WriteAheadLog {
     static let headerLength = 32
     private static let frameHeaderLength = 24
+    private static let version: UInt32 = 3_007_000
     /// More frames are not read: 4 GB of the smallest usual pages.
     private static let maximumFrames = 1 << 20
 
@@ -28,7 +29,7 @@ struct WriteAheadLog {
     init?(reading file: borrowing FileDescriptor, check: () throws(Errno) -> Void = {}) throws(Errno) {
         guard let header = try WriteAheadLog.readHeader(file) else { return nil }
         let magic = WriteAheadLog.big(header, 0)
-        guard magic & ~1 == 0x377F_0682, WriteAheadLog.big(header, 4) == 3_007_000 else { return nil }
+        guard magic & ~1 == 0x377F_0682, WriteAheadLog.big(header, 4) == WriteAheadLog.version else { return nil }
         let pageSize = Int(WriteAheadLog.big(header, 8))
         guard pageSize >= 512, pageSize <= 65_536, pageSize.nonzeroBitCount == 1 else { return nil }
         var checksum = Checksum(isBigEndian: magic & 1 == 1)
@@ -47,6 +48,13 @@ struct WriteAheadLog {
         defer { buffer.deallocate() }
         guard try file.readFully(into: buffer, at: 0) == headerLength else { return nil }
         return Array(buffer)
+    }
+
+    /// Whether a file is a log of a version that is not known here, as `wal2`. What merely looks damaged counts as empty, as it does
+    /// for SQLite.
+    static func isUnknown(_ file: borrowing FileDescriptor) throws(Errno) -> Bool {
+        guard let header = try readHeader(file) else { return false }
+        return big(header, 0) & ~1 == 0x377F_0682 && big(header, 4) != version
     }
 
     private mutating func readFrames(
