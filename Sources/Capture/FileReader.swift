@@ -311,7 +311,8 @@ final class FileReader {
         var attempt = 0
         let size = item.status.size
         while true {
-            if size >= CloneRoom.leastSize, attempt > 0 || isYoung(before),
+            // Only what was seen to change: a clone makes the next writes of the file go elsewhere on the disk.
+            if size >= CloneRoom.leastSize, attempt > 0,
                 try readClone(&item, file, known, knownPieces)
             {
                 return
@@ -342,11 +343,6 @@ final class FileReader {
             attempt += 1
             before = after
         }
-    }
-
-    /// Whether somebody may be writing to a file: it was changed within the last hour, or will have been.
-    private func isYoung(_ status: FileStatus) -> Bool {
-        status.modified.seconds > SystemClock.wall / 1_000_000_000 - 3600
     }
 
     /// Reads what the file is at one moment, where its file system can keep that.
