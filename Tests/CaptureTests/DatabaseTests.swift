@@ -268,6 +268,31 @@ struct DatabaseTests {
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) != before)
     }
 
+    @Test("who finds the index of a log invalid sets it right while the database is held")
+    func heldAtRecovery() throws {
+        let fixture = try BackupFixture()
+        let path = fixture.root + "/data.db"
+        let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
+        writer.begin(10)
+        #expect(writer.wait(for: 10))
+        let opened = try open(path)
+        let taken = try SQLiteSnapshot.take(opened.file, at: opened.directory.raw, opened.name, holds: true)
+        let snapshot = try #require(taken)
+        let script = """
+            import sqlite3, sys
+            with open(sys.argv[1] + "-shm", "r+b") as f: f.write(bytes(136))
+            c = sqlite3.connect(sys.argv[1], timeout=0)
+            print(c.execute("SELECT n FROM c").fetchone()[0])
+            c.execute("CREATE TABLE more(x)"); c.commit()
+            """
+        let start = SystemClock.monotonic
+        let next = Tool.run(["python3", "-c", script, path])
+        #expect(next.status == 0 && next.text.hasPrefix("10"), "\(next.text)")
+        #expect(SystemClock.monotonic - start < 5_000_000_000)
+        #expect(try DatabaseWriter.transactions(in: try whole(snapshot)) == 10)
+        #expect(try snapshot.isOneMoment { _, _ in false })
+    }
+
     @Test("a database that is held when its last program dies is opened by the next one at once")
     func heldAtCrash() throws {
         let fixture = try BackupFixture()
