@@ -18,8 +18,7 @@ enum FileContent {
     func nextData(from offset: UInt64, size: UInt64) throws(Errno) -> FileDescriptor.DataRange? {
         switch self {
         case .file(let file): try file.descriptor.nextData(from: offset, size: size)
-        // Pages of the log may lie where the file has a hole.
-        case .database: offset >= size ? nil : FileDescriptor.DataRange(offset: offset, length: size - offset)
+        case .database(let snapshot): try snapshot.nextData(from: offset)
         }
     }
 }

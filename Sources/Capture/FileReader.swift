@@ -83,6 +83,10 @@ final class FileReader {
                     let name = Array(UnsafeRawBufferPointer(rebasing: names[start..<(item.name.upperBound - 1)]))
                     return try readDatabase(&item, opened, name, batch, &slabUsed)
                 }
+                if names[item.name.upperBound - 2] == UInt8(ascii: "l") {
+                    let name = Array(UnsafeRawBufferPointer(rebasing: names[start..<(item.name.upperBound - 1)]))
+                    if try readJournal(&item, opened, name, batch, &slabUsed) { return }
+                }
                 if case .small = item.work {
                     try readSmall(&item, opened, batch, &slabUsed)
                 } else {
@@ -300,14 +304,15 @@ final class FileReader {
 
     // MARK: Large files
 
-    private func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
+    func readLarge(_ item: inout CaptureItem, _ file: DirectoryHandle, _ batch: CaptureBatch) throws {
         var known = item.cached?.chunks ?? []
         var knownPieces = item.cached?.pieces ?? []
         var before = item.status
         var attempt = 0
         let size = item.status.size
         while true {
-            if size >= CloneRoom.leastSize, attempt > 0 || isYoung(before),
+            // Only what was seen to change: a clone makes the next writes of the file go elsewhere on the disk.
+            if size >= CloneRoom.leastSize, attempt > 0,
                 try readClone(&item, file, known, knownPieces)
             {
                 return
@@ -338,11 +343,6 @@ final class FileReader {
             attempt += 1
             before = after
         }
-    }
-
-    /// Whether somebody may be writing to a file: it was changed within the last hour, or will have been.
-    private func isYoung(_ status: FileStatus) -> Bool {
-        status.modified.seconds > SystemClock.wall / 1_000_000_000 - 3600
     }
 
     /// Reads what the file is at one moment, where its file system can keep that.

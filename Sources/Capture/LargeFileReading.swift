@@ -151,6 +151,9 @@ struct LargeFileReading {
         defer { open = OpenSlab(slab: slab, used: high) }
         var position = start
         while true {
+            if progress.stopRequested.load(ordering: .relaxed) {
+                throw HoldfastError(.cancelled, "the backup was stopped")
+            }
             while high - low < FormatLimits.blobPlainLength && position + UInt64(high - low) < end {
                 if slab.capacity - low < FormatLimits.blobPlainLength || high == slab.capacity {
                     let next = try take()

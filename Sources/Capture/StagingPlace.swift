@@ -4,6 +4,8 @@ import Platform
 struct StagingPlace {
     /// Programs wait while a database without a log is taken, and the log of another grows.
     private static let longestLogged: UInt64 = 256 << 20
+    /// No disk takes more in the two seconds for which they wait.
+    private static let longestShared: UInt64 = 4 << 30
     private static let step = 1 << 20
 
     /// A directory of this program.
@@ -12,7 +14,7 @@ struct StagingPlace {
     /// Takes a database; `nil` where there is no room for it, or too little to take it from others. It may use a quarter
     /// of what is free.
     ///
-    /// Throws `again` when that takes too long.
+    /// Throws `timedOut` when that takes too long.
     func take(_ snapshot: SQLiteSnapshot) throws(Errno) -> DirectoryHandle? {
         guard
             let place = try? FileDescriptor.open(directory, [.readOnly, .directory]),
@@ -21,7 +23,8 @@ struct StagingPlace {
         else { return nil }
         let file = DirectoryHandle(opened)
         if !snapshot.isLogged, (try? file.descriptor.clone(from: snapshot.file.descriptor)) == true { return file }
-        if snapshot.isLogged, snapshot.size > StagingPlace.longestLogged { return nil }
+        let longest = snapshot.isLogged ? StagingPlace.longestLogged : StagingPlace.longestShared
+        if snapshot.size > longest { return nil }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: StagingPlace.step, alignment: 4096)
         defer { buffer.deallocate() }
         var offset: UInt64 = 0

@@ -130,13 +130,15 @@ extension FileDescriptor {
     }
 
     /// Makes this empty file share all blocks of another; `false` where the file system cannot (`FICLONE`).
+    ///
+    /// Throws `invalidArgument` for a file that cannot be cloned where others can, as one without copy-on-write.
     package func clone(from source: borrowing FileDescriptor) throws(Errno) -> Bool {
         let from = source.raw
         do throws(Errno) {
             try retrying { hf_clone(from, raw) }
             return true
         } catch {
-            if error.isUnsupported || error == .crossDevice || error == .invalidArgument { return false }
+            if error.isUnsupported || error == .crossDevice { return false }
             throw error
         }
     }

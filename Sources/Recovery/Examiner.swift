@@ -90,6 +90,7 @@ final class Examiner {
         linkedTo cell: LinkCell?
     ) throws(Errno) -> Decision {
         let decision = try judge(name, entry, owner: owner, in: directory, linkedTo: cell)
+        if let words = try obstacle(to: decision, name, entry, in: directory) { return .keep(warning: words) }
         guard let moment else { return decision }
         switch decision {
         case .replace(let status), .metadata(let status), .rename(_, .some(let status)):
@@ -97,6 +98,47 @@ final class Examiner {
         case .create, .same, .keep, .rename(_, nil): break
         }
         return decision
+    }
+
+    /// Why something that would be replaced stays: programs have it open, or what is committed in its log is in no point.
+    private func obstacle(
+        to decision: Decision, _ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory
+    ) throws(Errno) -> String? {
+        if onlyCompares || directory.isNew || directory.isMissing { return nil }
+        var target = name
+        var standing: FileStatus?
+        switch decision {
+        case .create: break
+        case .replace(let status): standing = status
+        case .rename(let other, let status): (target, standing) = (other, status)
+        case .same, .metadata, .keep: return nil
+        }
+        guard DatabaseLogs.concern(entry) || DatabaseLogs.concern(standing) else { return nil }
+        let path = directory.destinationPath(target.name)
+        if moment?.isSpared(path) == true { return DatabaseLogs.inUse }
+        let handle = try directory.handle()
+        let words = logs(of: target, in: directory).obstacle(at: handle.raw, moment)
+        if words != nil { moment?.spare(path) }
+        return words
+    }
+
+    /// Why something that is to make room, or is not in the point, stays.
+    func obstacle(
+        removing name: TerminatedName, _ status: FileStatus, in directory: RestoreDirectory, _ handle: OpenHandle
+    ) -> String? {
+        let path = directory.destinationPath(name.name)
+        if moment?.isSpared(path) == true { return DatabaseLogs.inUse }
+        let words = DatabaseLogs.obstacle(removing: name, status, at: handle.raw, moment)
+        if words != nil { moment?.spare(path) }
+        return words
+    }
+
+    /// The logs beside what is restored under a name that are not of the point.
+    func logs(of name: TerminatedName, in directory: RestoreDirectory) -> DatabaseLogs {
+        DatabaseLogs(of: name) { log in
+            let path = TreePath(unchecked: directory.sourcePath(log.name))
+            return ((try? reader.entry(of: path)) ?? nil) != nil
+        }
     }
 
     private func judge(
@@ -109,8 +151,17 @@ final class Examiner {
             try FileSystem.statusIfAny(at: handle.raw, pointer)
         }
         guard let status else { return .create }
-        if let cell, cell.isSame(status) { return .same }
-        var looksSame = status.kind.rawValue == entry.kind.rawValue
+        var modified = status.modified
+        var isLogged = false
+        if !onlyCompares, DatabaseLogs.concern(status), DatabaseLogs.concern(entry) {
+            // What is committed in a log is a part of the database, which is not the same then.
+            for log in logs(of: name, in: directory).lying(at: handle.raw) {
+                isLogged = true
+                modified = max(modified, log.status.modified)
+            }
+        }
+        if !isLogged, let cell, cell.isSame(status) { return .same }
+        var looksSame = status.kind.rawValue == entry.kind.rawValue && !isLogged
         if looksSame { looksSame = try hasSameContent(name, entry, status, handle) }
         // Nobody but the run that was interrupted leaves files like these.
         if isResumed, FileWriter.isUnfinished(status, entry) || (looksSame && differs(name, in: directory)) {
@@ -132,7 +183,7 @@ final class Examiner {
         case .always: break
         case .never: return try keeping(name, entry, owner, status, handle)
         case .newer:
-            if !(status.modified < FileInstant(entry.mtime)) {
+            if !(modified < FileInstant(entry.mtime)) {
                 return try keeping(name, entry, owner, status, handle)
             }
         case .rename: return try renaming(name, entry, owner, handle)

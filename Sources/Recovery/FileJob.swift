@@ -51,6 +51,8 @@ final class FileJob: @unchecked Sendable {
     let replaces: Bool
     /// Others are linked to it.
     let cell: LinkCell?
+    /// Logs that go when it gets its name.
+    let logs: DatabaseLogs?
     /// Its content does not come in one piece that fills it.
     var needsSize = false
 
@@ -60,8 +62,9 @@ final class FileJob: @unchecked Sendable {
     init(
         purpose: Purpose = .write, directory: RestoreDirectory, place: OpenHandle, name: TerminatedName,
         temporary: TerminatedName?, sourceName: TerminatedName? = nil, entry: Entry,
-        owner: Ownership?, replaces: Bool, cell: LinkCell? = nil
+        owner: Ownership?, replaces: Bool, cell: LinkCell? = nil, logs: DatabaseLogs? = nil
     ) {
+        self.logs = logs
         self.purpose = purpose
         self.directory = directory
         self.place = place

@@ -230,14 +230,18 @@ final class FileWriter {
 
     private func rename(_ job: FileJob) throws(Errno) {
         guard let temporary = job.temporary else { return }
-        try rename(temporary, to: job.name, in: job.place, replaces: job.replaces)
+        try rename(temporary, to: job.name, in: job.place, replaces: job.replaces, job.logs)
     }
 
     /// Gives a complete thing its name. What has appeared there since it was decided on is not replaced unless that
     /// was the decision.
+    ///
+    /// - Parameter logs: those of another moment beside a database; they go directly before.
     func rename(
-        _ temporary: TerminatedName, to name: TerminatedName, in place: OpenHandle, replaces: Bool
+        _ temporary: TerminatedName, to name: TerminatedName, in place: OpenHandle, replaces: Bool,
+        _ logs: DatabaseLogs? = nil
     ) throws(Errno) {
+        if let logs, try clear(logs, beside: name, in: place, for: temporary, replaces: replaces) { return }
         try temporary.withPointer { (from) throws(Errno) in
             try name.withPointer { (to) throws(Errno) in
                 if !replaces {
@@ -266,6 +270,31 @@ final class FileWriter {
                 }
             }
         }
+    }
+
+    /// Removes the logs beside a name that is about to get another content.
+    ///
+    /// - Returns: whether that was all there is to do: the name is one of the file already.
+    private func clear(
+        _ logs: DatabaseLogs, beside name: TerminatedName, in place: OpenHandle, for temporary: TerminatedName,
+        replaces: Bool
+    ) throws(Errno) -> Bool {
+        let standing = try name.withPointer { (pointer) throws(Errno) in
+            try FileSystem.statusIfAny(at: place.raw, pointer)
+        }
+        // What follows would fail, and the logs are of what stands there.
+        if let standing {
+            if !replaces { throw .exists }
+            if context.moment?.isBefore(standing) == true { throw .stale }
+        }
+        progress.removed.wrappingAdd(try logs.clear(at: place.raw, context.moment), ordering: .relaxed)
+        let made = try temporary.withPointer { (pointer) throws(Errno) in
+            try FileSystem.status(at: place.raw, pointer)
+        }
+        guard let standing, standing.isSameFile(as: made) else { return false }
+        // The system does nothing when both are names of the same file.
+        try temporary.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: place.raw, pointer) }
+        return true
     }
 
     private func closeChecked(_ job: FileJob) throws(Errno) {
@@ -324,6 +353,7 @@ final class FileWriter {
         switch error {
         case .exists: "something has appeared under its name while the restore ran"
         case .stale: "it was changed or replaced by somebody else while the restore ran; that stays"
+        case .databaseInUse: DatabaseLogs.inUse
         case .symbolicLink: "a symbolic link stands on the way to it; it is not followed"
         default: "it cannot be written: \(error)"
         }
@@ -527,7 +557,7 @@ final class FileWriter {
                     try link.cell.link(root: context.root.raw, to: place.raw, pointer)
                 }
             }
-            if !isDirect { try rename(target, to: link.name, in: place, replaces: link.replaces) }
+            if !isDirect { try rename(target, to: link.name, in: place, replaces: link.replaces, link.logs) }
             progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
             release(link.directory)
         } catch {

@@ -57,6 +57,8 @@ struct PendingLink {
     let cell: LinkCell
     /// Something stands there that it replaces.
     let replaces: Bool
+    /// Logs that go when it gets its name.
+    let logs: DatabaseLogs?
 }
 
 /// The hard-linked files met so far. For the planner's thread.

@@ -23,6 +23,8 @@ final class PlanMoment: Sendable {
 
     private let start: FileInstant
     private let own = Mutex<Set<Node>>([])
+    /// What the plan left alone although nothing was changed there, in the destination.
+    private let spared = Mutex<Set<[UInt8]>>([])
 
     init(_ start: FileInstant) { self.start = start }
 
@@ -59,6 +61,12 @@ final class PlanMoment: Sendable {
 
     /// This restore is about to change the change time of a file that it may meet again.
     func note(_ status: FileStatus) { own.withLock { _ = $0.insert(Node(status)) } }
+
+    /// Something stays, whatever is found there later: it is in no point.
+    func spare(_ path: [UInt8]) { spared.withLock { _ = $0.insert(path) } }
+
+    /// Whether the plan left it alone.
+    func isSpared(_ path: [UInt8]) -> Bool { spared.withLock { $0.contains(path) } }
 
     /// As `note`, for a name that is replaced, removed or set right: only further names of it will be met.
     func noteNames(_ status: FileStatus) {

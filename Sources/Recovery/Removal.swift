@@ -32,6 +32,10 @@ enum Removal {
                 }
                 moment.noteNames(status)
             }
+            if let words = DatabaseLogs.obstacle(removing: name, status, at: directory, moment) {
+                failed(Failure(path: path, text: words, kind: .conflict))
+                return 0
+            }
             if status.kind != .directory {
                 try makeChangeable(at: directory, name, status)
                 try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: directory, pointer) }
@@ -114,6 +118,10 @@ enum Removal {
                         continue
                     }
                     moment.noteNames(found)
+                }
+                if let words = DatabaseLogs.obstacle(removing: child, found, at: level.descriptor.raw, moment) {
+                    failed(Failure(path: childPath, text: words, kind: .conflict))
+                    continue
                 }
                 if found.kind != .directory {
                     try makeChangeable(at: level.descriptor.raw, child, found)

@@ -278,6 +278,10 @@ final class RestoreDecider: RestoreWalkHandler {
             log.add(.conflict, source, PlanMoment.words)
             return nil
         }
+        if let words = examiner.obstacle(removing: name, status, in: parent, handle) {
+            log.add(.conflict, source, words)
+            return nil
+        }
         request.moment?.noteNames(status)
         try Removal.makeChangeable(at: handle.raw, name, status)
         try name.withPointer { (pointer) throws(Errno) in try FileSystem.remove(at: handle.raw, pointer) }
@@ -338,18 +342,6 @@ final class RestoreDecider: RestoreWalkHandler {
         on decision: Decision, _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?,
         in directory: RestoreDirectory, _ cell: LinkCell?
     ) throws {
-        switch decision {
-        // One that is the same has a log of its own, with what was committed since; unless everything is to be as in the point.
-        case .same where conflict != .always: break
-        case .create, .replace, .same:
-            guard try verifying || clearLogs(beside: name, entry, in: directory) else {
-                progress.kept.wrappingAdd(1, ordering: .relaxed)
-                return log.add(
-                    .conflict, directory.sourcePath(name.name),
-                    "the log of this database has changed since; both were left alone")
-            }
-        case .rename, .metadata, .keep: break
-        }
         switch decision {
         case .create:
             try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil)
@@ -451,7 +443,8 @@ final class RestoreDecider: RestoreWalkHandler {
         if let cell {
             directory.retain()
             let link = PendingLink(
-                directory: directory, name: name, entry: entry, owner: owner, cell: cell, replaces: replaces)
+                directory: directory, name: name, entry: entry, owner: owner, cell: cell, replaces: replaces,
+                logs: logs(of: name, entry, in: directory))
             if case .pending = cell.current {
                 window.links.append(link)
             } else {
@@ -477,6 +470,11 @@ final class RestoreDecider: RestoreWalkHandler {
             name, entry, owner, in: directory, replaces: replaces, cell: own, reusing: nil, sourceName: sourceName)
     }
 
+    /// The logs that go when something gets its name; `nil` where none can be.
+    private func logs(of name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) -> DatabaseLogs? {
+        directory.isNew || !DatabaseLogs.concern(entry) ? nil : examiner.logs(of: name, in: directory)
+    }
+
     // MARK: Content
 
     /// Queues a file. `reusing`: parts that an older version of it has, and that version.
@@ -485,11 +483,12 @@ final class RestoreDecider: RestoreWalkHandler {
         replaces: Bool, cell: LinkCell?, reusing old: OldVersion?, sourceName: TerminatedName? = nil
     ) throws {
         let handle = try directory.handle()
-        let isDirect = directory.allowsDirect && !replaces
+        let logs = logs(of: name, entry, in: directory)
+        let isDirect = directory.allowsDirect && !replaces && logs?.lying(at: handle.raw).isEmpty != false
         let job = FileJob(
             directory: directory, place: handle, name: name,
             temporary: isDirect ? nil : writer.temporaryName(for: name), sourceName: sourceName, entry: entry,
-            owner: owner, replaces: replaces, cell: cell)
+            owner: owner, replaces: replaces, cell: cell, logs: logs)
         try queue(job, reusing: old)
     }
 
@@ -606,7 +605,9 @@ final class RestoreDecider: RestoreWalkHandler {
         }
         // What has further names, outside of what is restored or of another file of the point, would share its metadata.
         let isOwn = status.links < 2 || (entry.linkGroup != nil && !examiner.isShared(status, with: entry))
-        if equal, isOwn {
+        // What has a log is another database even then.
+        let isLogged = logs(of: name, entry, in: directory)?.lying(at: handle.raw).isEmpty == false
+        if equal, isOwn, !isLogged {
             progress.metadataOnly.wrappingAdd(1, ordering: .relaxed)
             progress.bytesUnchanged.wrappingAdd(entry.size, ordering: .relaxed)
             try setMetadata(name, entry, owner, in: directory)
@@ -658,10 +659,14 @@ final class RestoreDecider: RestoreWalkHandler {
         try progress.checkStop()
         if name == RestorePlace.markName, directory.path.isEmpty { return }
         if boundaries.isDoubtful(directory.sourcePath(name.name)) { return }
+        // The log of a database that stays belongs to it; that of one that is replaced goes directly before.
+        if DatabaseLogs.isPart(name, at: try directory.handle().raw) { return }
+        let path = directory.destinationPath(name.name)
+        if request.moment?.isSpared(path) == true { return log.add(.conflict, path, DatabaseLogs.inUse) }
         try remove(name, in: directory)
     }
 
-    func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
+    private func remove(_ name: TerminatedName, in directory: RestoreDirectory) throws {
         let handle = try directory.handle()
         note(directory)
         let count = Removal.remove(
@@ -669,9 +674,6 @@ final class RestoreDecider: RestoreWalkHandler {
             { [log] in log.add($0.kind, $0.path, $0.text) })
         progress.removed.wrappingAdd(count, ordering: .relaxed)
     }
-
-    /// What the point has at a path.
-    func pointEntry(of path: TreePath) throws -> Entry? { try reader.entry(of: path) }
 
     func problem(_ kind: RestoreIssue.Kind, _ path: [UInt8], _ text: String) throws { log.add(kind, path, text) }
 }

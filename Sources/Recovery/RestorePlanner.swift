@@ -21,6 +21,9 @@ package final class RestorePlanner: RestoreWalkHandler {
     private var protection = ProtectionList()
     /// Directories in which something would change; their metadata now is recorded when they are left.
     private var changed: Set<ObjectIdentifier> = []
+    /// Logs that go with their databases, and databases that are removed, in the destination.
+    private var goingLogs: Set<[UInt8]> = []
+    private var goingDatabases: Set<[UInt8]> = []
     /// Directories that the point has incompletely, and that were reported.
     private var gaps: Set<[UInt8]> = []
 
@@ -161,6 +164,11 @@ package final class RestorePlanner: RestoreWalkHandler {
             log.add(.conflict, source, "something that is no directory stands where this directory was; it stays")
             return nil
         }
+        if let words = examiner.obstacle(removing: name, status, in: parent, try parent.handle()) {
+            plan.kept.add(0, place)
+            log.add(.conflict, source, words)
+            return nil
+        }
         plan.overwrites.add(0, place)
         try replace(name, in: parent)
         return missing(name, source, parent)
@@ -185,6 +193,19 @@ package final class RestorePlanner: RestoreWalkHandler {
         let path = directory.destinationPath(name.name)
         protection.add(path)
         try recorder?.changed(path)
+    }
+
+    /// Logs beside what is made or replaced go with what stood there. The point of before has them in their database.
+    private func replaceLogs(of name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) throws(Errno) {
+        guard DatabaseLogs.concern(entry) else { return }
+        let handle = try directory.handle()
+        let logs = examiner.logs(of: name, in: directory)
+        for log in logs.going(at: handle.raw) {
+            let path = directory.destinationPath(log.name.name)
+            goingLogs.insert(path)
+            plan.removes.add(0, path)
+        }
+        for log in logs.recorded(at: handle.raw) { try replace(log.name, in: directory) }
     }
 
     // MARK: Names
@@ -217,6 +238,7 @@ package final class RestorePlanner: RestoreWalkHandler {
             case .create:
                 plan.creates.add(size, path())
                 try create(name, in: directory)
+                try replaceLogs(of: name, entry, in: directory)
             case .same: plan.unchanged.add(size, path())
             case .metadata:
                 plan.metadata.add(0, path())
@@ -229,12 +251,14 @@ package final class RestorePlanner: RestoreWalkHandler {
                 }
                 plan.overwrites.add(size, path())
                 try replace(name, in: directory)
+                try replaceLogs(of: name, entry, in: directory)
             case .keep(let warning):
                 plan.kept.add(size, path())
                 if let warning { log.add(.conflict, directory.sourcePath(name.name), warning) }
             case .rename(let other, let replaces):
                 plan.renames.add(size, directory.destinationPath(other.name))
                 if replaces != nil { try replace(other, in: directory) } else { try create(other, in: directory) }
+                try replaceLogs(of: other, entry, in: directory)
             }
             var status: FileStatus?
             if case .same = decision, entry.linkGroup != nil {
@@ -271,6 +295,21 @@ package final class RestorePlanner: RestoreWalkHandler {
                 plan.kept.add(0, path)
                 return log.add(.conflict, path, OwnPlaces.words)
             }
+            if goingLogs.contains(path) { return }
+            if DatabaseLogs.isPart(name, at: handle.raw) {
+                let database = SQLiteFiles.database(of: name.name) ?? []
+                // It goes with its database, or stays with it.
+                guard goingDatabases.contains(directory.destinationPath(database)) else { return }
+                plan.removes.add(0, path)
+                let recorded = DatabaseLogs(of: TerminatedName(database)).recorded(at: handle.raw)
+                if recorded.contains(where: { $0.name == name }) { try replace(name, in: directory) }
+                return
+            }
+            if let words = examiner.obstacle(removing: name, status, in: directory, handle) {
+                plan.kept.add(0, path)
+                return log.add(.conflict, path, words)
+            }
+            if DatabaseLogs.concern(status) { goingDatabases.insert(path) }
             plan.removes.add(0, path)
             try replace(name, in: directory)
         } catch {

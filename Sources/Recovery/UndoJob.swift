@@ -155,6 +155,7 @@ package final class UndoJob {
         for path in returning + removing {
             guard let status = try? status(path.bytes) else { continue }
             look(path, status)
+            for log in logs(beside: path) { look(log.path, log.status) }
             if status.kind == .directory { waiting.append(path) }
         }
         while let path = waiting.popLast() {
@@ -260,6 +261,10 @@ package final class UndoJob {
                 if exists(path) {
                     protection.add(path.bytes)
                     try recorder.changed(path.bytes)
+                    for log in logs(beside: path) where log.isRecorded {
+                        protection.add(log.path.bytes)
+                        try recorder.changed(log.path.bytes)
+                    }
                 } else {
                     try recorder.created(path.bytes)
                 }
@@ -267,6 +272,10 @@ package final class UndoJob {
             for path in removing where exists(path) {
                 protection.add(path.bytes)
                 try recorder.changed(path.bytes)
+                for log in logs(beside: path) where log.isRecorded {
+                    protection.add(log.path.bytes)
+                    try recorder.changed(log.path.bytes)
+                }
             }
             for directory in directories {
                 if let opened = try openIfAny(directory.path) {
@@ -309,6 +318,20 @@ package final class UndoJob {
     private func deviceOfRoot() throws -> UInt64 {
         do { return try place.descriptor.status().device } catch {
             throw HoldfastError(.io, "\(TreePath.display(record.root)) cannot be looked at: \(error).", cause: error)
+        }
+    }
+
+    /// The logs of databases that programs have used since the restore, beside what is taken back.
+    private func logs(beside path: TreePath) -> [(path: TreePath, status: FileStatus, isRecorded: Bool)] {
+        guard !path.isRoot, let parent = path.parent, let status = try? status(path.bytes),
+            DatabaseLogs.concern(status),
+            let directory = try? DirectoryPath.openFile(
+                parent.bytes, from: place.raw, links: .refused, [.pathOnly, .directory])
+        else { return [] }
+        let logs = DatabaseLogs(of: TerminatedName(path.name))
+        let recorded = logs.recorded(at: directory.raw).map(\.name)
+        return logs.going(at: directory.raw).map { log in
+            (parent.appending(log.name.name), log.status, recorded.contains(log.name))
         }
     }
 
@@ -383,10 +406,14 @@ package final class UndoJob {
             // Its change time will be of this removal.
             let above = try directory.status()
             if !moment.isBefore(above) { moment.note(above) }
-            let count = Removal.remove(
-                at: directory.raw, TerminatedName(path.name), path: path.bytes, own: own, moment: moment,
-                { log.add($0.kind, $0.path, $0.text) })
-            progress.removed.wrappingAdd(count, ordering: .relaxed)
+            // The logs of a database go with it, and after it: alone they mean nothing.
+            let names = [path] + logs(beside: path).map(\.path)
+            for name in names where name == path || !exists(path) {
+                let count = Removal.remove(
+                    at: directory.raw, TerminatedName(name.name), path: name.bytes, own: own, moment: moment,
+                    { log.add($0.kind, $0.path, $0.text) })
+                progress.removed.wrappingAdd(count, ordering: .relaxed)
+            }
         } catch {
             log.add(.failed, path.bytes, "it cannot be removed: \(error)")
         }

@@ -34,7 +34,7 @@ struct CloneTests {
 
     @Test(
         "on file systems that share blocks a large file is read as it was at one moment",
-        arguments: [LoopFileSystem.Kind.xfs])
+        arguments: [LoopFileSystem.Kind.xfs, .btrfs])
     func oneMoment(_ kind: LoopFileSystem.Kind) throws {
         guard let disk = LoopFileSystem.make(kind, megabytes: 512) else { return }
         let tree = "/" + disk.path.split(separator: "/").joined(separator: "/") + "/kept"
@@ -63,5 +63,32 @@ struct CloneTests {
         let report = try fixture.backup().report
         #expect(try fixture.content(try fixture.reader(report.point), "image") == bytes)
         #expect(report.warnings.isEmpty)
+    }
+
+    @Test("nothing is cloned where what is written meanwhile could fill the disk")
+    func room() throws {
+        #expect(CloneRoom.hasRoom(for: 10, available: 10_240))
+        #expect(!CloneRoom.hasRoom(for: 10, available: 10_239))
+        #expect(!CloneRoom.hasRoom(for: .max, available: .max))
+        #expect(CloneRoom.hasRoom(for: 0, available: 0))
+    }
+
+    @Test("a file that cannot be cloned does not keep others from it")
+    func oneCannot() throws {
+        guard let disk = LoopFileSystem.make(.xfs, megabytes: 512) else { return }
+        let path = disk.path + "/image"
+        #expect(FileManager.default.createFile(atPath: path, contents: Data(SeededGenerator.some(2 << 20))))
+        let whole = DirectoryHandle(try FileDescriptor.open(Array(path.utf8), .readOnly))
+        let status = try whole.descriptor.status()
+        // Of a directory nothing can be cloned; it stands for a file without copy-on-write.
+        let other = DirectoryHandle(try FileDescriptor.open(Array(disk.path.utf8), [.readOnly, .directory]))
+        let room = CloneRoom(nil)
+        #expect(room.clone(of: other, status) == nil)
+        #expect(room.clone(of: whole, status) != nil)
+        // Too little room for it is no answer for all either.
+        var large = status
+        large.blocks = 1 << 40
+        #expect(room.clone(of: whole, large) == nil)
+        #expect(room.clone(of: whole, status) != nil)
     }
 }

@@ -10,7 +10,7 @@ import Platform
 ///
 /// * without holding anything, by comparing before and after: the log was not begun anew and nothing was put from it into
 ///   the database; or no transaction was written (the counter in the header, under SQLite's own lock for reading);
-/// * holding what a reading program holds, for a limited time: see `Hold`.
+/// * holding what a reading program holds, for a limited time: see `SQLiteHold`.
 ///
 /// See docs/decisions/0060-databases.md.
 final class SQLiteSnapshot {
@@ -32,46 +32,6 @@ final class SQLiteSnapshot {
         }
     }
 
-    /// The bytes by which SQLite's programs agree about a database (`os.h`) and about its log (`wal.c`, `os_unix.c`).
-    private enum Place {
-        static let pending: Range<UInt64> = 0x4000_0000..<0x4000_0001
-        static let reserved: Range<UInt64> = 0x4000_0001..<0x4000_0002
-        static let shared: Range<UInt64> = 0x4000_0002..<(0x4000_0002 + 510)
-        /// Held by who puts pages from the log into the database.
-        static let checkpoint: Range<UInt64> = 121..<122
-        /// Held by readers of the log; whoever begins it anew needs all of them.
-        static let lastReader: Range<UInt64> = 127..<128
-        /// Held by everybody who uses the log.
-        static let users: Range<UInt64> = 128..<129
-    }
-
-    /// Locks for reading on a database and its log. Programs go on reading and writing; in a database without log commits wait.
-    private final class Hold {
-        private let file: DirectoryHandle
-        private let index: DirectoryHandle?
-        /// When it ends at the latest.
-        let end: Int64
-
-        /// `nil` when somebody writes who lets nobody read, or puts the log into the database right now.
-        init?(_ file: DirectoryHandle, index: DirectoryHandle?, nanoseconds: Int64) {
-            self.file = file
-            self.index = index
-            end = SystemClock.monotonic + nanoseconds
-            guard SQLiteSnapshot.share(file) else { return nil }
-            if let index {
-                guard (try? index.descriptor.lockForReading(Place.checkpoint)) == true,
-                    (try? index.descriptor.lockForReading(Place.lastReader)) == true
-                else { return nil }
-            }
-        }
-
-        deinit {
-            file.descriptor.unlock(Place.shared)
-            index?.descriptor.unlock(Place.checkpoint)
-            index?.descriptor.unlock(Place.lastReader)
-        }
-    }
-
     /// How long programs may be hindered: from committing where there is no log, from emptying the log where there is one.
     private static let longestShare: Int64 = 2_000_000_000
     private static let longestLogHold: Int64 = 60_000_000_000
@@ -88,14 +48,17 @@ final class SQLiteSnapshot {
     private let changes: UInt32
     private let directory: Int32
     private let name: [UInt8]
-    private var hold: Hold?
-    private var isBroken = false
-    private var nextLook: Int64 = 0
-    private let index: DirectoryHandle?
+    private var hold: SQLiteHold?
+    /// A journal that is needed lies beside it.
+    private let isJournalLeft: Bool
+    /// Programs use its log.
+    private let isLogUsed: Bool
 
     var isLogged: Bool { log != nil }
-    /// What is read is the file, byte by byte.
-    var isPlain: Bool { log == nil }
+    /// There is a log that nobody here can read.
+    let hasUnknownLog: Bool
+    /// Whether it may be longer than what was written of it. What a log says of its length proves nothing.
+    var isSparse: Bool { log != nil || status.blocks < status.size / 512 }
 
     /// No database is shorter, in bytes.
     static let smallest: UInt64 = 512
@@ -109,15 +72,16 @@ final class SQLiteSnapshot {
     ///   - file: the database, open for reading.
     ///   - directory: where it lies, with the files beside it.
     ///   - holds: keeps it from changing until `release`, for a limited time.
-    static func take(_ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool) throws(Errno)
-        -> SQLiteSnapshot?
-    {
+    ///   - isStopped: asked while a log is read; then `again` is thrown.
+    static func take(
+        _ file: DirectoryHandle, at directory: Int32, _ name: [UInt8], holds: Bool, isStopped: () -> Bool = { false }
+    ) throws(Errno) -> SQLiteSnapshot? {
         let index = try? beside(name, "-shm", at: directory)
-        let users = (try? index?.descriptor.othersLock(on: Place.users)) ?? .none
-        var hold: Hold?
+        let users = (try? index?.descriptor.othersLock(on: SQLiteFiles.Place.users)) ?? .none
+        var hold: SQLiteHold?
         if holds {
             let isLogged = users != .none
-            hold = Hold(
+            hold = SQLiteHold(
                 file, index: isLogged ? index : nil, nanoseconds: isLogged ? longestLogHold : longestShare)
             if hold == nil { return nil }
         }
@@ -125,29 +89,34 @@ final class SQLiteSnapshot {
             let size = try log.descriptor.status().size
             if size >= WriteAheadLog.headerLength || users != .none {
                 return try SQLiteSnapshot(
-                    file, directory, name, log: log, index: users != .none ? index : nil, hold)
+                    file, directory, name, log: log, isUsed: users != .none, hold, isStopped)
             }
         }
         return try SQLiteSnapshot(file, directory, name, hold)
     }
 
     private init?(
-        _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, index: DirectoryHandle?,
-        _ hold: Hold?
+        _ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], log: DirectoryHandle, isUsed: Bool,
+        _ hold: SQLiteHold?, _ isStopped: () -> Bool
     ) throws(Errno) {
         self.file = file
         self.directory = directory
         self.name = name
         self.hold = hold
-        self.index = index
+        isLogUsed = isUsed
+        isJournalLeft = false
         // In this order: what is put from the log into the database after the status was read is seen by the next status.
         statusTime = SystemClock.wall
         status = try file.descriptor.status()
         let logStatus = try log.descriptor.status()
         guard let header = try Header(reading: file.descriptor) else { return nil }
         changes = header.changes
-        let pages = try WriteAheadLog(reading: log.descriptor)
+        let pages = try WriteAheadLog(reading: log.descriptor) { () throws(Errno) in
+            if isStopped() { throw .again }
+            try SQLiteSnapshot.look(at: hold)
+        }
         self.log = pages.map { (log, $0) }
+        hasUnknownLog = pages == nil ? try WriteAheadLog.isUnknown(log.descriptor) : false
         if let pages, let count = pages.pageCount {
             size = UInt64(count) * UInt64(pages.pageSize)
             modified = max(status.modified, logStatus.modified)
@@ -158,18 +127,21 @@ final class SQLiteSnapshot {
         isInUse = true
     }
 
-    private init?(_ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], _ hold: Hold?) throws(Errno) {
+    private init?(_ file: DirectoryHandle, _ directory: Int32, _ name: [UInt8], _ hold: SQLiteHold?) throws(Errno) {
         self.file = file
         self.directory = directory
         self.name = name
         self.hold = hold
         log = nil
-        index = nil
-        let isShared = hold != nil || SQLiteSnapshot.share(file)
-        defer { if isShared, hold == nil { file.descriptor.unlock(Place.shared) } }
+        hasUnknownLog = false
+        isLogUsed = false
+        let isShared = hold != nil || SQLiteHold.share(file)
+        defer { if isShared, hold == nil { file.descriptor.unlock(SQLiteFiles.Place.shared) } }
         let journal = try SQLiteSnapshot.journal(name, at: directory, file)
         // Pages are being written to the file, and are not yet what was committed.
         if !isShared, journal != .none { return nil }
+        if journal == .young { return nil }
+        isJournalLeft = journal == .left
         statusTime = SystemClock.wall
         status = try file.descriptor.status()
         guard let header = try Header(reading: file.descriptor) else { return nil }
@@ -190,7 +162,10 @@ final class SQLiteSnapshot {
             }
             return try file.descriptor.status().kind == .regular ? file : nil
         } catch {
-            if error.isGone || error == .symbolicLink || error == .noDevice { return nil }
+            if error.isGone || error == .symbolicLink || error == .noDevice || error == .nameTooLong {
+                // With a longer name it cannot be there.
+                return nil
+            }
             throw error
         }
     }
@@ -200,9 +175,17 @@ final class SQLiteSnapshot {
         case none
         /// Of a transaction that is under way.
         case used
+        /// Nobody seems to hold the database, but it was just written to: locks are not seen everywhere, as those through
+        /// an overlay of a container in the directory below it.
+        case young
         /// Of a transaction that nobody will end: who opens the database next takes it back.
         case left
     }
+
+    /// A journal and its database that nobody has changed for so long belong to no transaction that is under way, in seconds.
+    private static let restTime: Int64 = 5
+    /// A change time further in the future says nothing, in seconds.
+    private static let wrongClock: Int64 = 3600
 
     private static func journal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle) throws(Errno) -> Journal
     {
@@ -212,7 +195,28 @@ final class SQLiteSnapshot {
             try journal.descriptor.readFully(into: bytes, at: 0)
         }
         if count == 0 || first == 0 { return .none }
-        return try file.descriptor.othersLock(on: Place.reserved) == .writing ? .used : .left
+        if try file.descriptor.othersLock(on: SQLiteFiles.Place.reserved) == .writing { return .used }
+        let changed = max(try journal.descriptor.status().changed, try file.descriptor.status().changed)
+        let age = SystemClock.wall / 1_000_000_000 - changed.seconds
+        return age <= restTime && age > -wrongClock ? .young : .left
+    }
+
+    /// Waits until it can be told whether a journal was left behind, for about as long as that takes at most.
+    static func settleJournal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle, isStopped: () -> Bool) {
+        for _ in 0..<65 {
+            guard !isStopped(), (try? journal(name, at: directory, file)) == .young else { return }
+            SystemClock.pause(milliseconds: 100)
+        }
+    }
+
+    /// Whether a journal was left behind, which is waited for; `nil` when a name is not that of a database's journal.
+    static func isLeftBehind(_ name: [UInt8], at directory: Int32, isStopped: () -> Bool) -> Bool? {
+        let ending = SQLiteFiles.endings[1]
+        guard name.count > ending.count, name.suffix(ending.count).elementsEqual(ending) else { return nil }
+        let base = Array(name.dropLast(ending.count))
+        guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
+        settleJournal(base, at: directory, file, isStopped: isStopped)
+        return (try? journal(base, at: directory, file)) == .left
     }
 
     private static func withBytes(
@@ -237,7 +241,14 @@ final class SQLiteSnapshot {
             guard length > 0, name[length...].elementsEqual(ending.utf8) else { continue }
             let base = Array(name[..<length])
             guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
-            return ending == "-journal" && (try? journal(base, at: directory, file)) == .left
+            if ending == "-wal" {
+                // What cannot be read of it is kept as it is.
+                guard let log = try? beside(Array(name), "", at: directory) else { return false }
+                return (try? WriteAheadLog.isUnknown(log.descriptor)) == true
+            }
+            // A young one is looked at again when it is read.
+            guard ending == "-journal", let found = try? journal(base, at: directory, file) else { return false }
+            return found == .left || found == .young
         }
         return nil
     }
@@ -258,16 +269,9 @@ final class SQLiteSnapshot {
 
     // MARK: Reading
 
-    /// SQLite's way to a lock for reading. `false`: somebody is writing, or about to, or the file system has no locks.
-    private static func share(_ file: DirectoryHandle) -> Bool {
-        guard (try? file.descriptor.lockForReading(Place.pending)) == true else { return false }
-        defer { file.descriptor.unlock(Place.pending) }
-        return (try? file.descriptor.lockForReading(Place.shared)) == true
-    }
-
-    /// Reads as `FileDescriptor.readFully`. Throws `again` when it could not be held any longer.
+    /// Reads as `FileDescriptor.readFully`. Throws `again` or `timedOut` when it could not be held any longer.
     func readFully(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) -> Int {
-        try look()
+        try SQLiteSnapshot.look(at: hold)
         guard let log else { return try file.descriptor.readFully(into: buffer, at: offset) }
         let wanted = Int(min(UInt64(buffer.count), size - min(offset, size)))
         let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
@@ -279,43 +283,75 @@ final class SQLiteSnapshot {
         return wanted
     }
 
-    /// Gives up what is held when that lasts too long, or when the last program that used the log is gone: the next one has
-    /// to set it right, and would wait.
-    private func look() throws(Errno) {
-        if isBroken { throw .again }
-        let now = SystemClock.monotonic
-        guard let hold, now >= nextLook else { return }
-        nextLook = now + 500_000_000
-        let isAlone = try index.map { (index) throws(Errno) in try index.descriptor.othersLock(on: Place.users) == .none
+    /// The first range of data at or after `offset`: in the file or in its log. The length that a log says is only said: a few
+    /// bytes can name more than any disk holds.
+    func nextData(from offset: UInt64) throws(Errno) -> FileDescriptor.DataRange? {
+        let end = min(size, status.size)
+        func inFile(_ offset: UInt64) throws(Errno) -> Range<UInt64>? {
+            guard offset < end, let found = try file.descriptor.nextData(from: offset, size: end) else { return nil }
+            return found.offset..<min(found.offset + found.length, end)
         }
-        if now > hold.end || isAlone == true {
-            release()
-            isBroken = true
-            throw .again
+        func inLog(_ offset: UInt64) -> Range<UInt64>? {
+            guard let found = log?.pages.range(from: offset), found.lowerBound < size else { return nil }
+            return found.lowerBound..<min(found.upperBound, size)
         }
+        let found = [try inFile(offset), inLog(offset)]
+        guard var range = found.compactMap({ $0 }).min(by: { $0.lowerBound < $1.lowerBound }) else {
+            return nil
+        }
+        // What joins is one, wherever it lies: chunks end where a range does.
+        var isGrowing = true
+        while isGrowing {
+            isGrowing = false
+            for next in [inLog(range.upperBound), try inFile(range.upperBound)] {
+                guard let next, next.lowerBound <= range.upperBound, next.upperBound > range.upperBound else {
+                    continue
+                }
+                range = range.lowerBound..<next.upperBound
+                isGrowing = true
+            }
+        }
+        return FileDescriptor.DataRange(offset: range.lowerBound, length: range.upperBound - range.lowerBound)
+    }
+
+    private static func look(at hold: SQLiteHold?) throws(Errno) {
+        guard let ended = hold?.ended else { return }
+        throw ended == .timedOut ? .timedOut : .again
     }
 
     /// Whether what was read since it was taken is one moment.
     ///
+    /// Throws as `readFully`.
+    ///
     /// - Parameter isTrusted: whether a change after `time` is seen by a status that was read then.
     func isOneMoment(_ isTrusted: (_ status: FileStatus, _ time: Int64) -> Bool) throws(Errno) -> Bool {
-        if isBroken { return false }
+        let isSame = try isUnchanged(isTrusted)
+        // At the end: it may have been given up meanwhile.
+        try SQLiteSnapshot.look(at: hold)
+        return isSame
+    }
+
+    private func isUnchanged(_ isTrusted: (_ status: FileStatus, _ time: Int64) -> Bool) throws(Errno) -> Bool {
         let after = try file.descriptor.status()
         let isSame = after.isUnchanged(since: status)
         if let log {
             guard try WriteAheadLog.readHeader(log.file.descriptor) == log.pages.header else { return false }
-            return hold != nil && index != nil ? true : isSame && isTrusted(status, statusTime)
+            // The log was found by its name: it is of the file that has the other one.
+            let named = try FileSystem.status(at: directory, name)
+            if !named.isSameFile(as: status) { throw .stale }
+            return hold != nil && isLogUsed ? true : isSame && isTrusted(status, statusTime)
         }
+        let journal = try SQLiteSnapshot.journal(name, at: directory, file)
+        if journal == .young || (journal == .left) != isJournalLeft { return false }
         if hold != nil { return after.size == status.size && after.modified == status.modified }
         if try SQLiteSnapshot.beside(name, "-wal", at: directory) != nil {
             // Somebody began to use it with a log: the file itself is as it was unless the log came into it.
             return isSame && isTrusted(status, statusTime)
         }
-        guard SQLiteSnapshot.share(file) else {
-            let journal = try SQLiteSnapshot.journal(name, at: directory, file)
+        guard SQLiteHold.share(file) else {
             return journal == .none && isSame && isTrusted(status, statusTime)
         }
-        defer { file.descriptor.unlock(Place.shared) }
+        defer { file.descriptor.unlock(SQLiteFiles.Place.shared) }
         guard let header = try Header(reading: file.descriptor) else { return false }
         return header.changes == changes && after.size == status.size && after.modified == status.modified
     }

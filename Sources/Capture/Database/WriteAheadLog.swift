@@ -9,6 +9,7 @@ import Platform
 struct WriteAheadLog {
     static let headerLength = 32
     private static let frameHeaderLength = 24
+    private static let version: UInt32 = 3_007_000
     /// More frames are not read: 4 GB of the smallest usual pages.
     private static let maximumFrames = 1 << 20
 
@@ -19,14 +20,16 @@ struct WriteAheadLog {
     private(set) var pageCount: UInt32?
     /// The frame, counted from 0, that holds a page as it was committed last.
     private var frames: [UInt32: UInt32] = [:]
+    /// The pages in it, sorted.
+    private var pages: [UInt32] = []
 
     /// Reads a log; `nil` when it is none.
     ///
-    /// Throws `tooLarge` when it is longer than is read.
-    init?(reading file: borrowing FileDescriptor) throws(Errno) {
+    /// Throws `tooLarge` when it is longer than is read, and what `check` throws, which is called for every megabyte.
+    init?(reading file: borrowing FileDescriptor, check: () throws(Errno) -> Void = {}) throws(Errno) {
         guard let header = try WriteAheadLog.readHeader(file) else { return nil }
         let magic = WriteAheadLog.big(header, 0)
-        guard magic & ~1 == 0x377F_0682, WriteAheadLog.big(header, 4) == 3_007_000 else { return nil }
+        guard magic & ~1 == 0x377F_0682, WriteAheadLog.big(header, 4) == WriteAheadLog.version else { return nil }
         let pageSize = Int(WriteAheadLog.big(header, 8))
         guard pageSize >= 512, pageSize <= 65_536, pageSize.nonzeroBitCount == 1 else { return nil }
         var checksum = Checksum(isBigEndian: magic & 1 == 1)
@@ -35,7 +38,8 @@ struct WriteAheadLog {
         else { return nil }
         self.header = header
         self.pageSize = pageSize
-        try readFrames(file, checksum)
+        try readFrames(file, checksum, check)
+        pages = frames.keys.sorted()
     }
 
     /// The header as it is now; `nil` when there is none.
@@ -46,7 +50,16 @@ struct WriteAheadLog {
         return Array(buffer)
     }
 
-    private mutating func readFrames(_ file: borrowing FileDescriptor, _ start: Checksum) throws(Errno) {
+    /// Whether a file is a log of a version that is not known here, as `wal2`. What merely looks damaged counts as empty, as it does
+    /// for SQLite.
+    static func isUnknown(_ file: borrowing FileDescriptor) throws(Errno) -> Bool {
+        guard let header = try readHeader(file) else { return false }
+        return big(header, 0) & ~1 == 0x377F_0682 && big(header, 4) != version
+    }
+
+    private mutating func readFrames(
+        _ file: borrowing FileDescriptor, _ start: Checksum, _ check: () throws(Errno) -> Void
+    ) throws(Errno) {
         let length = WriteAheadLog.frameHeaderLength + pageSize
         let perRead = max(1, (1 << 20) / length)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: perRead * length, alignment: 8)
@@ -56,6 +69,7 @@ struct WriteAheadLog {
         var open: [(page: UInt32, frame: UInt32)] = []
         var number = 0
         while true {
+            try check()
             let count = try file.readFully(into: buffer, at: offset(of: number) - 24) / length
             for index in 0..<count {
                 let frame = UnsafeRawBufferPointer(rebasing: buffer[(index * length)..<((index + 1) * length)])
@@ -106,6 +120,22 @@ struct WriteAheadLog {
             }
             done += count
         }
+    }
+
+    /// The first bytes of the database at or after `position` of which pages lie here that follow each other; `nil`: none do.
+    func range(from position: UInt64) -> Range<UInt64>? {
+        let wanted = position / UInt64(pageSize) + 1
+        guard wanted <= UInt64(UInt32.max) else { return nil }
+        var (low, high) = (0, pages.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if UInt64(pages[middle]) < wanted { low = middle + 1 } else { high = middle }
+        }
+        guard low < pages.count else { return nil }
+        var last = low
+        while last + 1 < pages.count, pages[last + 1] == pages[last] + 1 { last += 1 }
+        let start = (UInt64(pages[low]) - 1) * UInt64(pageSize)
+        return max(start, position)..<(UInt64(pages[last]) * UInt64(pageSize))
     }
 
     fileprivate static func big(_ bytes: [UInt8], _ offset: Int) -> UInt32 {

@@ -25,8 +25,8 @@ struct Backup: Command {
             only, `!keep.iso` an exception. A file of --exclude-from is one as it would stand in each of the paths. The vault \
             itself is left out on its own.
 
-            Databases that run are not asked to settle: dump them before (`pg_dump`, `mysqldump`, `sqlite3 FILE .dump`) and \
-            protect the dump.
+            SQLite databases are captured as of one moment while programs use them. Of other databases nothing is known: \
+            dump them before (`pg_dump`, `mysqldump`) and protect the dump.
 
             Examples:
               holdfast backup /etc /home
