@@ -72,7 +72,7 @@ struct DatabaseLogs: Sendable {
         return lying(at: directory).filter { !isPart || $0.name.name.suffix(4) != SQLiteFiles.endings[0][...] }
     }
 
-    private static func status(_ name: TerminatedName, _ directory: Int32) -> FileStatus? {
+    static func status(_ name: TerminatedName, _ directory: Int32) -> FileStatus? {
         let status = try? name.withPointer { (pointer) throws(Errno) in
             try FileSystem.status(at: directory, pointer)
         }

@@ -117,7 +117,7 @@ final class Examiner {
         let path = directory.destinationPath(target.name)
         if moment?.isSpared(path) == true { return DatabaseLogs.inUse }
         let handle = try directory.handle()
-        let words = logs(of: target, in: directory).obstacle(at: handle.raw, moment)
+        let words = logs(of: target, in: directory, now: handle).obstacle(at: handle.raw, moment)
         if words != nil { moment?.spare(path) }
         return words
     }
@@ -134,8 +134,12 @@ final class Examiner {
     }
 
     /// The logs beside what is restored under a name that are not of the point.
-    func logs(of name: TerminatedName, in directory: RestoreDirectory) -> DatabaseLogs {
+    ///
+    /// - Parameter now: those that lie there now; otherwise those that may lie there later, too.
+    func logs(of name: TerminatedName, in directory: RestoreDirectory, now: OpenHandle? = nil) -> DatabaseLogs {
         DatabaseLogs(of: name) { log in
+            // The point is not asked for what nearly never is there.
+            if let now, DatabaseLogs.status(log, now.raw) == nil { return false }
             let path = TreePath(unchecked: directory.sourcePath(log.name))
             return ((try? reader.entry(of: path)) ?? nil) != nil
         }
@@ -155,7 +159,7 @@ final class Examiner {
         var isLogged = false
         if !onlyCompares, DatabaseLogs.concern(status), DatabaseLogs.concern(entry) {
             // What is committed in a log is a part of the database, which is not the same then.
-            for log in logs(of: name, in: directory).lying(at: handle.raw) {
+            for log in logs(of: name, in: directory, now: handle).lying(at: handle.raw) {
                 isLogged = true
                 modified = max(modified, log.status.modified)
             }

@@ -199,7 +199,7 @@ package final class RestorePlanner: RestoreWalkHandler {
     private func replaceLogs(of name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) throws(Errno) {
         guard DatabaseLogs.concern(entry) else { return }
         let handle = try directory.handle()
-        let logs = examiner.logs(of: name, in: directory)
+        let logs = examiner.logs(of: name, in: directory, now: handle)
         for log in logs.going(at: handle.raw) {
             let path = directory.destinationPath(log.name.name)
             goingLogs.insert(path)
