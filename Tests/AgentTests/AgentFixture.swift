@@ -210,6 +210,22 @@ final class AgentFixture {
 
     func put(_ name: String, _ text: String) { put(name, Array(text.utf8)) }
 
+    /// Contents of a file in the points, oldest first.
+    func history(_ name: String) throws -> [String] {
+        var found: [String] = []
+        for point in try points() {
+            let reader = try open(point.id)
+            defer { reader.close() }
+            guard let entry = try reader.entry(of: path(name)) else { continue }
+            let text = String(decoding: try Self.content(entry, reader), as: UTF8.self)
+            if found.last != text { found.append(text) }
+        }
+        return found
+    }
+
+    /// Waits until all that has happened is in the spool.
+    func spoolNow() throws { try #require(agent).spoolNow(seconds: 30) }
+
     /// The newest point and the disk agree.
     func checkNewest(sourceLocation: SourceLocation = #_sourceLocation) throws {
         let found = try differences()

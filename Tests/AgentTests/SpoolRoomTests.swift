@@ -11,20 +11,6 @@ import Vault
 
 @Suite("What is kept while the vault is away or full", .serialized, .enabled(if: canWatch))
 struct SpoolRoomTests {
-    private func history(_ fixture: AgentFixture, _ name: String) throws -> [String] {
-        var found: [String] = []
-        for point in try fixture.points() {
-            let reader = try fixture.open(point.id)
-            defer { reader.close() }
-            guard let entry = try reader.entry(of: fixture.path(name)) else { continue }
-            let text = String(decoding: try AgentFixture.content(entry, reader), as: UTF8.self)
-            if found.last != text { found.append(text) }
-        }
-        return found
-    }
-
-    private func spool(_ fixture: AgentFixture) throws { try #require(fixture.agent).spoolNow(seconds: 30) }
-
     private func roots(_ fixture: AgentFixture, _ names: [String]) throws -> CaptureSource {
         CaptureSource(roots: try names.map { try #require(TreePath("\(fixture.root)/\($0)")) })
     }
@@ -40,7 +26,7 @@ struct SpoolRoomTests {
         try fixture.settle()
         fixture.service.isCut = true
         fixture.put("one/letter", "v3")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.abandon()
         // A disk is plugged in, or a policy was edited.
         mkdir("\(fixture.root)/stick", 0o755)
@@ -48,21 +34,21 @@ struct SpoolRoomTests {
         let both = try roots(fixture, ["one", "stick"])
         try fixture.start(settle: 0.5, { $0.source = both }, waiting: { $0.scans > 0 && $0.waiting == 0 })
         fixture.put("one/letter", "v4")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.put("stick/picture", "p2")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.abandon()
         // And goes again.
         try fixture.start(settle: 0.5, { $0.source = one }, waiting: { $0.scans > 0 && $0.waiting == 0 })
         fixture.put("one/letter", "v5")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.abandon()
         try fixture.start(settle: 0.5, { $0.source = both }, waiting: { $0.scans > 0 && $0.waiting == 0 })
         fixture.service.isCut = false
         fixture.put("one/letter", "v6")
         try fixture.settle()
-        #expect(try history(fixture, "one/letter") == ["v1", "v2", "v3", "v4", "v5", "v6"])
-        #expect(try history(fixture, "stick/picture") == ["p1", "p2"])
+        #expect(try fixture.history("one/letter") == ["v1", "v2", "v3", "v4", "v5", "v6"])
+        #expect(try fixture.history("stick/picture") == ["p1", "p2"])
         try fixture.checkSequence()
     }
 
@@ -115,7 +101,7 @@ struct SpoolRoomTests {
         try fixture.start(settle: 0.5) { $0.source = one }
         for version in 1...5 {
             fixture.put("one/letter", "version \(version)")
-            try spool(fixture)
+            try fixture.spoolNow()
         }
         try fixture.settle()
         fixture.abandon()
@@ -140,7 +126,7 @@ struct SpoolRoomTests {
         try fixture.start(settle: 0.5) { $0.spoolLimits.size = 8 << 20 }
         for version in 1...10 {
             fixture.put("letter", "version \(version)")
-            try spool(fixture)
+            try fixture.spoolNow()
         }
         try fixture.settle()
         let index = try #require(fixture.agent).spool.index
@@ -154,7 +140,7 @@ struct SpoolRoomTests {
         // It waits some time before it goes that way again, and others do not wait for it.
         fixture.put("image", random.bytes(20 << 20))
         fixture.put("letter", "at once")
-        try fixture.waits { _ in (try? history(fixture, "letter").last) == "at once" }
+        try fixture.waits { _ in (try? fixture.history("letter").last) == "at once" }
         try fixture.settle()
         try fixture.checkNewest()
     }

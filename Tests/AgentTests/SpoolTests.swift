@@ -11,21 +11,6 @@ import Vault
 
 @Suite("The spool under an agent", .serialized, .enabled(if: canWatch))
 struct SpoolServiceTests {
-    /// Contents of a file in the points, oldest first.
-    private func history(_ fixture: AgentFixture, _ name: String) throws -> [String] {
-        var found: [String] = []
-        for point in try fixture.points() {
-            let reader = try fixture.open(point.id)
-            defer { reader.close() }
-            guard let entry = try reader.entry(of: fixture.path(name)) else { continue }
-            let text = String(decoding: try AgentFixture.content(entry, reader), as: UTF8.self)
-            if found.last != text { found.append(text) }
-        }
-        return found
-    }
-
-    private func spool(_ fixture: AgentFixture) throws { try #require(fixture.agent).spoolNow(seconds: 30) }
-
     @Test("every version that is saved while the vault is away is a point of its own when it is back")
     func away() throws {
         guard let fixture = try AgentFixture() else { return }
@@ -36,13 +21,13 @@ struct SpoolServiceTests {
         for round in 1...5 {
             expected.append("version \(round)")
             fixture.put("letter", "version \(round)")
-            try spool(fixture)
+            try fixture.spoolNow()
         }
         #expect(fixture.agent?.status.spooled == true)
         #expect(fixture.agent?.status.lag ?? 0 > 0)
         fixture.service.isCut = false
         try fixture.settle()
-        #expect(try history(fixture, "letter") == expected)
+        #expect(try fixture.history("letter") == expected)
         #expect(fixture.agent?.status.lag == 0)
         try fixture.checkSequence()
         try fixture.checkNewest()
@@ -55,22 +40,22 @@ struct SpoolServiceTests {
         try fixture.start(settle: 0.5)
         fixture.service.isCut = true
         fixture.put("letter", "one")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.put("letter", "two")
         unlink("\(fixture.root)/7")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.abandon()
         fixture.put("letter", "three")
         unlink("\(fixture.root)/8")
         // Without the vault the start compares with what is known, which takes no full backup.
         try fixture.start(settle: 0.5, waiting: { $0.scans > 0 && $0.waiting == 0 })
         fixture.put("letter", "four")
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.abandon()
         fixture.service.isCut = false
         try fixture.start(settle: 0.5)
         try fixture.settle()
-        #expect(try history(fixture, "letter") == ["one", "two", "three", "four"])
+        #expect(try fixture.history("letter") == ["one", "two", "three", "four"])
         try fixture.checkSequence()
         try fixture.checkNewest()
     }
@@ -85,7 +70,7 @@ struct SpoolServiceTests {
             let before = try fixture.points().count
             fixture.service.cutsAfterCommit = true
             fixture.put("letter", "restarts: \(restarts)")
-            try spool(fixture)
+            try fixture.spoolNow()
             try fixture.waits { $0.problem != nil }
             if restarts { fixture.abandon() }
             // Beside what is protected somebody works, which makes no point.
@@ -112,12 +97,12 @@ struct SpoolServiceTests {
         for round in 0..<30 {
             last[round % 3] = random.bytes(400_000)
             fixture.put("large-\(round % 3)", last[round % 3])
-            try spool(fixture)
+            try fixture.spoolNow()
             #expect(try #require(fixture.agent).status.spoolBytes <= 3 << 20)
         }
         // More than fits, in paths that have no other version: they wait as paths.
         for index in 0..<8 { fixture.put("further-\(index)", random.bytes(500_000)) }
-        #expect(throws: (any Error).self) { try spool(fixture) }
+        #expect(throws: (any Error).self) { try fixture.spoolNow() }
         try fixture.waits { $0.isSpoolFull }
         fixture.service.isCut = false
         try fixture.waits(seconds: 60) { $0.lag == 0 && $0.problem == nil && !$0.isSpoolFull }
@@ -139,9 +124,9 @@ struct SpoolServiceTests {
         try fixture.start(settle: 0.5)
         fixture.service.isCut = true
         fixture.put("letter", String(repeating: "one ", count: 2_000))
-        try spool(fixture)
+        try fixture.spoolNow()
         fixture.put("letter", String(repeating: "two ", count: 2_000))
-        try spool(fixture)
+        try fixture.spoolNow()
         let folder = fixture.directory + "/spool/packs"
         let packs = try FileManager.default.contentsOfDirectory(atPath: folder)
         #expect(packs.count == 2)
@@ -218,7 +203,7 @@ struct SpoolServiceTests {
         }
         // What is older than the history goes, what waits stays.
         fixture.put("waits", "not sent")
-        try spool(fixture)
+        try fixture.spoolNow()
         #expect(try agent.spool.index.summary().moments == 5)
         try agent.spool.makeRoom(now: Timestamp(nanoseconds: SystemClock.wall + 80 * 3_600_000_000_000))
         #expect(try agent.spool.index.summary().moments == 1)
