@@ -393,7 +393,7 @@ final class AgentLoop {
     /// Looks at everything: beside what is known when that can be, and else as a full backup, which needs the vault.
     private func scan() throws {
         let started = SystemClock.monotonic
-        let passed = unfit
+        let passed = unfit.filter { size(of: $0) > spool.most }
         let (begun, reasons, canSend) = agent.state.withLock { state in
             (state.scanSince ?? SystemClock.monotonic, state.scanReasons, state.isAllSent && state.sendError == nil)
         }
@@ -429,7 +429,8 @@ final class AgentLoop {
             }
             throw error
         }
-        // What went past the spool, as it did not fit, would go that way again at its next change.
+        // What fits into no spool went past it, and would go that way again at its next change. What found no room only because
+        // others wait is not their like.
         if !passed.isEmpty { hold(Array(passed), took: SystemClock.monotonic - started) }
         portion = .max
         unfit = []

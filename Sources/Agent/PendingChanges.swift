@@ -1,5 +1,6 @@
 import Capture
 import Model
+import Platform
 import Vault
 
 /// What is to be looked at, or was and is not stored yet. It stays until its point is acknowledged.
@@ -75,8 +76,8 @@ struct PendingChanges {
 extension TreePath {
     /// What a database of this name would keep beside it.
     var databaseLogs: [TreePath] {
-        guard let parent, name.count <= 247 else { return [] }
-        return ["-wal", "-journal"].map { parent.appending(Array(name) + Array($0.utf8)) }
+        guard let parent else { return [] }
+        return SQLiteFiles.endings.map { name + $0 }.filter(TreePath.isName).map { parent.appending($0) }
     }
 }
 
