@@ -145,18 +145,21 @@ struct SpoolRoomTests {
         try fixture.checkNewest()
     }
 
-    @Test("a small file that found no room in the spool is not held back once the vault is there")
+    @Test("a small file that found no room in the spool is not held back, whatever is looked at meanwhile")
     func crowdedOut() throws {
         guard let fixture = try AgentFixture() else { return }
         var random = SeededGenerator(seed: 14)
         try fixture.start(settle: 0.5) { $0.spoolLimits.size = 3 << 20 }
+        let agent = try #require(fixture.agent)
         fixture.service.isCut = true
         for index in 0..<12 { fixture.put("file-\(index)", random.bytes(600_000)) }
         #expect(throws: (any Error).self) { try fixture.spoolNow() }
+        let scans = agent.status.scans
+        agent.state.update { $0.wantScan("due") }
+        try fixture.waits { $0.scans > scans }
+        for index in 0..<12 { #expect(agent.state.withLock { !$0.settling.isHeld(fixture.path("file-\(index)")) }) }
         fixture.service.isCut = false
         try fixture.waits { $0.lag == 0 && !$0.spooled && $0.waiting == 0 }
-        let agent = try #require(fixture.agent)
-        for index in 0..<12 { #expect(agent.state.withLock { !$0.settling.isHeld(fixture.path("file-\(index)")) }) }
         try fixture.checkNewest()
     }
 
