@@ -72,17 +72,22 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Platform", "Model", "Policy", "Vault", "Catalog", "Client", crypto, httpTypes, logging,
+                "Platform", "Model", "Policy", "Vault", "Catalog", "Client", crypto, cryptoExtras, httpTypes, logging,
                 serviceLifecycle, unixSignals,
             ] + nio + hummingbird + certificates
         ),
+        .target(
+            name: "Console", dependencies: ["Model", "Vault", "Catalog", "Client", "Server"],
+            resources: [
+                .embedInCode("Assets/console.css"), .embedInCode("Assets/console.js"), .embedInCode("Assets/icon.svg"),
+            ]),
         .target(
             name: "Agent", dependencies: ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"]),
         .executableTarget(
             name: "holdfast",
             dependencies: [
                 "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
-                argumentParser, logging,
+                "Console", argumentParser, logging,
             ],
             // As it ships it needs nothing of the system it runs on: docs/decisions/0050-one-static-program.md.
             linkerSettings: [.unsafeFlags(["-static-executable"], .when(configuration: .release))]

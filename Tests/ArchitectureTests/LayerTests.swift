@@ -17,15 +17,17 @@ private let layers: [String: Set<String>] = [
     "Client": ["Platform", "Model", "Policy", "Vault"],
     "Agent": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"],
     "Server": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client"],
+    "Console": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client", "Server", "Recovery"],
     "holdfast": [
         "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
+        "Console",
     ],
 ]
 
 /// What comes from outside, and where it may be used. The system's own modules are everybody's.
 private let outside: [String: Set<String>] = [
     "Crypto": ["Vault", "Client", "Server"],
-    "CryptoExtras": ["Vault"],
+    "CryptoExtras": ["Vault", "Server"],
     "GRDB": ["Catalog"],
     "GRDBSQLite": ["Catalog"],
     "CYaml": ["Policy"],

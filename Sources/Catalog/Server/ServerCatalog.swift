@@ -3,7 +3,7 @@ package import Vault
 
 /// What a server keeps beside its vault: machines, tokens and settings. Rows are small and few; every method is one
 /// transaction, durable on return.
-package protocol ServerCatalog: LifeCatalog, PolicyCatalog {
+package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog {
     // MARK: Machines
 
     /// Adds a machine. Throws `exists` when there is one with this id.

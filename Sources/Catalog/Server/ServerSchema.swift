@@ -66,6 +66,37 @@ enum ServerSchema {
         ],
         life,
         PolicySchema.step,
+        accounts,
+    ]
+
+    /// People, and what they did.
+    private static let accounts: [SQLText] = [
+        "CREATE TABLE account (id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, document BLOB NOT NULL)",
+        """
+        CREATE TABLE session (
+            hash BLOB PRIMARY KEY,
+            account BLOB NOT NULL,
+            begun INTEGER NOT NULL,
+            used INTEGER NOT NULL,
+            address TEXT NOT NULL,
+            browser TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX session_account ON session (account)",
+        """
+        CREATE TABLE audit (
+            number INTEGER PRIMARY KEY,
+            time INTEGER NOT NULL,
+            who TEXT NOT NULL,
+            address TEXT NOT NULL,
+            action TEXT NOT NULL,
+            object TEXT NOT NULL,
+            succeeded INTEGER NOT NULL,
+            detail BLOB NOT NULL,
+            previous BLOB NOT NULL,
+            hash BLOB NOT NULL
+        )
+        """,
     ]
 
     /// Brings the schema to the newest step. Throws `unsupported` for one of a newer version.

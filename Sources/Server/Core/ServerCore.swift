@@ -38,6 +38,8 @@ package final class ServerCore: Sendable {
     let metricsAreOpen: Bool
     /// What machines say of themselves, and what somebody should know of.
     let life: MachineLife
+    /// People.
+    package let accounts: AccountBook
     let alerts: AlertBook
     let dispatcher: AlertDispatcher
     let alertSettings: Shared<AlertSettings>
@@ -79,6 +81,7 @@ package final class ServerCore: Sendable {
         leases = LeaseKeeper(seconds: leaseSeconds) { holder.current?.closeLease($0) }
         jobs = JobRunner(catalog, clock: clock)
         life = MachineLife(catalog)
+        accounts = AccountBook(catalog, clock: clock)
         let settings = Shared(AlertSettings())
         alertSettings = settings
         alerts = AlertBook(catalog, clock: clock) { settings.withLock { $0 }.targets }

@@ -29,8 +29,27 @@ package struct ServerRequest: Sendable {
     package var query: [String: String]
     package var body: [UInt8]
     package var principal: Principal
+    /// Path and query as they were sent.
+    package var target = ""
+    /// Where it comes from: what `ClientAddress` makes of it.
+    package var address = ""
+    /// What it says that it is.
+    package var browser = ""
+    /// `Sec-Fetch-Site`; `nil` from what is no browser.
+    package var fetchSite: String?
+    /// The `Cookie` header.
+    package var cookies = ""
     /// The time to wait is over: what there is is answered.
     var isLastLook = false
+
+    /// A cookie that came with it.
+    package func cookie(_ name: String) -> String? {
+        for part in cookies.split(separator: ";") {
+            let pair = part.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+            if pair.count == 2, pair[0] == name { return String(pair[1]) }
+        }
+        return nil
+    }
 
     /// An identifier in the path or the query. Throws `usage`.
     func id<ID: RandomIdentifier>(_ name: String, as: ID.Type = ID.self) throws -> ID {
@@ -70,6 +89,8 @@ package struct ServerAnswer: Sendable {
     package var headers: [(String, String)] = []
     /// A file instead of the bytes, with what is given back when it was sent.
     var file: (body: FileBody, place: Admission.Place)?
+    /// A secret was presented that does not hold: its address is bounded like those of others who guess.
+    package var isFailedGuess = false
 
     package init(
         status: Int = 200, contentType: String = "application/json", body: [UInt8] = [],

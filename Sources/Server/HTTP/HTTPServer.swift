@@ -46,6 +46,8 @@ package final class HTTPServer: Sendable {
         package var slowest = 16 << 10
         /// Sign-ins and enrolments of one address that may fail before it has to wait.
         package var freeFailures = 20
+        /// What is served beside the API.
+        package var pages: [Operation] = []
         /// Asked every minute: a new certificate is used for the connections that come then.
         package var renewedCertificate: @Sendable () throws -> (chain: String, key: String)? = { nil }
 
@@ -86,7 +88,7 @@ package final class HTTPServer: Sendable {
         defer { pool.shutdownGracefully { _ in } }
         defer { core.stop() }
         let router = Router(context: ServerContext.self)
-        for operation in Operation.all { add(operation, to: router) }
+        for operation in Operation.all + options.pages { add(operation, to: router) }
         let connections = ConnectionCounter(maximum: options.connectionsPerAddress)
         let admission = admission
         core.metrics.observe(
@@ -194,6 +196,7 @@ package final class HTTPServer: Sendable {
         let begun = ContinuousClock.now
     }
 
+    private static let fetchSiteField = HTTPField.Name("Sec-Fetch-Site")
     private static let nonceField = HTTPField.Name(AnswerSignature.nonceHeader)
 
     private static func hasBody(_ request: Request) -> Bool {
@@ -253,6 +256,11 @@ package final class HTTPServer: Sendable {
         var asked = ServerRequest(
             method: operation.method, path: incoming.path, parameters: incoming.parameters, query: incoming.query,
             body: body, principal: sender.principal)
+        asked.target = incoming.target
+        asked.address = incoming.address
+        asked.browser = request.headers[.userAgent] ?? ""
+        asked.fetchSite = Self.fetchSiteField.flatMap { request.headers[$0] }
+        asked.cookies = request.headers[values: .cookie].joined(separator: "; ")
         let longest = max(JobOperations.longestWait, MachineOrders.longestWait)
         let end = incoming.begun + .seconds(min(Int(incoming.query["wait"] ?? "") ?? 0, longest))
         var rings = core.bell.rings
@@ -274,6 +282,7 @@ package final class HTTPServer: Sendable {
         case .success(.notYet):
             throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
         case .success(.answer(let answer)):
+            if answer.isFailedGuess { failed(incoming, "refused", isGuess: true) }
             if answer.body.count > 64 << 10 {
                 let room = admission.room(for: .answer, of: sender.principal)
                 guard room.grow(by: answer.body.count) else {
@@ -515,9 +524,9 @@ package final class HTTPServer: Sendable {
         var headers = HTTPFields()
         if !answer.body.isEmpty || answer.file != nil { headers[.contentType] = answer.contentType }
         for (name, value) in answer.headers {
-            if let name = HTTPField.Name(name) { headers[name] = value }
+            if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
         }
-        headers[.cacheControl] = "no-store"
+        if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
         if let nonce, let signature = HTTPField.Name(AnswerSignature.signatureHeader),
             let time = HTTPField.Name(AnswerSignature.timeHeader)
         {

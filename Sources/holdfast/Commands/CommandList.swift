@@ -11,6 +11,8 @@ enum CommandList {
         CommandGroup(name: "Keeping", subcommands: [Retention.self, VaultGroup.self]),
         CommandGroup(
             name: "Many machines",
-            subcommands: [ServerGroup.self, Enrol.self, PolicyGroup.self, AlertsGroup.self]),
+            subcommands: [
+                ServerGroup.self, Enrol.self, PolicyGroup.self, AlertsGroup.self, AccountGroup.self, AuditGroup.self,
+            ]),
     ]
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Client
+import Console
 import Logging
 import Model
 import Platform
@@ -80,6 +81,8 @@ struct ServerRun: Command {
         try core.begin()
         let (chain, key) = try given ?? place.certificate()
         var options = HTTPServer.Options(host: listen, port: port, chain: chain, key: key)
+        options.pages = Site(core).operations
+        let setUp = try core.accounts.setUp()
         let shown = Mutex(chain)
         options.renewedCertificate = { [self] in
             guard certificate != nil else { return try place.renewedCertificate() }
@@ -99,6 +102,10 @@ struct ServerRun: Command {
                     ])
                 try console.line("Serving the vault \(core.vaultID.hex.prefix(8)) on port \(port).")
                 try console.line("Identity key \(core.identity.key.verifyingKey.description)")
+                if let setUp {
+                    let link = try AccountGroup.link(setUp, "https://\(Machine.hostName):\(port)")
+                    try console.line("Set the owner's password, within a day: \(link)")
+                }
                 try console.flush()
             } catch {
                 announced.withLock { $0 = error }

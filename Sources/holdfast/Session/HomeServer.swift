@@ -3,6 +3,7 @@ import ArgumentParser
 import Capture
 import Catalog
 import Client
+import Console
 import Glibc
 import Logging
 import Model
@@ -19,6 +20,8 @@ final class HomeServer {
     private(set) var address: ServerAddress
     private(set) var vault: VaultID
     let identity: VerifyingKey
+    /// What sets the owner's password in the console, until somebody has done so.
+    let setUp: SecretToken?
     private let running: ServerRuntime.Running
     private let place: ServerPlace
 
@@ -76,6 +79,8 @@ final class HomeServer {
         let (chain, key) = try place.certificate()
         let wanted = try port ?? HomeServer.usualPort(directory)
         var options = HTTPServer.Options(host: "0.0.0.0", port: wanted, chain: chain, key: key)
+        options.pages = Site(core).operations
+        setUp = try core.accounts.setUp()
         options.renewedCertificate = { [place] in try place.renewedCertificate() }
         running = try ServerRuntime.start(
             core, options, logger: ServerLog.logger(format: .text, level: .critical))
