@@ -89,8 +89,26 @@ package struct ServerAnswer: Sendable {
     package var headers: [(String, String)] = []
     /// A file instead of the bytes, with what is given back when it was sent.
     var file: (body: FileBody, place: Admission.Place)?
+    /// A body that is made while it is sent, instead of `body`.
+    package var stream: Stream?
     /// A secret was presented that does not hold: its address is bounded like those of others who guess.
     package var isFailedGuess = false
+
+    /// A long body. It is made on a thread of its own, which waits for whoever reads.
+    package struct Stream: Sendable {
+        /// Its length, where that is known beforehand.
+        package var length: UInt64?
+        /// Gives the body piece by piece. What it throws cuts the answer short, which who reads can tell.
+        package var body: @Sendable (_ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+
+        package init(
+            length: UInt64?,
+            _ body: @escaping @Sendable (_ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+        ) {
+            self.length = length
+            self.body = body
+        }
+    }
 
     package init(
         status: Int = 200, contentType: String = "application/json", body: [UInt8] = [],

@@ -541,6 +541,12 @@ package final class HTTPServer: Sendable {
             return Response(
                 status: .init(code: answer.status), headers: headers, body: body(of: file, place, channel: channel))
         }
+        if let stream = answer.stream {
+            headers[.contentType] = answer.contentType
+            return Response(
+                status: .init(code: answer.status), headers: headers,
+                body: StreamedBody.make(stream, pool: pool, channel: channel, slowest: options.slowest))
+        }
         guard !answer.body.isEmpty else {
             return Response(status: .init(code: answer.status), headers: headers, body: .init())
         }
