@@ -52,6 +52,7 @@ let package = Package(
     targets: [
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
 
@@ -64,7 +65,7 @@ let package = Package(
         ),
         .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb, sqlite]),
         .target(name: "Capture", dependencies: ["Platform", "Model", "Vault"]),
-        .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault"]),
+        .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault", "CZlib"]),
         .target(
             name: "Client",
             dependencies: ["Platform", "Model", "Policy", "Vault", crypto, asyncHTTPClient] + nio
@@ -77,7 +78,7 @@ let package = Package(
             ] + nio + hummingbird + certificates
         ),
         .target(
-            name: "Console", dependencies: ["Model", "Vault", "Catalog", "Client", "Server"],
+            name: "Console", dependencies: ["Model", "Platform", "Policy", "Vault", "Catalog", "Recovery", "Client", "Server"],
             resources: [
                 .embedInCode("Assets/console.css"), .embedInCode("Assets/console.js"), .embedInCode("Assets/icon.svg"),
             ]),
@@ -130,7 +131,7 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-let cTargets: Set<String> = ["CLinux", "CZstd", "CXXHash", "CCrypto"]
+let cTargets: Set<String> = ["CLinux", "CZstd", "CZlib", "CXXHash", "CCrypto"]
 for target in package.targets where !cTargets.contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings += [

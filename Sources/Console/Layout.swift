@@ -40,7 +40,7 @@ enum Layout {
             <header><a class="mark" href="/"><img src="\(Assets.icon.path)" alt="" width="24" height="24">Holdfast</a>
             <nav aria-label="Pages">\(links)</nav>\(account)</header>
             <main id="content"\(wide ? " class=\"wide\"" : .nothing)><h1>\(title)</h1>\(content)</main>
-            <footer>Holdfast \(ServerCore.version)</footer></body></html>
+            <footer>Holdfast \(ProgramVersion.current)</footer></body></html>
             """)
     }
 

@@ -8,9 +8,11 @@ import Vault
 package struct Site: Sendable {
     let core: ServerCore
     let accounts: AccountBook
+    let shelf: PointShelf
 
     package init(_ core: ServerCore) {
         self.core = core
+        shelf = PointShelf(core)
         accounts = core.accounts
     }
 
@@ -128,7 +130,9 @@ struct Page: Sendable {
         _ path: String, _ access: Access, _ body: @escaping @Sendable (Visit) throws -> ServerAnswer
     ) -> Page { Page(method: "POST", path: path, title: "A form of the console.", access: access, body: body) }
 
-    static let all: [Page] = SignInPages.all + OverviewPage.all + MachinePages.all
+    static let all: [Page] = SignInPages.all + OverviewPage.all + MachinePages.all + FilesPage.all + FilePage.all
+        + SearchPage.all + DownloadPages.all
+        + AlertPages.all + JobPages.all + EnrolmentPages.all + AccountPages.all + OwnPages.all + AuditPage.all + VaultPage.all
 }
 
 /// A request to a page, with who asks.
@@ -150,8 +154,31 @@ struct Visit: Sendable {
 
     var core: ServerCore { site.core }
     var now: Timestamp { core.time }
+    /// The zone in which times are shown.
+    var zone: TimeZoneRules { SystemZones.current }
 
     func may(_ right: AccountRight) -> Bool { visitor?.may(right) ?? false }
+
+    /// The name of who asks.
+    var name: String { visitor?.account.name ?? "" }
+
+    /// Whether nothing is hidden from who asks because of its group.
+    var seesAllMachines: Bool {
+        guard let account = visitor?.account else { return false }
+        switch account.role {
+        case .owner, .administrator, .auditor: return true
+        case .operator, .helpDesk: return account.groups.isEmpty
+        case .person: return false
+        }
+    }
+
+    /// Writes down what is about to be done.
+    func note(_ action: String, to object: String = "", _ detail: [String: JSONValue] = [:]) throws {
+        try site.accounts.audit.note(action, by: name, from: request.address, to: object, detail)
+    }
+
+    /// By what name the browser reaches this server; machines may reach it by the same.
+    var origin: String { "https://" + (request.host.isEmpty ? "localhost" : request.host) }
 
     /// The machines that who asks may see, by name.
     func machines() throws -> [ManagedMachine] {

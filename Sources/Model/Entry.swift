@@ -26,6 +26,9 @@ package struct FileTime: Hashable, Comparable, Sendable {
     package static func < (a: FileTime, b: FileTime) -> Bool {
         a.seconds != b.seconds ? a.seconds < b.seconds : a.nanoseconds < b.nanoseconds
     }
+
+    /// For showing; clamps to the range of a `Timestamp`.
+    package var timestamp: Timestamp { Timestamp(seconds: seconds, nanoseconds: Int64(nanoseconds)) }
 }
 
 /// One extended attribute. POSIX ACLs (`system.posix_acl_access`) and capabilities (`security.capability`) are among them.

@@ -3,6 +3,7 @@
 // What Linux offers and Swift's Glibc module hides: one small pair of files per subject. Functions return a value of 0 or
 // more, or minus an errno; macros that Swift cannot import are exported as constants.
 #include "hf_account.h"
+#include "hf_bytes.h"
 #include "hf_attribute.h"
 #include "hf_directory.h"
 #include "hf_error.h"

@@ -1,5 +1,6 @@
 import Catalog
 import Model
+import Platform
 import Server
 import Synchronization
 import Vault
@@ -26,6 +27,12 @@ final class PointShelf: Sendable {
 
     private let core: ServerCore
     private let open = Mutex<[(id: PointID, point: Open)]>([])
+    private let lists = Mutex<[MachineID: (time: Int64, points: [PointSummary])]>([:])
+    private let indexes = Mutex<[(id: MachineID, index: NameIndex)]>([])
+    /// Machines whose names are kept in memory.
+    private static let mostIndexes = 4
+    /// A list of points is used again for so long, in nanoseconds: going through directories asks for it each time.
+    private static let listAge: Int64 = 2_000_000_000
 
     init(_ core: ServerCore) { self.core = core }
 
@@ -48,20 +55,48 @@ final class PointShelf: Sendable {
         return point
     }
 
+    /// What opens the vault. Throws `keyNeeded` where the server has none.
+    var keys: VaultKeys {
+        get throws {
+            guard let keys = core.keys else {
+                throw HoldfastError(
+                    .keyNeeded, "This vault belongs to its owners alone: the server cannot look into it.",
+                    context: ["hint": "Restore on the machine: holdfast restore PATH@TIME --to DIR."])
+            }
+            return keys
+        }
+    }
+
     /// One of its own, for long reading: to be closed by who asked.
     func fresh(_ id: PointID) throws -> PointReader {
-        guard let keys = core.keys else {
-            throw HoldfastError(
-                .keyNeeded, "This vault belongs to its owners alone: the server cannot look into it.",
-                context: ["hint": "Restore on the machine: holdfast restore PATH@TIME --to DIR."])
-        }
-        return try PointReader(service: try core.vault, keys: keys, point: id, acceptsUnsigned: false)
+        try PointReader(service: try core.vault, keys: try keys, point: id, acceptsUnsigned: false)
     }
 
     /// The points of a machine that can be restored from, oldest first.
     func points(of machine: MachineID) throws -> [PointSummary] {
-        try core.vault.points(PointQuery(machine: machine)).filter {
-            $0.kind != .checkpoint && $0.condition != .outOfChain
+        let now = SystemClock.monotonic
+        let known = lists.withLock { lists -> [PointSummary]? in
+            lists = lists.filter { now - $0.value.time < Self.listAge }
+            return lists[machine]?.points
+        }
+        if let known { return known }
+        let points = try core.vault.points(PointQuery(machine: machine)).filter(\.isForRestores)
+        lists.withLock { $0[machine] = (now, points) }
+        return points
+    }
+
+    /// The names of all that a machine ever had.
+    func names(of machine: MachineID) -> NameIndex {
+        indexes.withLock { indexes in
+            let index: NameIndex
+            if let place = indexes.firstIndex(where: { $0.id == machine }) {
+                index = indexes.remove(at: place).index
+            } else {
+                index = NameIndex()
+            }
+            indexes.append((machine, index))
+            if indexes.count > Self.mostIndexes { indexes.removeFirst() }
+            return index
         }
     }
 }

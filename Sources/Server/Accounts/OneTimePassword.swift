@@ -4,7 +4,7 @@ package import Model
 
 /// Time-based one-time passwords (RFC 6238) as authenticator apps make them: SHA-1, six digits, steps of 30 seconds.
 package enum OneTimePassword {
-    static let secretLength = 20
+    package static let secretLength = 20
     private static let step: Int64 = 30
 
     package static func newSecret() -> [UInt8] { PasswordHash.random(secretLength) }

@@ -33,6 +33,8 @@ package struct ServerRequest: Sendable {
     package var target = ""
     /// Where it comes from: what `ClientAddress` makes of it.
     package var address = ""
+    /// The name by which it reached this server, with the port: what it says itself.
+    package var host = ""
     /// What it says that it is.
     package var browser = ""
     /// `Sec-Fetch-Site`; `nil` from what is no browser.
@@ -99,11 +101,11 @@ package struct ServerAnswer: Sendable {
         /// Its length, where that is known beforehand.
         package var length: UInt64?
         /// Gives the body piece by piece. What it throws cuts the answer short, which who reads can tell.
-        package var body: @Sendable (_ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+        package var body: @Sendable (_ write: @escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
         package init(
             length: UInt64?,
-            _ body: @escaping @Sendable (_ write: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+            _ body: @escaping @Sendable (_ write: @escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
         ) {
             self.length = length
             self.body = body

@@ -258,6 +258,7 @@ package final class HTTPServer: Sendable {
             body: body, principal: sender.principal)
         asked.target = incoming.target
         asked.address = incoming.address
+        asked.host = request.head.authority ?? ""
         asked.browser = request.headers[.userAgent] ?? ""
         asked.fetchSite = Self.fetchSiteField.flatMap { request.headers[$0] }
         asked.cookies = request.headers[values: .cookie].joined(separator: "; ")

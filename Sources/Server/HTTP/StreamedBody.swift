@@ -36,7 +36,7 @@ enum StreamedBody {
             var piece: [UInt8] = []
             piece.reserveCapacity(StreamedBody.piece)
             do {
-                try stream.body { bytes in
+                try stream.body { [queue] bytes in
                     var rest = bytes
                     while !rest.isEmpty {
                         let count = min(StreamedBody.piece - piece.count, rest.count)

@@ -154,11 +154,6 @@ struct EntryView {
     }
 }
 
-extension FileTime {
-    /// For showing; clamps to the range of a `Timestamp`.
-    var timestamp: Timestamp { Timestamp(seconds: seconds, nanoseconds: Int64(nanoseconds)) }
-}
-
 extension EntryKind {
     var title: String {
         switch self {

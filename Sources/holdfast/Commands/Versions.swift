@@ -42,7 +42,7 @@ struct Versions: Command {
             path: wanted, service: session.vault, keys: keys, machines: try session.vault.machineRecords(of: id))
         var table = Table(("time", .left), ("what changed", .left), ("size", .right), ("point", .left))
         var count = 0
-        for point in points where point.kind != .checkpoint && point.condition != .outOfChain {
+        for point in points where point.isForRestores {
             let version: VersionHistory.Version?
             do { version = try history.next(point) } catch {
                 console.warn(

@@ -356,16 +356,9 @@ final class VaultSession {
 }
 
 extension PointSummary {
-    /// Enough digits to find it again in every vault but the largest.
-    var shortID: String { String(id.hex.prefix(8)) }
-
     /// A series in texts: it is a keyed hash of what is protected.
     static func title(ofSeries series: UInt64) -> String {
         Hex.encode(withUnsafeBytes(of: series.bigEndian) { Array($0) })
-    }
-
-    var candidate: PointSelector.Candidate {
-        PointSelector.Candidate(id: id, time: effective, isPartial: isPartial)
     }
 
     /// The clear part as fields of an object.

@@ -1,0 +1,50 @@
+package import Catalog
+package import Model
+import Platform
+package import Policy
+package import Vault
+
+/// What the console asks of the server beside what has operations of its own.
+extension ServerCore {
+    /// Alerts that hold, and so many of those that are resolved, newest first.
+    package func alertHistory(resolved count: Int) throws -> [AlertRecord] { try catalog.alerts(resolved: count) }
+
+    /// Notes that somebody has seen an alert. Throws `notFound`.
+    @discardableResult
+    package func acknowledge(alert number: Int64, by name: String) throws -> AlertRecord {
+        try alerts.acknowledge(number, by: name)
+    }
+
+    /// Begins long work; see `begin(kind:_:owner:)`.
+    package func beginJob(_ kind: String, by name: String) throws -> JobID {
+        try begin(kind: kind, JSONFields(parsing: Array("{}".utf8), document: "the job"), owner: name)
+    }
+
+    package func cancelJob(_ id: JobID) { jobs.cancel(id) }
+
+    /// A job with its newest progress.
+    package func job(_ id: JobID) throws -> JobRecord? { try jobs.job(id) }
+
+    /// What holds for a machine, each value with where it comes from.
+    package func effectivePolicy(of machine: MachineID) throws -> EffectivePolicy {
+        try policies(by: "console").effective(of: machine)
+    }
+
+    /// Tells a machine to back up now.
+    package func backUpNow(_ machine: MachineID, by name: String) throws {
+        try policies(by: name).backUpNow(machine)
+        bell.ring()
+    }
+
+    /// What the vault holds, and how much room there is where it lies.
+    package func usage() throws -> (holds: CatalogStatistics, space: StoreSpace?) {
+        let vault = try vault
+        return (try vault.catalog.statistics(), try vault.store.space())
+    }
+
+    /// Throws `usage` for what cannot be the name of a group.
+    package static func requireGroupName(_ name: String) throws { try PolicyBook.checkGroup(name) }
+
+    /// What messages and one-time keys call this server.
+    package var title: String { "Holdfast \(Machine.hostName)" }
+}
