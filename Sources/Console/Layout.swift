@@ -7,7 +7,9 @@ import Server
 enum Layout {
     /// What stands in the navigation: only what is there, and what the account may see.
     private static let places: [(path: String, title: String, right: AccountRight)] = [
-        ("/", "Overview", .seeStates), ("/machines", "Machines", .seeStates),
+        ("/", "Overview", .seeStates), ("/machines", "Machines", .seeStates), ("/alerts", "Alerts", .seeStates),
+        ("/jobs", "Jobs", .seeStates), ("/vault", "Vault", .seeStates), ("/enrolment", "Enrolment", .manageMachines),
+        ("/accounts", "Accounts", .manageAccounts), ("/audit", "Audit", .seeAudit),
     ]
 
     static func page(_ title: String, _ visit: Visit, wide: Bool = false, _ content: HTML) -> ServerAnswer {
@@ -21,7 +23,7 @@ enum Layout {
             visit.visitor.map { visitor in
                 """
                 <form method="post" action="/sign-out" class="account">
-                <span>\(visitor.account.name)</span>
+                <a href="/me">\(visitor.account.name)</a>
                 <input type="hidden" name="form" value="\(visitor.formToken)">
                 <button class="quiet">Sign out</button></form>
                 """
