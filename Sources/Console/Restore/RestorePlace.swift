@@ -34,7 +34,8 @@ struct RestorePlace {
     ) throws -> PointSummary {
         // 2026-11-20T10:15 of a field for times is 2026-11-20 10:15.
         let on = visit.query.text("on").replacing("T", with: " ")
-        let text = on.isEmpty ? visit.query.text("at") : on
+        // The calendar is filled in always; words are there only when somebody has typed them.
+        let text = visit.query.text("at").isEmpty ? on : visit.query.text("at")
         if !text.isEmpty {
             let selector = try PointSelector.parse(
                 text.hasPrefix("@") || text == "latest" ? text : "@" + text, now: visit.now, zone: visit.zone)
