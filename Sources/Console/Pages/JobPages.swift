@@ -10,12 +10,11 @@ enum JobPages {
         .get("/jobs", "Long work of the server.", .right(.seeStates), list),
         .get("/jobs/{job}", "A job: how far it is, and what it said.", .right(.seeStates), show),
         .post("/jobs", .right(.manageSettings)) { visit in
-            let kind = visit.form.text("kind")
-            guard kinds.contains(where: { $0.kind == kind }) else {
+            guard let work = works.first(where: { $0.name == visit.form.text("kind") }) else {
                 throw HoldfastError(.usage, "There is no such work.")
             }
-            try visit.note("job.begun", to: kind)
-            let id = try visit.core.beginJob(kind, by: visit.visitor?.account.name ?? "")
+            try visit.note("job.begun", to: work.name)
+            let id = try visit.core.beginJob(work.kind, work.parameters, by: visit.name)
             return .redirect("/jobs/\(id.hex)")
         },
         .post("/jobs/{job}/stop", .right(.manageSettings)) { visit in
@@ -26,9 +25,25 @@ enum JobPages {
         },
     ]
 
-    private static let kinds: [(kind: String, title: String)] = [
-        ("verify", "Check the vault"), ("plan-retention", "Show what the rules would remove"),
-        ("plan-reclaim", "Show what could be given back"), ("reclaim", "Give space back"),
+    /// What can be begun here.
+    private struct Work {
+        var name: String
+        var kind: String
+        var title: String
+        var parameters: [String: JSONValue] = [:]
+    }
+
+    private static func check(_ level: String, _ title: String) -> Work {
+        Work(
+            name: "verify-\(level)", kind: "verify", title: title,
+            parameters: ["level": .string(level), "sample": .integer(1_000_000_000)])
+    }
+
+    private static let works = [
+        check("packs", "Check that the vault is whole"), check("data", "Open everything that the vault holds"),
+        Work(name: "plan-retention", kind: "plan-retention", title: "Show what the rules would remove"),
+        Work(name: "plan-reclaim", kind: "plan-reclaim", title: "Show what room could be given back"),
+        Work(name: "reclaim", kind: "reclaim", title: "Give room back"),
     ]
 
     private static func find(_ visit: Visit) throws -> JobRecord {
@@ -51,7 +66,7 @@ enum JobPages {
             visit.may(.manageSettings)
             ? """
             <form method="post" action="/jobs" class="filter">\(Piece.formToken(visit))<label>Work<select name="kind">\
-            \(kinds.map { "<option value=\"\($0.kind)\">\($0.title)</option>" as HTML })</select></label>
+            \(works.map { "<option value=\"\($0.name)\">\($0.title)</option>" as HTML })</select></label>
             <button>Begin</button></form>
             """ : nil
         let table: HTML =
@@ -69,7 +84,8 @@ enum JobPages {
         case "retention": "Remove what the rules do not keep"
         case "rebuild": "Make the catalog anew"
         case "delete-points": "Delete points"
-        default: kinds.first { $0.kind == kind }?.title ?? kind
+        case "verify": "Check the vault"
+        default: works.first { $0.kind == kind }?.title ?? kind
         }
     }
 

@@ -16,8 +16,9 @@ extension ServerCore {
     }
 
     /// Begins long work; see `begin(kind:_:owner:)`.
-    package func beginJob(_ kind: String, by name: String) throws -> JobID {
-        try begin(kind: kind, JSONFields(parsing: Array("{}".utf8), document: "the job"), owner: name)
+    package func beginJob(_ kind: String, _ parameters: [String: JSONValue], by name: String) throws -> JobID {
+        try begin(
+            kind: kind, JSONFields(parsing: JSONValue.object(parameters).encoded(), document: "the job"), owner: name)
     }
 
     package func cancelJob(_ id: JobID) { jobs.cancel(id) }
