@@ -126,6 +126,7 @@ let package = Package(
                 "TestSupport", logging,
             ]
         ),
+        .testTarget(name: "ConsoleTests", dependencies: ["Console", "Server", "Model", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]

@@ -130,9 +130,11 @@ struct Page: Sendable {
         _ path: String, _ access: Access, _ body: @escaping @Sendable (Visit) throws -> ServerAnswer
     ) -> Page { Page(method: "POST", path: path, title: "A form of the console.", access: access, body: body) }
 
-    static let all: [Page] = SignInPages.all + OverviewPage.all + MachinePages.all + FilesPage.all + FilePage.all
+    static let all: [Page] =
+        SignInPages.all + OverviewPage.all + MachinePages.all + FilesPage.all + FilePage.all
         + SearchPage.all + DownloadPages.all
-        + AlertPages.all + JobPages.all + EnrolmentPages.all + AccountPages.all + OwnPages.all + AuditPage.all + VaultPage.all
+        + AlertPages.all + JobPages.all + EnrolmentPages.all + AccountPages.all + OwnPages.all + AuditPage.all
+        + VaultPage.all
 }
 
 /// A request to a page, with who asks.

@@ -24,7 +24,9 @@ enum AccountPages {
             let account = try find(visit)
             guard visit.form.text("name") == account.name else {
                 throw HoldfastError(
-                    .usage, "Nothing was removed: to remove an account, type its name (\(account.name)) in the field beside it.")
+                    .usage,
+                    "Nothing was removed: to remove an account, type its name (\(account.name)) in the field beside it."
+                )
             }
             guard account.id != visit.visitor?.account.id else {
                 throw HoldfastError(.forbidden, "You cannot remove the account that you are signed in with.")

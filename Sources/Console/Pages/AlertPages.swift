@@ -39,7 +39,8 @@ enum AlertPages {
             ? Piece.empty("Nothing is open", "<p>What needs somebody stands here, and goes out by mail or webhook.</p>")
             : list(held, names, visit)
         let history: HTML? =
-            past.isEmpty ? nil : "<details><summary>Resolved: \(past.count)</summary>\(list(past, names, visit))</details>"
+            past.isEmpty
+            ? nil : "<details><summary>Resolved: \(past.count)</summary>\(list(past, names, visit))</details>"
         return Layout.page("Alerts", visit, "\(open)\(history)")
     }
 

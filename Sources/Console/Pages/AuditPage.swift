@@ -54,7 +54,8 @@ enum AuditPage {
                 for each in lines {
                     try line([
                         "\(each.number)", TimeText.rfc3339(each.time), each.who, each.address, each.action, each.object,
-                        each.succeeded ? "yes" : "no", String(decoding: each.detail, as: UTF8.self), Hex.encode(each.hash.array),
+                        each.succeeded ? "yes" : "no", String(decoding: each.detail, as: UTF8.self),
+                        Hex.encode(each.hash.array),
                     ])
                 }
                 next = last.number + 1

@@ -12,7 +12,8 @@ enum EnrolmentPages {
         .post("/enrolment/remove", .right(.manageMachines)) { visit in
             let hex = visit.form.text("token")
             let tokens = try visit.core.catalog.tokens()
-            guard let hash = tokens.first(where: { $0.role == .enrolment && Hex.encode($0.hash.array) == hex })?.hash else { throw HoldfastError(.notFound, "This line does not hold any more.") }
+            guard let hash = tokens.first(where: { $0.role == .enrolment && Hex.encode($0.hash.array) == hex })?.hash
+            else { throw HoldfastError(.notFound, "This line does not hold any more.") }
             try visit.note("enrolment.withdrawn")
             _ = try visit.core.catalog.remove(tokenHash: hash)
             return .redirect("/enrolment")
@@ -20,7 +21,8 @@ enum EnrolmentPages {
     ]
 
     @Sendable private static func make(_ visit: Visit) throws -> ServerAnswer {
-        guard let uses = visit.form.number("uses", in: 1...10_000), let hours = visit.form.number("hours", in: 1...8_760)
+        guard let uses = visit.form.number("uses", in: 1...10_000),
+            let hours = visit.form.number("hours", in: 1...8_760)
         else { throw HoldfastError(.usage, "Say for how many machines (1 to 10,000) and how many hours (1 to 8,760).") }
         let typed = visit.form.text("group")
         let group = typed.isEmpty ? "default" : typed

@@ -71,7 +71,8 @@ enum JobPages {
             """ : nil
         let table: HTML =
             rows.isEmpty
-            ? Piece.empty("No work yet", "<p>Retention, checks and cleaning up show here while they run and afterwards.</p>")
+            ? Piece.empty(
+                "No work yet", "<p>Retention, checks and cleaning up show here while they run and afterwards.</p>")
             : """
             <table><thead><tr><th>What</th><th>How it went</th><th>Begun</th><th class="number">Took</th></tr></thead>
             <tbody>\(rows)</tbody></table>

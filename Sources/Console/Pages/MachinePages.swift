@@ -9,7 +9,9 @@ import Vault
 enum MachinePages {
     static let all: [Page] = [
         .get("/machines", "The machines.", .right(.seeStates), list),
-        .get("/machines/{machine}", "A machine: how it stands, what is protected, and its points.", .right(.seeStates), show),
+        .get(
+            "/machines/{machine}", "A machine: how it stands, what is protected, and its points.", .right(.seeStates),
+            show),
         .post("/machines/{machine}/back-up", .right(.operate)) { visit in
             let machine = try visit.machine(visit.request.parameters["machine"])
             try visit.note("backup.asked", to: machine.name)
@@ -27,7 +29,8 @@ enum MachinePages {
             let machine = try visit.machine(visit.request.parameters["machine"])
             guard visit.form.text("name") == machine.name else {
                 throw HoldfastError(
-                    .usage, "Nothing was done: to retire the machine, type its name (\(machine.name)) in the field beside it.")
+                    .usage,
+                    "Nothing was done: to retire the machine, type its name (\(machine.name)) in the field beside it.")
             }
             try visit.note("machine.retired", to: machine.name)
             try visit.core.retire(machine.id)
@@ -97,7 +100,8 @@ enum MachinePages {
         let report = overview.report
         let asked: HTML? =
             visit.query.text("asked") == "1"
-            ? "<p class=\"done\" role=\"status\">The machine was asked to back up now; it does so as soon as it hears of it.</p>" : nil
+            ? "<p class=\"done\" role=\"status\">The machine was asked to back up now; it does so as soon as it hears of it.</p>"
+            : nil
         let problem: HTML? = report?.problem.map { "<p class=\"error\" role=\"alert\">\($0)</p>" }
         return Layout.page(
             machine.name, visit,
@@ -160,7 +164,8 @@ enum MachinePages {
     private static func watching(_ report: MachineReport?) -> HTML {
         guard let report, !report.watches.isEmpty else { return .nothing }
         let rows: [HTML] = report.watches.map { watch in
-            let way: HTML = watch.scanReason.map { "looked at again and again, because \($0)" } ?? "changes are seen as they happen"
+            let way: HTML =
+                watch.scanReason.map { "looked at again and again, because \($0)" } ?? "changes are seen as they happen"
             return "<tr><th scope=\"row\">\(watch.mountPoint)<small>\(watch.kind)</small></th><td>\(way)</td></tr>"
         }
         let notKept: HTML? =

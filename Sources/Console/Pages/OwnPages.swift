@@ -11,7 +11,9 @@ enum OwnPages {
         .post("/me/password", .signedIn) { visit in
             guard let visitor = visit.visitor else { throw HoldfastError(.keyNeeded, "Sign in first.") }
             let new = visit.form.text("new")
-            guard new == visit.form.text("again") else { return try show(visit, problem: "The two new ones are not the same.") }
+            guard new == visit.form.text("again") else {
+                return try show(visit, problem: "The two new ones are not the same.")
+            }
             do {
                 try visit.site.accounts.changePassword(
                     visitor, from: visit.form.text("old"), to: new, address: visit.request.address)

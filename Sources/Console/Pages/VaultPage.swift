@@ -22,7 +22,8 @@ enum VaultPage {
             ? Piece.state("good", "No damage is known")
             : Piece.state("bad", "\(usage.damaged) damaged, \(usage.incomplete) with something missing")
         // What a machine has stored stands under its id.
-        let writers = Dictionary(machines.map { (WriterID(high: $0.id.high, low: $0.id.low), $0) }) { first, _ in first }
+        let writers = Dictionary(machines.map { (WriterID(high: $0.id.high, low: $0.id.low), $0) }) { first, _ in first
+        }
         let rows: [HTML] = usage.bytesByOrigin.sorted { $0.value > $1.value }.prefix(100).map { writer, bytes in
             let machine = writers[writer]
             let name: HTML =

@@ -69,7 +69,8 @@ enum DownloadPages {
             return path
         }
         guard picked.count <= mostPaths else {
-            throw HoldfastError(.tooLarge, "At most \(mostPaths) names can be selected at once. Select the directory instead.")
+            throw HoldfastError(
+                .tooLarge, "At most \(mostPaths) names can be selected at once. Select the directory instead.")
         }
         let paths = picked.isEmpty ? [folder] : picked
         let base = picked.isEmpty ? folder.parent ?? .root : folder

@@ -9,7 +9,9 @@ enum FilePage {
     static let all: [Page] = [
         .get("/machines/{machine}/file", "A file at a point, and its versions.", .right(.seeNames), show),
         .get("/machines/{machine}/preview", "A picture as it was at a point.", .right(.seeContents), picture),
-        .get("/machines/{machine}/difference", "What changed in a text between two points.", .right(.seeContents), difference),
+        .get(
+            "/machines/{machine}/difference", "What changed in a text between two points.", .right(.seeContents),
+            difference),
     ]
 
     private static let textLimit: UInt64 = 64 << 10
@@ -42,7 +44,8 @@ enum FilePage {
     private static func facts(_ entry: Entry, _ place: RestorePlace, _ visit: Visit) -> HTML {
         let link: HTML? =
             entry.kind == .regular && visit.may(.seeContents)
-            ? "<p><a class=\"button main\" href=\"\(place.address("download"))\" download>Download this version</a></p>" : nil
+            ? "<p><a class=\"button main\" href=\"\(place.address("download"))\" download>Download this version</a></p>"
+            : nil
         let target: HTML? =
             entry.kind == .symbolicLink
             ? "<div><dt>Leads to</dt><dd>\(TreePath.display(entry.target))</dd></div>" : nil
@@ -190,7 +193,8 @@ enum FilePage {
             body = TextDifference.show(old, new)
         } else {
             body = Piece.empty(
-                "No difference can be shown", "<p>One of the two is no text, or longer than 256 KiB. Download both instead.</p>")
+                "No difference can be shown",
+                "<p>One of the two is no text, or longer than 256 KiB. Download both instead.</p>")
         }
         let (earlier, later) = (
             TimeText.local(from.effective, in: visit.zone), TimeText.local(place.point.effective, in: visit.zone)

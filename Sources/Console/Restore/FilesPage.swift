@@ -55,7 +55,8 @@ enum FilesPage {
         case nil where gone.isEmpty:
             body = Piece.empty(
                 "It was not there then",
-                "<p>\(place.path.displayText) is not in this point. Choose another time above, or a directory above it.</p>")
+                "<p>\(place.path.displayText) is not in this point. Choose another time above, or a directory above it.</p>"
+            )
         case .directory?, nil:
             body = table(listing, gone, place, visit, showsDeleted: showsDeleted)
         case _?: return .redirect(place.address("file"))
@@ -112,7 +113,9 @@ enum FilesPage {
             """
     }
 
-    static func row(_ row: Row, _ place: RestorePlace, _ visit: Visit, isSelectable: Bool, showsPath: Bool = false) -> HTML {
+    static func row(_ row: Row, _ place: RestorePlace, _ visit: Visit, isSelectable: Bool, showsPath: Bool = false)
+        -> HTML
+    {
         let isDirectory = row.entry.kind == .directory
         let point = row.lastPoint ?? place.point
         let name = TreePath.display(row.path.name)

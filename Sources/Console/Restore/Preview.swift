@@ -17,7 +17,9 @@ enum TextPreview {
         var bytes = bytes
         if !isWhole {
             // Up to three bytes of a character that was cut.
-            for _ in 0..<3 where String(validating: bytes, as: UTF8.self) == nil && !bytes.isEmpty { bytes.removeLast() }
+            for _ in 0..<3 where String(validating: bytes, as: UTF8.self) == nil && !bytes.isEmpty {
+                bytes.removeLast()
+            }
         }
         let isPlain = bytes.allSatisfy { $0 >= 0x20 || $0 == 0x09 || $0 == 0x0A || $0 == 0x0D || $0 == 0x0C }
         return isPlain ? String(validating: bytes, as: UTF8.self) : nil

@@ -19,7 +19,8 @@ enum SearchPage {
         guard words.contains(where: { $0.utf8.count >= 2 }) else {
             return Layout.page(
                 "Find", visit, wide: true,
-                "\(place.crumbs)\(FilesPage.search(place, text))<p class=\"hint\">Type two letters or more of a name.</p>")
+                "\(place.crumbs)\(FilesPage.search(place, text))<p class=\"hint\">Type two letters or more of a name.</p>"
+            )
         }
         let keys = try visit.site.shelf.keys
         let found = try visit.site.shelf.names(of: place.machine.id).search(

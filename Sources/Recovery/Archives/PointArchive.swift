@@ -42,7 +42,8 @@ package struct PointArchive {
         }
         if !missing.isEmpty {
             try writer.addFile(
-                Array(Self.report.utf8), mode: 0o644, time: zone.civil(reader.locator.time), size: UInt64(missing.count),
+                Array(Self.report.utf8), mode: 0o644, time: zone.civil(reader.locator.time),
+                size: UInt64(missing.count),
                 to: output
             ) { write in try missing.withUnsafeBytes { try write($0) } }
         }
@@ -75,8 +76,11 @@ package struct PointArchive {
     /// Names in an archive are UTF-8; what is none, and what would lead somewhere else on other systems, is written as it is
     /// shown.
     private static func name(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
-        let isPlain = String(validating: bytes, as: UTF8.self) != nil && !bytes.contains(UInt8(ascii: "\\"))
+        let isPlain =
+            String(validating: bytes, as: UTF8.self) != nil && !bytes.contains(UInt8(ascii: "\\"))
             && !bytes.contains { $0 < 0x20 }
-        return isPlain ? Array(bytes) : Array(TreePath.display(bytes).utf8.map { $0 == UInt8(ascii: "\\") ? UInt8(ascii: "_") : $0 })
+        return isPlain
+            ? Array(bytes)
+            : Array(TreePath.display(bytes).utf8.map { $0 == UInt8(ascii: "\\") ? UInt8(ascii: "_") : $0 })
     }
 }

@@ -25,7 +25,8 @@ package struct ZipWriter {
     }
 
     /// A symbolic link.
-    package mutating func addLink(_ name: [UInt8], target: [UInt8], time: CivilTime, to output: @escaping Output) throws {
+    package mutating func addLink(_ name: [UInt8], target: [UInt8], time: CivilTime, to output: @escaping Output) throws
+    {
         try add(name, mode: 0o120777, time, size: UInt64(target.count), output) { write in
             try target.withUnsafeBytes { try write($0) }
         }
