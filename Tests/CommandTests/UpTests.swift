@@ -82,6 +82,17 @@ struct UpTests {
         // Two runs with one directory would write the same things twice.
         let other = try home.run("--port", "0")
         #expect(other.status == 1 && other.error.contains("runs already"), "\(other.error)")
+        // The console, last; its link opens where the owner's password is set, and nothing else does.
+        let link = try #require(lines.last { $0.hasPrefix("  https://") }).trimmingCharacters(in: .whitespaces)
+        #expect(link.contains("/welcome/"), "\(link)")
+        for (address, status) in [(link, "200"), (String(link.dropLast(4)) + "aaaa", "404")] {
+            let told = home.fixture.directory.appendingPathComponent("told-\(status)")
+            let curl = try KillableProcess(
+                "/usr/bin/curl", ["-sk", "-o", "/dev/null", "-w", "%{http_code}", address],
+                environment: home.fixture.environment, output: told)
+            #expect(curl.wait() == 0)
+            #expect(try String(contentsOf: told, encoding: .utf8) == status, "\(address)")
+        }
         // The words of the key sheet, as they stand on the screen.
         let words = text.matches(of: /\b(\d{1,2}) ([a-z]{3,9})\b/)
             .compactMap { found in Int(found.1).map { ($0, String(found.2)) } }

@@ -106,7 +106,25 @@ struct UpScreen {
             }
             try console.line("  \(command)")
         }
+        try showConsole()
         try console.line("")
+    }
+
+    /// Where a browser sees all of it; with a link for the owner's password until there is one.
+    private func showConsole() throws {
+        let link = try home.setUp.map { try AccountGroup.link($0, home.address.description) }
+        try console.emit(
+            "console", ["address": .string(link ?? home.address.description), "set_up": .bool(link != nil)])
+        try console.line("")
+        if let link {
+            try console.line(
+                "See it in a browser, and set the owner's password there (the link holds a day, and once).")
+            try console.line("The certificate is this server's own, so the browser asks whether you trust it:")
+            try console.line("  \(link)")
+        } else {
+            try console.line("See it in a browser:")
+            try console.line("  \(home.address.description)")
+        }
     }
 
     /// One line that says how it stands, until somebody ends it.
