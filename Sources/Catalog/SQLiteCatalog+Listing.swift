@@ -22,6 +22,8 @@ extension SQLiteCatalog {
         SELECT time, arrival, bound FROM point
         WHERE machine = $1 AND series = $2 AND sequence <= $3 AND state <> 2 ORDER BY sequence DESC
         """)
+    private static let timesOfMachine = SQLText(
+        "SELECT id, time, arrival, series, state FROM point WHERE machine = $1 ORDER BY sequence")
     private static let outsider = SQLText("SELECT 1 FROM point WHERE machine = $1 AND state = 2 LIMIT 1")
     private static let allSeries = SQLText(
         """
@@ -115,20 +117,9 @@ extension SQLiteCatalog {
         return try read { session in
             var rows: [Row] = []
             for (number, machine) in try (machine.map { [$0] } ?? machines(session)).enumerated() {
-                var ids: [PointID] = []
-                var chain: [EffectiveTime.Place] = []
-                try session.prepare(
-                    "SELECT id, time, arrival, series, state FROM point WHERE machine = $1 ORDER BY sequence"
-                ).rows([.id(machine)]) { row in
-                    ids.append(try row.identifier(0))
-                    chain.append(
-                        EffectiveTime.Place(
-                            time: row.time(1), arrival: row.time(2), series: UInt64(bitPattern: row.integer(3)),
-                            isOutside: row.integer(4) == Int64(PointSummary.Condition.outOfChain.rawValue)))
-                    return true
-                }
-                for (index, time) in EffectiveTime.of(machine: chain, now: now).enumerated() {
-                    rows.append(Row(id: ids[index], effective: time, machine: number, sequence: index))
+                let times = try times(of: machine, now, session)
+                for (index, time) in times.effective.enumerated() {
+                    rows.append(Row(id: times.ids[index], effective: time, machine: number, sequence: index))
                 }
             }
             rows.sort { a, b in
@@ -137,6 +128,23 @@ extension SQLiteCatalog {
             }
             return rows.map(\.id)
         }
+    }
+
+    /// The times of all points of a machine, in the order in which they were accepted.
+    private func times(
+        of machine: MachineID, _ now: Timestamp, _ session: SQLiteSession
+    ) throws -> (ids: [PointID], effective: [Timestamp]) {
+        var ids: [PointID] = []
+        var chain: [EffectiveTime.Place] = []
+        try session.prepare(Self.timesOfMachine).rows([.id(machine)]) { row in
+            ids.append(try row.identifier(0))
+            chain.append(
+                EffectiveTime.Place(
+                    time: row.time(1), arrival: row.time(2), series: UInt64(bitPattern: row.integer(3)),
+                    isOutside: row.integer(4) == Int64(PointSummary.Condition.outOfChain.rawValue)))
+            return true
+        }
+        return (ids, EffectiveTime.of(machine: chain, now: now))
     }
 
     private func machines(_ session: SQLiteSession) throws -> [MachineID] {
@@ -161,32 +169,40 @@ extension SQLiteCatalog {
         _ ids: [PointID], of machine: MachineID?, _ now: Timestamp, _ session: SQLiteSession
     ) throws -> [Listed] {
         var result: [Listed] = []
-        // Machines of which everything had to be read.
-        var known: [MachineID: [PointID: Listed]] = [:]
+        // The times of machines of which everything had to be read.
+        var known: [MachineID: [PointID: Timestamp]] = [:]
         for id in Set(ids) {
             guard var listed = try session.first(SQLiteCatalog.pointOfID, .id(id), decode: { try Listed($0) }),
                 machine == nil || listed.point.machine == machine
             else { continue }
             let point = listed.point
-            if point.condition != .outOfChain, point.arrival <= now {
-                listed.point.effective = try effectiveTime(of: listed, now, session)
+            if let times = known[point.machine] {
+                listed.point.effective = times[id] ?? point.arrival
+            } else if point.condition != .outOfChain, point.arrival <= now,
+                let time = try effectiveTime(of: listed, now, session)
+            {
+                listed.point.effective = time
             } else {
-                // It takes its time from those beside it.
-                if known[point.machine] == nil {
-                    let all = try allPoints(of: point.machine, now, session)
-                    known[point.machine] = Dictionary(all.map { ($0.point.id, $0) }) { first, _ in first }
-                }
-                listed = known[point.machine]?[id] ?? listed
+                // It takes its time from those beside it, or from more points before it than are worth reading for one.
+                let times = try times(of: point.machine, now, session)
+                let own = Dictionary(zip(times.ids, times.effective)) { first, _ in first }
+                known[point.machine] = own
+                listed.point.effective = own[id] ?? point.arrival
             }
             result.append(listed)
         }
         return result
     }
 
-    /// Of a point inside its machine's history that did not arrive in the time to come.
-    private func effectiveTime(of listed: Listed, _ now: Timestamp, _ session: SQLiteSession) throws -> Timestamp {
+    /// Points before one that are looked at for it alone. In a machine whose clock is wrong nothing may ever begin, and its points
+    /// are asked for by the hundred: reading all of them once is less then.
+    private static let mostBefore = 128
+
+    /// Of a point inside its machine's history that did not arrive in the time to come; `nil` when too much was before it.
+    private func effectiveTime(of listed: Listed, _ now: Timestamp, _ session: SQLiteSession) throws -> Timestamp? {
         let point = listed.point
         var chain: [(time: Timestamp, arrival: Timestamp)] = []
+        var isTooLong = false
         try session.prepare(SQLiteCatalog.before).rows([
             .id(point.machine), .integer(Int64(bitPattern: point.series)), .number(listed.sequence),
         ]) { row in
@@ -195,10 +211,12 @@ extension SQLiteCatalog {
             {
                 return false
             }
+            isTooLong = chain.count == Self.mostBefore
+            if isTooLong { return false }
             chain.append((row.time(0), row.time(1)))
             return true
         }
-        return EffectiveTime.of(chain.reversed(), now: now).last ?? point.arrival
+        return isTooLong ? nil : EffectiveTime.of(chain.reversed(), now: now).last ?? point.arrival
     }
 
     /// The newest points of a machine, and perhaps more.

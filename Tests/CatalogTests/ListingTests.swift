@@ -119,6 +119,34 @@ struct ListingTests {
         try check(again, [machine.id], &generator)
     }
 
+    @Test("points before which nothing ends, as of a machine whose clock is dead, cost a page no more than a list")
+    func endless() throws {
+        let fixture = try VaultFixture()
+        let vault = try fixture.open()
+        let machine = try fixture.join(vault)
+        let writer = try TestWriter(vault, machine)
+        let root = writer.make.node("root", [])
+        try writer.store([root])
+        try writer.commit(writer.point(root: root))
+        try fixture.changeCatalog(
+            """
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+            INSERT INTO point SELECT randomblob(16), record, machine, incarnation, number, i,
+                arrival - 1000000000 * i, sequence - i, kind, partial, pinned, hash, previous, state, series,
+                arrival - 1000000000 * i FROM point, n
+            """
+        )
+        let all = try vault.points(PointQuery(machine: machine.id))
+        #expect(all.count == 20_001)
+        let page = Array(all.suffix(500))
+        let clock = ContinuousClock()
+        let list = try clock.measure { _ = try vault.points(PointQuery(machine: machine.id)) }
+        var found: [PointSummary] = []
+        let took = try clock.measure { found = try vault.points(PointQuery(ids: page.map(\.id))) }
+        #expect(found == page)
+        #expect(took < max(list * 2, .milliseconds(500)), "\(took), the whole list \(list)")
+    }
+
     @Test("the newest points and points by id of a machine with very many are found without reading them all")
     func cost() throws {
         let fixture = try VaultFixture()

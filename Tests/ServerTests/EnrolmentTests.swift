@@ -1,5 +1,6 @@
 import Catalog
 import Client
+import Foundation
 import Model
 import Platform
 import TestSupport
@@ -104,8 +105,14 @@ struct EnrolmentTests {
                     name: "stranger", signing: signing)
                 #expect(stranger.isWaiting && !sees(stranger))
                 #expect(try core.catalog.machine(direct.id)?.name == "direct", "people see whose history it is")
+                // Nobody takes the place of the one that people look at.
+                let second = #expect(throws: HoldfastError.self) { try server.enrol("second", id: direct.id) }
+                #expect(second?.code == .busy)
+                // It is nobody's to retire: its history would fall to the rules.
+                #expect(throws: HoldfastError.self) { try core.retire(direct.id) }
                 try core.refuse(direct.id)
                 #expect(!sees(stranger))
+                #expect(try core.catalog.machine(direct.id) == nil)
                 #expect(throws: HoldfastError.self) { try core.approve(direct.id) }
             }
 
@@ -137,6 +144,32 @@ struct EnrolmentTests {
         }
     }
 
+    @Test("while the vault cannot read whose an id is, nobody is let in with it", arguments: [true, false])
+    func unreadable(isServer: Bool) async throws {
+        let server = try await ServerFixture.start()
+        try await ServerFixture.blocking {
+            let vault = try server.core.vault
+            let packs = { try vault.catalog.records(of: .machine).map(\.packName) }
+            let before = Set(try packs())
+            let known = try server.vault.join(vault, name: (isServer ? ServerCore.ownPrefix : "") + "host")
+            let code = try server.core.makeEnrolmentCode(name: "x")
+            let pack = try #require(try packs().first { !before.contains($0) })
+            let file = URL(fileURLWithPath: server.vault.path + "/" + StoreKey.pack(pack))
+            let aside = file.appendingPathExtension("aside")
+            // As when a disk does not answer for a while.
+            try FileManager.default.moveItem(at: file, to: aside)
+            let error = #expect(throws: HoldfastError.self) { try server.enrol("x", id: known.id, code: code) }
+            #expect(error?.code == .damaged && error?.context["hint"]?.contains("verify") == true)
+            #expect(try server.core.catalog.machine(known.id) == nil)
+            try FileManager.default.moveItem(at: aside, to: file)
+            if isServer {
+                #expect(throws: HoldfastError.self) { try server.enrol("x", id: known.id, code: code) }
+            } else {
+                #expect(try server.enrol("x", id: known.id, code: code).isWaiting)
+            }
+        }
+    }
+
     @Test("a second machine enrols only after the key sheet was typed back")
     func keySheet() async throws {
         let server = try await ServerFixture.start()
@@ -146,6 +179,12 @@ struct EnrolmentTests {
                     address: server.address, code: try server.core.makeEnrolmentCode(name: "x"), machine: .random(),
                     name: "x")
             }
+            // What only waits has nothing to lose yet.
+            let direct = try server.vault.join(try server.core.vault, name: "direct")
+            let stranger = try Enrolling.enrol(
+                address: server.address, code: try server.core.makeEnrolmentCode(name: "x"), machine: direct.id,
+                name: "x")
+            #expect(stranger.isWaiting)
             try enrol()
             let error = #expect(throws: HoldfastError.self) { try enrol() }
             #expect(error?.code == .forbidden && error?.context["hint"]?.contains("check-sheet") == true)

@@ -61,26 +61,45 @@ struct LoadTests {
         let machines = (0..<8).map { _ in Principal.machine(.random()) }
         var rooms: [Admission.Room] = []
         for machine in machines {
-            let room = admission.room(for: .body, of: machine)
+            let room = try #require(admission.room(for: .body, of: machine))
             let isIn = room.grow(by: 100)
             #expect(isIn == (rooms.count < 6), "three quarters")
-            #expect(!admission.room(for: .body, of: machine).grow(by: 1) || !isIn, "an eighth")
+            #expect(admission.room(for: .body, of: machine)?.grow(by: 1) == false || !isIn, "an eighth")
             if isIn { rooms.append(room) }
         }
-        let answer = admission.room(for: .answer, of: machines[0])
+        let answer = try #require(admission.room(for: .answer, of: machines[0]))
         #expect(answer.grow(by: 200))
         #expect(admission.current.bytes == 800)
-        #expect(!admission.room(for: .answer, of: machines[1]).grow(by: 1), "all is taken")
+        #expect(admission.room(for: .answer, of: machines[1])?.grow(by: 1) == false, "all is taken")
         rooms.removeAll()
         #expect(admission.current.bytes == 200)
-        let again = admission.room(for: .answer, of: machines[0])
+        let again = try #require(admission.room(for: .answer, of: machines[0]))
         #expect(!again.grow(by: 1), "a quarter for one")
-        #expect(admission.room(for: .answer, of: machines[1]).grow(by: 200))
+        #expect(admission.room(for: .answer, of: machines[1])?.grow(by: 200) == true)
         // One body alone is let in, however long it is.
         let small = Admission(requests: 1, bytes: 10)
-        let alone = small.room(for: .body, of: machines[0])
+        let alone = try #require(small.room(for: .body, of: machines[0]))
         #expect(alone.grow(by: 8) && alone.grow(by: 80))
-        #expect(!small.room(for: .body, of: machines[1]).grow(by: 1))
+        #expect(small.room(for: .body, of: machines[1])?.grow(by: 1) == false)
+    }
+
+    @Test("of who has many bodies open every byte is counted, and there is an end to their number")
+    func openBodies() throws {
+        let admission = Admission(requests: 1, bytes: 64 << 20)
+        let machine = Principal.machine(.random())
+        var rooms: [Admission.Room] = []
+        while let room = admission.room(for: .body, of: machine) {
+            _ = room.take(1_000, after: 0)
+            rooms.append(room)
+        }
+        #expect(rooms.count == Admission.most.signedIn)
+        #expect(admission.current.bytes == (rooms.count - Admission.few) * 1_000)
+        #expect(admission.room(for: .body, of: .machine(.random())) != nil, "others send on")
+        let few = rooms[0]
+        #expect(few.take(63 << 10, after: 1_000) && admission.current.bytes == (rooms.count - Admission.few) * 1_000)
+        #expect(few.take(2_000, after: 1_000 + 63 << 10))
+        rooms.removeAll()
+        #expect(admission.room(for: .body, of: machine)?.free == Admission.uncounted)
     }
 
     @Test("what somebody may not send is refused by the headers, whatever is announced")

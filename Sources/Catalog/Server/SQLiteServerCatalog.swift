@@ -112,6 +112,16 @@ package final class SQLiteServerCatalog: ServerCatalog {
         }
     }
 
+    package func removeWaiting(_ id: MachineID) throws -> Bool {
+        try write { session in
+            let count = try session.prepare("DELETE FROM machine WHERE id = $1 AND state = $2").run([
+                .id(id), .number(Int(ManagedMachine.State.waiting.rawValue)),
+            ])
+            if count > 0 { try session.run("UPDATE revision SET number = number + 1") }
+            return count > 0
+        }
+    }
+
     private static func values(_ machine: ManagedMachine) -> [SQLValue] {
         [
             .id(machine.id), .text(machine.name), .text(machine.formerNames.joined(separator: "\n")),

@@ -14,6 +14,8 @@ package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog {
     /// when `body` changes nothing. Throws `notFound`, and what `body` throws.
     @discardableResult
     func change(_ id: MachineID, _ body: (inout ManagedMachine) throws -> Void) throws -> ManagedMachine
+    /// Forgets a machine that was never let in. `false` when there is none of this id.
+    func removeWaiting(_ id: MachineID) throws -> Bool
     func machine(_ id: MachineID) throws -> ManagedMachine?
     /// All of them, by name.
     func machines() throws -> [ManagedMachine]

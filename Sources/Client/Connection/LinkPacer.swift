@@ -48,8 +48,9 @@ final class LinkPacer: Sendable {
         static let maximumRate = SocketOptionName(47)
     }
 
-    /// How long nothing may arrive before a connection counts as broken, in milliseconds.
-    private static let patience: CInt = 30_000
+    /// How long what was sent may stay unanswered before a connection counts as broken, in milliseconds. A server that is too busy to
+    /// read counts too: longer than it takes to be told so, and shorter than the other limits of time.
+    private static let patience: CInt = 60_000
     private static let interval = TimeAmount.milliseconds(100)
     private let state = Mutex(State())
 

@@ -119,11 +119,12 @@ enum MachinePages {
     }
 
     private static func waiting(_ machine: ManagedMachine, _ visit: Visit) -> HTML {
-        guard machine.waitingKey != nil, visit.may(.manageMachines) else { return .nothing }
+        guard let key = machine.waitingKey, visit.may(.manageMachines) else { return .nothing }
         return """
             <section class="ask"><h2>Another machine waits under this id</h2><p>It may be this machine after a new installation, a copy of \
             it, or somebody who found its id. Say yes only if you know that it is this machine: it goes on with this history, and what had \
-            the id before is refused.</p><form method="post" action="/machines/\(machine.id.hex)/approve" class="actions">\
+            the id before is refused.</p><p>It comes with the key <code>\(key.fingerprint)</code>, which <code>holdfast enrol</code> has \
+            shown on it.</p><form method="post" action="/machines/\(machine.id.hex)/approve" class="actions">\
             \(Piece.formToken(visit))<button class="main" name="answer" value="yes">It is this machine</button>
             <button name="answer" value="no">Send it away</button></form></section>
             """

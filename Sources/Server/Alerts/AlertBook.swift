@@ -44,6 +44,10 @@ final class AlertBook: Sendable {
     /// fills nobody's mailbox, and pushes nothing else out of the queue. One that is open at the end of it is told then.
     static let silence: Int64 = 3_600_000_000_000
 
+    /// The setting with the numbers of open alerts of which nobody was told yet: whoever starts the server anew because of one
+    /// hears of it all the same.
+    static let untoldSetting = "untold-alerts"
+
     init(
         _ catalog: any ServerCatalog, clock: @escaping @Sendable () -> Timestamp, settling: Int64 = 90_000_000_000,
         targets: @escaping @Sendable () -> [String]
@@ -57,9 +61,12 @@ final class AlertBook: Sendable {
     /// Takes up what an earlier process has left open.
     func load() throws {
         var open: [Key: Entry] = [:]
+        let kept = try catalog.setting(Self.untoldSetting).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let untold = Set(kept.split(separator: ",").compactMap { Int64($0) })
         for record in try catalog.alerts(resolved: 0) {
             guard let kind = AlertKind(rawValue: record.kind) else { continue }
-            open[Key(kind: kind, machine: record.machine, subject: record.subject)] = Entry(record: record)
+            open[Key(kind: kind, machine: record.machine, subject: record.subject)] = Entry(
+                record: record, isUntold: untold.contains(record.number))
         }
         let known = open
         state.withLock { state in
@@ -119,6 +126,7 @@ final class AlertBook: Sendable {
                 try catalog.update(entry.record, tell: entry.record.state == .open ? targets() : [])
                 state.open[key]?.isUntold = false
                 state.told[key] = now
+                try keepUntold(state)
             }
         }
     }
@@ -156,7 +164,12 @@ final class AlertBook: Sendable {
         guard let number = try catalog.add(record, tell: isUntold ? [] : targets()) else { return }
         record.number = number
         state.open[key] = Entry(record: record, isUntold: isUntold)
-        if !isUntold { state.told[key] = now }
+        if isUntold { try keepUntold(state) } else { state.told[key] = now }
+    }
+
+    private func keepUntold(_ state: State) throws {
+        let numbers = state.open.values.filter(\.isUntold).map { String($0.record.number) }
+        try catalog.set(Self.untoldSetting, Array(numbers.sorted().joined(separator: ",").utf8))
     }
 
     private func resolve(_ key: Key, _ now: Timestamp, _ state: inout State) throws {

@@ -3,6 +3,9 @@ import Synchronization
 /// How much the server takes on at once: requests in and before its threads, and bytes of bodies in memory. What comes
 /// beyond is told to come back, at once and at little cost, so that what was begun ends in time.
 ///
+/// The first bytes of a body are not counted, so that what is small comes in at little cost; of who has many bodies open at once
+/// every byte is counted, and there is a number of bodies beyond which none is begun.
+///
 /// Bodies that come in leave a quarter of the bytes to answers: restores go on whatever is sent. And nobody alone has more than
 /// an eighth of the bytes for what it sends, or a quarter for what it is sent.
 final class Admission: Sendable {
@@ -21,7 +24,16 @@ final class Admission: Sendable {
         var bodies = 0
         var bytes = 0
         var shares: [Share: Int] = [:]
+        /// Bodies that are open.
+        var open: [Share: Int] = [:]
     }
+
+    /// Bytes of a body that are not counted, as long as its sender has few.
+    static let uncounted = 64 << 10
+    /// Bodies of one sender of which the first bytes are not counted.
+    static let few = 32
+    /// Bodies that one sender may have open; everybody who has not signed in counts as one.
+    static let most = (signedIn: 256, anonymous: 1_024)
 
     private let load = Mutex(Load())
     let maximumRequests: Int
@@ -45,8 +57,18 @@ final class Admission: Sendable {
         return isIn ? Place(self) : nil
     }
 
-    /// Room for the bytes of one body, none at first.
-    func room(for use: Use, of principal: Principal) -> Room { Room(self, Share(use: use, principal: principal)) }
+    /// Room for the bytes of one body, none at first; `nil` when its sender has too many.
+    func room(for use: Use, of principal: Principal) -> Room? {
+        let share = Share(use: use, principal: principal)
+        let isAnonymous = if case .anonymous = principal { true } else { false }
+        let number = load.withLock { load -> Int? in
+            let count = load.open[share, default: 0] + 1
+            guard count <= (isAnonymous ? Self.most.anonymous : Self.most.signedIn) else { return nil }
+            load.open[share] = count
+            return count
+        }
+        return number.map { Room(self, share, free: $0 > Self.few ? 0 : Self.uncounted) }
+    }
 
     /// - Parameter own: bytes that the same body has already. One body alone always finds room.
     private func take(_ bytes: Int, _ share: Share, own: Int) -> Bool {
@@ -65,8 +87,10 @@ final class Admission: Sendable {
     }
 
     private func giveBack(_ bytes: Int, _ share: Share) {
-        if bytes == 0 { return }
         load.withLock { load in
+            let others = (load.open[share] ?? 1) - 1
+            load.open[share] = others > 0 ? others : nil
+            if bytes == 0 { return }
             load.bytes -= bytes
             if share.use == .body { load.bodies -= bytes }
             let left = (load.shares[share] ?? 0) - bytes
@@ -88,10 +112,19 @@ final class Admission: Sendable {
         private let owner: Admission
         private let share: Share
         private let bytes = Mutex(0)
+        /// Bytes at the beginning that need no room.
+        let free: Int
 
-        fileprivate init(_ owner: Admission, _ share: Share) {
+        fileprivate init(_ owner: Admission, _ share: Share, free: Int) {
             self.owner = owner
             self.share = share
+            self.free = free
+        }
+
+        /// Takes room for what has come, `count` bytes after `before`. `false` when there is none.
+        func take(_ count: Int, after before: Int) -> Bool {
+            let wanted = before + count > free ? (before > free ? count : before + count) : 0
+            return wanted == 0 || grow(by: wanted)
         }
 
         /// Takes more. `false` when there is no more.

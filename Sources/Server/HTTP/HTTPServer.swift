@@ -285,8 +285,9 @@ package final class HTTPServer: Sendable {
         case .success(.answer(let answer)):
             if answer.isFailedGuess { failed(incoming, "refused", isGuess: true) }
             if answer.body.count > 64 << 10 {
-                let room = admission.room(for: .answer, of: sender.principal)
-                guard room.grow(by: answer.body.count) else {
+                guard let room = admission.room(for: .answer, of: sender.principal),
+                    room.grow(by: answer.body.count)
+                else {
                     overloaded("bodies")
                     throw Self.tooMany(5)
                 }
@@ -359,9 +360,6 @@ package final class HTTPServer: Sendable {
     /// Slowest body of an enrolled machine, in bytes a second: below the least limit that a policy may set.
     private static let slowestOfMachines = 900
 
-    /// Bytes of a body that are not counted.
-    private static let uncounted = 64 << 10
-
     /// The body, within its time and the server's memory. Room is taken for what has come, and not for what is announced: who
     /// sends slowly keeps nobody else from sending.
     private func collect(
@@ -370,7 +368,10 @@ package final class HTTPServer: Sendable {
     ) async throws -> [UInt8] {
         if incoming.length == 0 || (incoming.length == nil && request.method == .get) { return [] }
         let expected = incoming.length ?? limit
-        let room = admission.room(for: .body, of: principal)
+        guard let room = admission.room(for: .body, of: principal) else {
+            overloaded("bodies")
+            throw Self.tooMany(5)
+        }
         progress.held.append(room)
         // A machine may have been told to go slowly.
         var isMachine = false
@@ -383,11 +384,9 @@ package final class HTTPServer: Sendable {
         for try await piece in request.body {
             let count = body.count + piece.readableBytes
             guard count <= limit else { throw Self.tooLong(limit) }
-            if count > Self.uncounted {
-                guard room.grow(by: body.count > Self.uncounted ? piece.readableBytes : count) else {
-                    overloaded("bodies")
-                    throw Self.tooMany(5)
-                }
+            guard room.take(piece.readableBytes, after: body.count) else {
+                overloaded("bodies")
+                throw Self.tooMany(5)
             }
             if body.capacity < count { body.reserveCapacity(max(count, min(expected, 2 * body.capacity))) }
             piece.withUnsafeReadableBytes { body.append(contentsOf: $0) }

@@ -100,7 +100,8 @@ extension ServerCore {
     /// everything.
     private func requireKeySheet(for machine: MachineID) throws {
         guard try catalog.setting(Self.sheetSetting) == nil else { return }
-        if try catalog.machines().contains(where: { $0.id != machine }) {
+        // One that was never let in has nothing to lose yet.
+        if try catalog.machines().contains(where: { $0.id != machine && $0.state != .waiting }) {
             throw HoldfastError(
                 .forbidden, "A second machine can enrol only when the vault's key sheet has been typed back once.",
                 context: [
@@ -112,7 +113,16 @@ extension ServerCore {
     private func admit(
         _ request: EnrolmentRequest, group: String, _ now: Timestamp
     ) throws -> [UInt8] {
-        if try catalog.machine(request.machine) != nil {
+        if let known = try catalog.machine(request.machine) {
+            // Whoever is approved must be the one that was looked at.
+            guard known.waitingKey == nil else {
+                throw HoldfastError(
+                    .busy, "Another machine waits under this id already.",
+                    context: [
+                        "hint":
+                            "An administrator looks at its key (`holdfast server machines`), and approves or refuses it first."
+                    ], isTemporary: true)
+            }
             // The machine that is known goes on working: whoever found its id must not be able to stop it.
             let known = try catalog.change(request.machine) { known in
                 known.waitingKey = request.key
@@ -144,7 +154,16 @@ extension ServerCore {
                 .denied, "This id is a server's own, with which no machine enrols.",
                 context: ["hint": "`holdfast enrol --new-machine` makes an id of its own."])
         }
-        return records.max { $0.joined < $1.joined }
+        if let newest = records.max(by: { $0.joined < $1.joined }) { return newest }
+        // A record that cannot be read may say anything: that the id is a server's own, too.
+        guard try vault.hasTraces(of: machine) else { return nil }
+        throw HoldfastError(
+            .damaged,
+            "The vault has a history under this id, and cannot read now whose it is. Nobody is let in with it.",
+            context: [
+                "hint":
+                    "`holdfast vault verify` on the server says what is wrong; `holdfast enrol --new-machine` makes an id of its own."
+            ])
     }
 
     /// A machine that was never let in: until a person has approved no key opens anything.
@@ -204,14 +223,15 @@ extension ServerCore {
         }
     }
 
-    /// Sends away what waits under the id of a machine, which goes on as before.
+    /// Sends away what waits under the id of a machine, which goes on as before. One that was never let in is forgotten: its history
+    /// stays nobody's, and who comes with its id waits anew.
     package func refuse(_ id: MachineID) throws {
+        if try catalog.removeWaiting(id) { return }
         try catalog.change(id) { machine in
             guard machine.waitingKey != nil else {
                 throw HoldfastError(.notFound, "No such machine waits for approval.")
             }
             machine.waitingKey = nil
-            // One that was never let in goes on waiting: for another that comes with its id.
             machine.waitingSigning = nil
         }
     }

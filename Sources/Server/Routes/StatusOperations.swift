@@ -72,6 +72,12 @@ extension ServerCore {
             guard machine.state != .retired else {
                 throw HoldfastError(.exists, "This machine is retired already.")
             }
+            // Its history would fall to the rules, though nobody has said whose it is.
+            guard machine.state != .waiting else {
+                throw HoldfastError(
+                    .forbidden, "This machine was never let in, so it cannot be retired.",
+                    context: ["hint": "`holdfast server machines --refuse` sends it away."])
+            }
             machine.state = .retired
             machine.previousKey = nil
             machine.waitingKey = nil

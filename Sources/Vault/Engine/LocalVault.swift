@@ -138,6 +138,8 @@ package final class LocalVault: VaultService {
     /// When the vault is searched next because of what a writer says.
     private struct AdoptionPace {
         var isRunning = false
+        /// The last search did not come to its end: what it was to find may be there still.
+        var hasFailed = false
         var due: Int64 = 0
         static let pause: Int64 = 10_000_000_000
     }
@@ -153,8 +155,15 @@ package final class LocalVault: VaultService {
                     .busy, "the vault is just being searched for points that its catalog does not know; try again",
                     isTemporary: true)
             }
-            guard start >= pace.due else { return false }
+            guard start >= pace.due else {
+                // Going on without it would begin the machine's history anew beside the one in the store.
+                guard pace.hasFailed else { return false }
+                throw HoldfastError(
+                    .busy, "the vault could not be searched for points that its catalog does not know; try again",
+                    isTemporary: true)
+            }
             pace.isRunning = true
+            pace.hasFailed = true
             return true
         }
         guard isDue else { return }
@@ -162,10 +171,11 @@ package final class LocalVault: VaultService {
             adoption.withLock { pace in
                 let now = SystemClock.monotonic
                 pace.isRunning = false
-                pace.due = now + max(AdoptionPace.pause, 10 * (now - start))
+                pace.due = now + max(AdoptionPace.pause, pace.hasFailed ? 0 : 10 * (now - start))
             }
         }
         try adoptUnknown()
+        adoption.withLock { $0.hasFailed = false }
     }
 
     /// Makes a lease live and registers it.
@@ -451,6 +461,14 @@ package final class LocalVault: VaultService {
             guard let record = try? withRecord(location, { try MachineRecord.decode($0) }) else { return nil }
             return record.machine == machine ? record : nil
         }
+    }
+
+    /// Whether anything in the vault is of this machine: a record, though it may be lost or unreadable, or a history.
+    package func hasTraces(of machine: MachineID) throws -> Bool {
+        let subject = machine.array
+        return try catalog.records(of: .machine).contains { $0.subject == subject }
+            || catalog.lostRecords(of: .machine).contains { $0.subject == subject }
+            || !catalog.heads(of: machine).isEmpty
     }
 
     package func redactions(of point: PointID) throws -> [RedactionRecord] {

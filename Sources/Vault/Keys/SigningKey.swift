@@ -61,4 +61,10 @@ package struct VerifyingKey: Hashable, Sendable, CustomStringConvertible {
 
     /// 64 hexadecimal digits.
     package var description: String { Hex.encode(bytes.array) }
+
+    /// The first 64 bits, in groups for people who compare two by eye.
+    package var fingerprint: String {
+        let digits = Array(Hex.encode(Array(bytes.array.prefix(8))))
+        return stride(from: 0, to: digits.count, by: 4).map { String(digits[$0..<$0 + 4]) }.joined(separator: " ")
+    }
 }

@@ -80,7 +80,8 @@ struct Enrol: Command {
         if enrolled.isWaiting {
             console.warn(
                 "The server knows this machine's id already, with another key. An administrator has to approve it there: "
-                    + "`holdfast server machines --approve \(identity.id.hex.prefix(8))`.")
+                    + "`holdfast server machines --approve \(identity.id.hex.prefix(8))`. There it is shown with this key: "
+                    + "\(enrolled.credentials.key.verifyingKey.fingerprint).")
             return .warnings
         }
         try console.line("This machine, \(identity.name), may back up to \(address.description).")

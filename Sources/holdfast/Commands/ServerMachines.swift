@@ -107,8 +107,12 @@ struct ServerMachines: Command {
             ]
             if let report { fields.merge(Self.fields(report)) { $1 } }
             if let clone { fields["clone_host"] = .string(clone) }
+            if let waiting = machine.waitingKey { fields["waiting_key"] = .string(waiting.description) }
             try console.emit("machine", fields)
             var notes = machine.formerNames.first.map { ["formerly \(TreePath.display($0.utf8))"] } ?? []
+            if let waiting = machine.waitingKey {
+                notes.append("one waits with the key \(waiting.fingerprint)")
+            }
             if let clone { notes.append("clone of it: \(TreePath.display(clone.utf8))") }
             if let problem = report?.problem, condition == .problem { notes.append(TreePath.display(problem.utf8)) }
             table.add(
