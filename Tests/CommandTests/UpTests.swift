@@ -52,6 +52,28 @@ struct UpTests {
         #expect(secret[.posixPermissions] as? Int == 0o600)
     }
 
+    @Test("a vault that was written to directly before, or whose server's state is lost, is gone on with")
+    func before() throws {
+        let home = try Home()
+        defer { home.fixture.close() }
+        try FileManager.default.createDirectory(atPath: home.data, withIntermediateDirectories: true)
+        try Data("of a time before the server\n".utf8).write(to: URL(fileURLWithPath: home.data + "/passphrase"))
+        let own = ["--vault", home.data + "/vault", "--state", home.data + "/state"]
+        let made = try home.fixture.run(["vault", "init", "--passphrase-file", home.data + "/passphrase"] + own)
+        #expect(made.status == 0, "\(made.error)")
+        let saved = try home.fixture.run(["backup", home.files] + own)
+        #expect(saved.status == 0, "\(saved.error)")
+        for round in 0..<2 {
+            let up = try home.run("--port", "0", "--json")
+            #expect(up.status == 0, "\(up.error)")
+            let events = try ProgramFixture.objects(up)
+            #expect(events.first?["new"] as? Bool == false)
+            #expect(
+                events.contains { $0["type"] as? String == "proof" && $0["equal"] as? Bool == true }, "round \(round)")
+            try FileManager.default.removeItem(atPath: home.data + "/server")
+        }
+    }
+
     @Test("on a terminal it goes on, and every command that it prints does what is said of it")
     func commands() throws {
         let home = try Home()
