@@ -15,6 +15,7 @@ PREFIX ?= /usr/local
 PROTECT ?=
 CASES ?=
 AGENT ?=
+CONSOLE ?=
 DAY ?= 900
 # Suites in which time counts: they run last, and one after the other.
 TIMED := AgentTests|AgentKillTests|BadDayScriptTests|ServerTests|ServerCommandTests|PolicyCommandTests|WatchFuzzTests|WatchFaultTests|WatchOperationTests
@@ -47,13 +48,14 @@ test-releases: deb  ## Install the packages in trees of every supported release 
 	@scripts/dependencies releases
 	@scripts/test-releases --deb "$(HOLDFAST_BUILD)/deb" --cache "$(HOLDFAST_BUILD)/trees"
 
-bench: release  ## Measure beside restic, borg, Syncthing and lsyncd (CASES="--smoke" or others for the long run, AGENT="--quick")
+bench: release  ## Measure beside restic, borg, Syncthing and lsyncd (CASES="--smoke" or others for the long run, AGENT="--quick", CONSOLE="--files 50000 --points 500")
 	@scripts/dependencies bench
 	@HOLDFAST="$(PROGRAM)" scripts/bench
 	@HOLDFAST="$(PROGRAM)" scripts/bench-cases $(CASES)
 	@HOLDFAST="$(PROGRAM)" scripts/bench-agent $(AGENT)
 	@HOLDFAST="$(PROGRAM)" scripts/bad-links || [ $$? -eq 77 ]
 	@swift build $(RELEASE) --product Commits && scripts/bench-server "$(dir $(PROGRAM))" commit 200 20 hold 1000 60 return 1000 0 recover 1000 0
+	@scripts/bench-console "$(dir $(PROGRAM))" $(CONSOLE)
 	@swift build $(RELEASE) --product Stages && "$(HOLDFAST_BUILD)/release/release/Stages"
 
 lint:  ## Check the format of the source and the state of the repository
