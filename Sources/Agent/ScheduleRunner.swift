@@ -186,10 +186,16 @@ final class ScheduleRunner: Sendable {
         } catch let error as HoldfastError where error.code == .cancelled {
             // It was ended for another: what is due then is worked out anew.
             let isStopping = state.withLock { $0.isStopping || $0.isPaused || $0.plan?.scheduled != part }
-            if !isStopping { finish { $0.failed(error.message, at: $1) } }
+            if !isStopping { failed(error, due) }
         } catch {
-            finish { $0.failed((error as? HoldfastError)?.message ?? "\(error)", at: $1) }
+            failed(error, due)
         }
+    }
+
+    private func failed(_ error: any Error, _ due: Due) {
+        let message = (error as? HoldfastError)?.message ?? "\(error)"
+        // Events have a pause of their own.
+        finish { if due.events.isEmpty { $0.failed(message, at: $1) } else { $0.failedBeside(message) } }
     }
 
     private func finish(_ change: (inout ScheduleState, Timestamp) -> Void) {

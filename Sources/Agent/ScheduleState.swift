@@ -85,6 +85,9 @@ package struct ScheduleState: Hashable, Sendable {
         failed = time
     }
 
+    /// Notes a run that failed and was not the schedule's: it says nothing about when the schedule's own run is tried.
+    package mutating func failedBeside(_ problem: String) { self.problem = problem }
+
     // MARK: On the disk
 
     package func encoded() -> [UInt8] {

@@ -336,6 +336,31 @@ struct PolicyFollowingTests {
         #expect(labels.withLock { $0.count { $0 == ["boot"] } } == 3)
     }
 
+    @Test("what fails on an event puts off no scheduled backup, and is told all the same")
+    func failingEvents() throws {
+        let directory = NSTemporaryDirectory() + "holdfast-events-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        let log = EventLog()
+        let state = try StateDirectory(path: Array(directory.utf8))
+        let policy = try ProtectionPlanTests.policy(
+            "protect: [{path: /s, mode: scheduled}]\nschedule: monthly 1 04:00\ncheckpoint: {on: [boot]}")
+        let plan = ProtectionPlan(policy, local: .utc, zones: ZoneSource(load: { _ in nil })) { $0 }
+        let runner = ScheduleRunner(
+            state, vault: .random(), machine: .random(), wall: { Timestamp(nanoseconds: SystemClock.wall) },
+            triggers: { CheckpointTriggers($0, directory: Array(directory.utf8), files: []) { [1] } }
+        ) { part, labels in FakeRun(part, log, labels.isEmpty ? nil : HoldfastError(.io, "the vault is away")) }
+        try runner.start()
+        defer { runner.stop() }
+        runner.apply(plan)
+        for _ in 0..<1_000 where runner.status.memory.problem == nil { SystemClock.pause(milliseconds: 10) }
+        let memory = runner.status.memory
+        #expect(memory.problem == "the vault is away")
+        #expect(memory.failures == 0 && memory.failed == nil)
+        #expect(memory.handled != nil, "what the schedule has done is not forgotten")
+    }
+
     @Test("a clock that was years ahead when the agent began puts off no scheduled backup")
     func clockAhead() throws {
         let ahead = Mutex<Int64>(10 * 365 * 86_400_000_000_000)
