@@ -68,8 +68,8 @@ package final class StatusReporter: Sendable {
         package var status: @Sendable () -> AgentStatus
         /// Sends a report, and waits at most so many seconds.
         package var send: @Sendable (MachineReport, Int) throws -> ReportAnswer
-        /// Changes the key that signs this machine's requests.
-        package var changeKey: @Sendable () throws -> Void
+        /// Changes the key that signs this machine's requests, and answers whether the one before is refused by now.
+        package var changeKey: @Sendable () throws -> Bool
         /// Adds what else is known to a report.
         package var extend: @Sendable (inout MachineReport) -> Void
         /// Whether the whole machine ends, and not only the agent.
@@ -78,7 +78,7 @@ package final class StatusReporter: Sendable {
         package init(
             status: @escaping @Sendable () -> AgentStatus,
             send: @escaping @Sendable (MachineReport, Int) throws -> ReportAnswer,
-            changeKey: @escaping @Sendable () throws -> Void = {},
+            changeKey: @escaping @Sendable () throws -> Bool = { true },
             extend: @escaping @Sendable (inout MachineReport) -> Void = { _ in }
         ) {
             self.status = status
@@ -123,10 +123,10 @@ package final class StatusReporter: Sendable {
         self.asleep = asleep
     }
 
-    /// Begins to report. Without a thread nothing is reported, and protection goes on.
-    /// Gives this machine another key for its requests, now.
-    package func changeKey() throws { try sources.changeKey() }
+    /// Gives this machine another key for its requests, now; whether the one before is refused by now.
+    package func changeKey() throws -> Bool { try sources.changeKey() }
 
+    /// Begins to report. Without a thread nothing is reported, and protection goes on.
     package func start() {
         thread.withLock { thread in
             if thread == nil { thread = try? WorkerThread(name: "reporter") { [self] in run() } }
@@ -168,7 +168,7 @@ package final class StatusReporter: Sendable {
                     state.failure = nil
                     state.sent += 1
                 }
-                if answer.changesKey { try sources.changeKey() }
+                if answer.changesKey { _ = try sources.changeKey() }
             } catch {
                 schedule.failed(at: SystemClock.monotonic)
                 state.update { $0.failure = (error as? HoldfastError)?.message ?? "\(error)" }
@@ -251,7 +251,7 @@ extension StatusReporter.Sources {
     /// Reports to a server through a connection that tries once: the reporter itself comes again.
     package static func server(
         _ connection: ServerConnection, machine: MachineID, status: @escaping @Sendable () -> AgentStatus,
-        changeKey: @escaping @Sendable () throws -> Void = {}
+        changeKey: @escaping @Sendable () throws -> Bool = { true }
     ) -> StatusReporter.Sources {
         StatusReporter.Sources(
             status: status,

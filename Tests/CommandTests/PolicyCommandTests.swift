@@ -115,13 +115,46 @@ struct PolicyCommandTests {
         }
         let points = ["points", "--vault", place.address]
         #expect(try place.run(points, state: "stolen").status == 0)
-        #expect(try place.objects(["agent", "change-key"], state: "ann").first?["type"] as? String == "key_changed")
+        let changed = try #require(try place.objects(["agent", "change-key"], state: "ann").first)
+        #expect(changed["type"] as? String == "key_changed" && changed["old_refused"] as? Bool == true)
         #expect(try place.run(points, state: "stolen").status != 0)
         // And protection goes on.
         try place.write("b.txt", "after it")
         try place.objects(["backup", "--now"], state: "ann")
         let versions = try place.objects(["versions", place.files + "/b.txt", "--vault", place.address], state: "ann")
         #expect(!versions.isEmpty)
+    }
+
+    @Test("keys that are changed by several at once shut the machine out of nothing")
+    func changeKeyAtOnce() throws {
+        let place = try Self.started()
+        defer { place.close() }
+        try place.enrol("ann", server: "server")
+        let agent = try Agent(
+            place, ["--protect", place.files, "--vault", place.address, "--settle", "0.2"], state: "ann")
+        defer { agent.stop() }
+        try Self.eventually("the first backup", agent) { try Self.status(place, "ann")["points"] as? Int ?? 0 > 0 }
+        for round in 1...4 {
+            let changes = try (0..<4).map { _ in
+                let process = Process()
+                process.executableURL = ProgramFixture.program
+                process.arguments = [
+                    "agent", "change-key", "--state", place.fixture.directory.appendingPathComponent("state-ann").path,
+                ]
+                process.environment = place.fixture.environment
+                process.standardInput = FileHandle.nullDevice
+                process.standardOutput = FileHandle.nullDevice
+                try process.run()
+                return process
+            }
+            for change in changes {
+                change.waitUntilExit()
+                #expect(change.terminationStatus == 0)
+            }
+            try place.write("b.txt", "round \(round)")
+            try place.objects(["backup", "--now"], state: "ann")
+            #expect(try place.run(["points", "--vault", place.address], state: "ann").status == 0)
+        }
     }
 
     @Test("the server speaks HTTP/1.1 and HTTP/2")

@@ -21,9 +21,18 @@ struct AgentChangeKey: Command {
     @OptionGroup var global: GlobalOptions
 
     func execute(_ console: Console) throws -> ExitStatus {
-        _ = try AgentSocket.ask(["command": .string("change-key")], state: try global.stateDirectory())
-        try console.emit("key_changed", [:])
-        try console.line("This machine has another key for its requests now. The old one does not hold any more.")
-        return .done
+        let answer = try AgentSocket.ask(["command": .string("change-key")], state: try global.stateDirectory())
+        // An agent that was started from an older program does not say.
+        let isRefused = answer.has("old_refused") ? try answer.boolean("old_refused") : false
+        try console.emit("key_changed", ["old_refused": .bool(isRefused)])
+        if isRefused {
+            try console.line("This machine has another key for its requests now. The old one does not hold any more.")
+            return .done
+        }
+        console.warn(
+            "This machine has another key for its requests now, but the server did not answer the first one signed with it: the "
+                + "old key holds until the agent reaches the server again, which it tries all the time. Run "
+                + "`holdfast agent change-key` once more to be sure.")
+        return .warnings
     }
 }

@@ -20,9 +20,9 @@ enum StatusReporting {
         // The reporter itself comes again, and waits longer when the server has too much to do.
         let own = ServerConnection(
             known.credentials, patience: ServerConnection.Patience(attempts: 1, longestPause: 0))
+        let change = keyChange(known.credentials, state, [own, connection] + others)
         var sources = StatusReporter.Sources.server(
-            own, machine: known.credentials.machine, status: status,
-            changeKey: { try changeKey(known.credentials.address, state, [own, connection] + others) })
+            own, machine: known.credentials.machine, status: status, changeKey: { try change.run() })
         sources.isGoingDown = { SystemState.isGoingDown }
         let reporter = StatusReporter(
             sources, program: "holdfast \(Holdfast.version)")
@@ -36,26 +36,28 @@ enum StatusReporting {
         guard let reporter else {
             throw HoldfastError(.notFound, "This agent has no server: there is no key to change.")
         }
-        try reporter.changeKey()
-        return [:]
+        return ["old_refused": .bool(try reporter.changeKey())]
     }
 
-    /// Gives this machine another key for its requests. Until the new one is used the server takes both, so that nothing is
-    /// lost wherever this is interrupted.
-    private static func changeKey(
-        _ address: ServerAddress, _ state: StateDirectory, _ connections: [ServerConnection]
-    ) throws {
-        guard var membership = try ServerMembership.credentials(address, state), let first = connections.first else {
-            return
+    /// What changes the key of this machine, for the agent and for who asks it.
+    private static func keyChange(
+        _ known: ServerCredentials, _ state: StateDirectory, _ connections: [ServerConnection]
+    ) -> KeyChange {
+        @Sendable func kept() throws -> ServerCredentials {
+            guard let kept = try ServerMembership.credentials(known.address, state), kept.machine == known.machine
+            else {
+                throw HoldfastError(
+                    .keyNeeded,
+                    "What this machine keeps of \(known.address.description) is gone, or of another machine.")
+            }
+            return kept
         }
-        let key = SigningKey.random()
-        try first.request(
-            "PUT", "/api/v1/machines/\(membership.machine.hex)/key",
-            body: JSONValue.object(["key": .string(key.verifyingKey.description)]).encoded())
-        membership.key = key
-        try ServerMembership.save(membership, state)
-        for connection in connections { connection.sign(with: key) }
-        // Once the new one was used, the server forgets the old one.
-        _ = try? first.request("GET", "/api/v1/machines/\(membership.machine.hex)/policy")
+        return KeyChange(machine: known.machine, connections: connections) {
+            try kept().key
+        } save: { key in
+            var membership = try kept()
+            membership.key = key
+            try ServerMembership.save(membership, state)
+        }
     }
 }
