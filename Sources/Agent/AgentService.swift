@@ -32,6 +32,8 @@ package final class AgentService: Sendable {
         var sent: Int64 = 0
         /// Why something could not be sent the last time; `nil` when it could.
         var sendError: (any Error)?
+        /// Why something that has changed is not in the spool; `nil` when all is that was looked at.
+        var noRoom: (any Error)?
         /// The last attempt to send that failed.
         var failedAttempt = 0
         /// Nothing can be built on what the vault was thought to hold; whether what is known of files goes with it.
@@ -233,13 +235,16 @@ package final class AgentService: Sendable {
                 } ?? 0
             status.lag = max(unseen, unsent)
             status.spooled = state.captured > state.sent
+            if let error = state.noRoom, status.problem == nil {
+                status.problem = (error as? HoldfastError)?.message ?? String(describing: error)
+            }
             if let error = state.sendError, status.problem == nil {
                 status.problem = (error as? HoldfastError)?.message ?? String(describing: error)
                 if status.activity == .idle { status.activity = .waiting }
             }
             status.spoolBytes = spool.used
             status.spoolLimit = configuration.spoolLimits.size
-            status.isSpoolFull = spool.isFull
+            status.isSpoolFull = spool.isFull || state.noRoom != nil
             status.waiting = state.settling.count + state.taken
             return status
         }

@@ -68,10 +68,18 @@ final class FirstVersions {
                     pipeline?.stop()
                     pipeline = nil
                     if (error as? HoldfastError)?.code == .noSpace {
-                        _ = try? agent.spool.makeRoom(isNeeded: true, now: Timestamp(nanoseconds: SystemClock.wall))
+                        makeRoom(for: part)
                     }
                 }
             }
+        }
+
+        /// Finds room for what comes next, where that is as large as what found none.
+        private func makeRoom(for part: PendingChanges) {
+            try? agent.spool.discardUnused()
+            if !part.deep.isEmpty { return }
+            let size = part.shallow.reduce(UInt64(0)) { $0 + CaptureQueue.size(of: $1) }
+            _ = try? agent.spool.makeRoom(for: size, now: Timestamp(nanoseconds: SystemClock.wall))
         }
 
         private func take() -> PendingChanges {

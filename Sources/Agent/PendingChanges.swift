@@ -38,6 +38,35 @@ struct PendingChanges {
     /// Takes further paths to look at with the others.
     mutating func add(_ paths: some Sequence<TreePath>) { shallow.formUnion(paths) }
 
+    /// Takes further paths to look at, that have waited since then.
+    mutating func add(_ paths: some Sequence<TreePath>, since: Int64?) {
+        shallow.formUnion(paths)
+        if !isEmpty { oldest = [oldest, since].compactMap { $0 }.min() }
+    }
+
+    /// Looks at a path not any more: what it was is with somebody else now.
+    mutating func remove(_ path: TreePath) {
+        shallow.remove(path)
+        deep.remove(path)
+        if !isEmpty { return }
+        self = PendingChanges()
+    }
+
+    /// Looks below a directory not any more.
+    mutating func remove(deep directory: TreePath) {
+        deep.remove(directory)
+        if isEmpty { self = PendingChanges() }
+    }
+
+    /// Takes a path that another one gives up.
+    mutating func take(_ path: TreePath, from other: inout PendingChanges) {
+        if other.shallow.contains(path) { shallow.insert(path) }
+        if other.deep.contains(path) { deep.insert(path) }
+        isFuzzy = isFuzzy || other.isFuzzy
+        oldest = [oldest, other.oldest].compactMap { $0 }.min()
+        other.remove(path)
+    }
+
     /// Takes what others have.
     mutating func formUnion(_ other: PendingChanges) {
         shallow.formUnion(other.shallow)
@@ -78,14 +107,5 @@ extension TreePath {
     var databaseLogs: [TreePath] {
         guard let parent else { return [] }
         return SQLiteFiles.endings.map { name + $0 }.filter(TreePath.isName).map { parent.appending($0) }
-    }
-}
-
-extension Set {
-    /// Takes further members; how many of them are new.
-    mutating func formUnionCounting(_ others: Set<Element>) -> Int {
-        let before = count
-        formUnion(others)
-        return count - before
     }
 }

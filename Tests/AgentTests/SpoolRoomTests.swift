@@ -145,6 +145,142 @@ struct SpoolRoomTests {
         try fixture.checkNewest()
     }
 
+    @Test(
+        "what fits into no spool takes nobody's versions along while the vault is away, and what is saved beside it is kept",
+        arguments: [false, true])
+    func tooLargeAway(isDirectory: Bool) throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 15)
+        try fixture.start(settle: 0.2) { configuration in
+            configuration.spoolLimits.size = 8 << 20
+            configuration.spoolLimits.historyPercent = 100
+        }
+        let agent = try #require(fixture.agent)
+        var count = 0
+        func save() {
+            fixture.put("letter", random.bytes(100_000))
+            count += 1
+        }
+        func versions() -> Int { (try? agent.spool.index.versions(of: fixture.path("letter")).count) ?? -1 }
+        for _ in 0..<4 {
+            save()
+            try fixture.settle()
+        }
+        fixture.service.isCut = true
+        for _ in 0..<4 {
+            save()
+            try fixture.spoolNow()
+        }
+        #expect(versions() == 8)
+        mkdir("\(fixture.root)/../outside", 0o755)
+        if isDirectory {
+            mkdir("\(fixture.root)/../outside/below", 0o755)
+            for index in 0..<10 { fixture.put("../outside/below/\(index)", random.bytes(1_500_000)) }
+        } else {
+            fixture.put("../outside/below", random.bytes(15_000_000))
+        }
+        #expect(rename("\(fixture.root)/../outside/below", "\(fixture.root)/arrived") == 0)
+        try fixture.waits { $0.isSpoolFull }
+        for _ in 0..<4 {
+            save()
+            try fixture.waits(seconds: 10) { _ in versions() == count }
+        }
+        #expect(agent.status.isSpoolFull && agent.status.problem != nil && agent.status.lag > 0)
+        #expect(throws: (any Error).self, "it says that not everything is kept") { try fixture.spoolNow() }
+        #expect(versions() == 12)
+        if !isDirectory {
+            // Nothing is left of what did not fit, long before the spool is tidied.
+            #expect(agent.spool.used < 4 << 20)
+        } else {
+            let kept = try (0..<10).count { try !agent.spool.index.versions(of: fixture.path("arrived/\($0)")).isEmpty }
+            #expect((1...4).contains(kept), "what fits of it, and not to the brim: \(kept)")
+        }
+        fixture.service.isCut = false
+        try fixture.waits(seconds: 60) { $0.lag == 0 && !$0.spooled && $0.waiting == 0 && !$0.isSpoolFull }
+        try fixture.checkNewest()
+        #expect(try fixture.history("letter").count == 12)
+        #expect(versions() == 12)
+        try fixture.checkSequence()
+    }
+
+    @Test("a directory that fits into no spool goes past it, and takes nobody's history along")
+    func tooLargeDirectory() throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 16)
+        try fixture.start(settle: 0.2) { configuration in
+            configuration.spoolLimits.size = 8 << 20
+            configuration.spoolLimits.historyPercent = 100
+        }
+        for _ in 0..<6 {
+            fixture.put("letter", random.bytes(100_000))
+            try fixture.settle()
+        }
+        mkdir("\(fixture.root)/../outside", 0o755)
+        mkdir("\(fixture.root)/../outside/below", 0o755)
+        for index in 0..<10 { fixture.put("../outside/below/\(index)", random.bytes(1_500_000)) }
+        #expect(rename("\(fixture.root)/../outside", "\(fixture.root)/arrived") == 0)
+        try fixture.waits(seconds: 60) { $0.scans > 1 && $0.lag == 0 && !$0.spooled }
+        #expect(try #require(fixture.agent).spool.index.versions(of: fixture.path("letter")).count == 6)
+        #expect(fixture.agent?.status.isSpoolFull == false)
+        try fixture.checkNewest()
+    }
+
+    @Test("what is too large is measured by the room that the disk has, not by that of the setting")
+    func smallDisk() throws {
+        guard let fixture = try AgentFixture() else { return }
+        let place = fixture.directory + "/spool"
+        mkdir(place, 0o700)
+        guard Tool.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", place]).status == 0 else { return }
+        defer {
+            fixture.abandon()
+            Tool.run(["umount", "-l", place])
+        }
+        var random = SeededGenerator(seed: 17)
+        try fixture.start(settle: 0.2) { $0.spoolLimits.historyPercent = 100 }
+        let agent = try #require(fixture.agent)
+        for _ in 0..<6 {
+            fixture.put("letter", random.bytes(1_000_000))
+            try fixture.settle()
+        }
+        fixture.put("image", random.bytes(80 << 20))
+        try fixture.waits(seconds: 60) { $0.scans > 1 && $0.lag == 0 && !$0.spooled }
+        #expect(try agent.spool.index.versions(of: fixture.path("letter")).count == 6)
+        try fixture.checkNewest()
+    }
+
+    @Test(
+        "history makes room for what fits, no more of it than that takes, and a directory that fits is kept as a whole")
+    func historyGoes() throws {
+        guard let fixture = try AgentFixture() else { return }
+        var random = SeededGenerator(seed: 18)
+        try fixture.start(settle: 0.2) { configuration in
+            configuration.spoolLimits.size = 8 << 20
+            configuration.spoolLimits.historyPercent = 100
+        }
+        let agent = try #require(fixture.agent)
+        for _ in 0..<14 {
+            fixture.put("letter", random.bytes(500_000))
+            try fixture.settle()
+        }
+        func versions() throws -> Int { try agent.spool.index.versions(of: fixture.path("letter")).count }
+        #expect(try versions() == 14)
+        fixture.service.isCut = true
+        fixture.put("image", random.bytes(2_500_000))
+        try fixture.spoolNow()
+        let after = try versions()
+        #expect((8...11).contains(after), "\(after)")
+        mkdir("\(fixture.root)/../outside", 0o755)
+        for index in 0..<4 { fixture.put("../outside/\(index)", random.bytes(500_000)) }
+        #expect(rename("\(fixture.root)/../outside", "\(fixture.root)/arrived") == 0)
+        try fixture.spoolNow()
+        let last = try versions()
+        #expect((4...8).contains(last), "\(last)")
+        #expect(try !agent.spool.index.versions(of: fixture.path("arrived/3")).isEmpty)
+        fixture.service.isCut = false
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+
     @Test("a small file that found no room in the spool is not held back, whatever is looked at meanwhile")
     func crowdedOut() throws {
         guard let fixture = try AgentFixture() else { return }

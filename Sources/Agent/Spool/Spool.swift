@@ -141,8 +141,13 @@ package final class Spool: BlobIntake, BlobSource {
     package var isFull: Bool { state.withLock { $0.isFull } }
     /// What did not fit has gone to the vault past it.
     package func wasPassed() { state.withLock { $0.isFull = false } }
-    /// Bytes that packs may use at most, whatever else is on the disk.
-    package var most: UInt64 { limits.size }
+    /// Bytes that packs may use at most, as the disk is now.
+    package func most() throws -> UInt64 { try room(used: used).most }
+    /// Bytes that could be used by what is to come if all history went.
+    package func roomBesideWaiting() throws -> UInt64 {
+        let (most, waiting) = (try most(), try index.waitingBytes())
+        return most > waiting ? most - waiting : 0
+    }
     /// Bytes of packs.
     package var used: UInt64 { state.withLock { $0.used } }
 
@@ -275,33 +280,70 @@ package final class Spool: BlobIntake, BlobSource {
 
     // MARK: Freeing
 
-    /// Makes room: what is older than the history may be goes, then the oldest of it while there is too much, then of paths that
-    /// wait in several versions all but the last. To be called by who captures, while nothing is captured.
-    ///
-    /// - Parameter isNeeded: more room is wanted than the limits ask for.
-    /// - Returns: whether there is more room than before.
-    @discardableResult
-    package func makeRoom(isNeeded: Bool = false, now: Timestamp) throws -> Bool {
+    /// Looks after the room: what is older than the history may be goes, then the oldest of it while there is too much, then of
+    /// paths that wait in several versions all but the last. To be called by who captures, while nothing is captured.
+    package func makeRoom(now: Timestamp) throws {
         // What a capture left that did not come to its end is no room that was made.
         try removeUnused()
         let before = used
         try index.expire(before: Timestamp(nanoseconds: now.nanoseconds - limits.history))
         try removeUnused()
         let room = try room(used: used)
-        let wanted = isNeeded ? min(room.history, before - min(before, max(before / 8, 1 << 20))) : room.history
-        while used > wanted {
-            var isSpent = false
-            for _ in 0..<32 where !isSpent { isSpent = try !index.dropOldest() }
-            try removeUnused()
-            if isSpent { break }
-        }
+        try dropHistory { self.used <= room.history }
         // What waits is thinned when nothing else helps.
-        if used > room.most - room.most / 10 || (isNeeded && used >= before) { try thin() }
+        if used > room.most - room.most / 10 { try thin() }
         try index.shrink()
         // Full it is while something does not fit, not because something did not once.
         if used < before || used <= room.most / 2 { state.withLock { $0.isFull = false } }
-        return used < before
     }
+
+    /// Makes room for a version of so many bytes: history goes, oldest first and no more of it than that takes, then of paths that
+    /// wait in several versions all but the last. Where all of that would not do, nothing goes. To be called as `makeRoom(now:)`.
+    ///
+    /// - Returns: whether there is room for it.
+    package func makeRoom(for bytes: UInt64, now: Timestamp) throws -> Bool {
+        try removeUnused()
+        if try hasRoom(for: bytes) { return true }
+        guard try couldHold(bytes) else { return false }
+        try index.expire(before: Timestamp(nanoseconds: now.nanoseconds - limits.history))
+        try removeUnused()
+        try dropHistory { try self.hasRoom(for: bytes) }
+        if try !hasRoom(for: bytes) { try thin() }
+        try index.shrink()
+        return try hasRoom(for: bytes)
+    }
+
+    /// Whether a version of so many bytes had room if all went that can go: history, and of paths that wait in several versions
+    /// all but the last.
+    package func couldHold(_ bytes: UInt64) throws -> Bool {
+        let (most, needed) = (try most(), Spool.sealed(bytes))
+        if try index.waitingBytes() + needed <= most { return true }
+        let sending = state.withLock { $0.sending }
+        return try index.waitingBytesJoined(after: sending ?? 0) + needed <= most
+    }
+
+    private func hasRoom(for bytes: UInt64) throws -> Bool { try used + Spool.sealed(bytes) <= most() }
+
+    /// What so many bytes take in packs, when they cannot be compressed.
+    private static func sealed(_ bytes: UInt64) -> UInt64 {
+        let bytes = min(bytes, UInt64.max / 4)
+        return bytes + bytes / 64 + (16 << 10)
+    }
+
+    /// Drops history, the oldest first, until it is enough or none is left.
+    private func dropHistory(until isEnough: () throws -> Bool) throws {
+        var count = 1
+        while try !isEnough() {
+            var isSpent = false
+            for _ in 0..<count where !isSpent { isSpent = try !index.dropOldest() }
+            try removeUnused()
+            if isSpent { return }
+            count = min(2 * count, 32)
+        }
+    }
+
+    /// Removes what a capture has left that did not come to its end. To be called while nothing is captured.
+    package func discardUnused() throws { try removeUnused() }
 
     /// Keeps of each path that waits the last version only.
     private func thin() throws {

@@ -12,7 +12,15 @@ package struct DirectoryListing: Sendable {
         let identity: FileIdentity
         let kind: EntryKind
         let size: UInt64
+        /// Bytes that it takes on the disk, and no more than it is long.
+        let used: UInt64
         let mtime: FileTime
+
+        /// As far as that is known without reading it.
+        func isSame(_ known: CachedEntry) -> Bool {
+            known.identity == identity && known.entry.kind == kind && known.entry.mtime == mtime
+                && (kind != .regular || known.entry.size == size)
+        }
     }
 
     package let directory: TreePath
@@ -53,7 +61,7 @@ package struct DirectoryListing: Sendable {
             names.append(
                 Name(
                     name: name, identity: FileIdentity(status), kind: kind, size: status.size,
-                    mtime: FileTime(status.modified)))
+                    used: min(status.size, status.blocks * 512), mtime: FileTime(status.modified)))
         }
     }
 
@@ -64,19 +72,12 @@ package struct DirectoryListing: Sendable {
         for found in names {
             let path = directory.appending(found.name)
             seen.insert(found.name)
-            let isExcluded = path.bytes.withUnsafeBytes { bytes in
-                source.exclusions.excludes(
-                    bytes, nameOffset: bytes.count - found.name.count, isDirectory: found.kind == .directory)
-            }
-            if isExcluded || !isProtected(path, source) { continue }
+            if !isWanted(found, path, source) { continue }
             guard let known = memory.entry(path.key) else {
                 facts.append(found.kind == .directory ? .subtree(path) : .file(path, .metadata))
                 continue
             }
-            let isSame =
-                known.identity == found.identity && known.entry.kind == found.kind && known.entry.mtime == found.mtime
-                && (found.kind != .regular || known.entry.size == found.size)
-            if !isSame { facts.append(.file(path, .metadata)) }
+            if !found.isSame(known) { facts.append(.file(path, .metadata)) }
         }
         if isPartial { return facts }
         func miss(_ name: [UInt8]) {
@@ -87,6 +88,15 @@ package struct DirectoryListing: Sendable {
         }
         for name in stored where memory.entry(directory.appending(name).key) != nil { miss(name) }
         return facts
+    }
+
+    /// Whether something in it is protected and not left out.
+    func isWanted(_ found: Name, _ path: TreePath, _ source: CaptureSource) -> Bool {
+        let isExcluded = path.bytes.withUnsafeBytes { bytes in
+            source.exclusions.excludes(
+                bytes, nameOffset: bytes.count - found.name.count, isDirectory: found.kind == .directory)
+        }
+        return !isExcluded && isProtected(path, source)
     }
 
     /// Above the protected paths only what leads to them is.

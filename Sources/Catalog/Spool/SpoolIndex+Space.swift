@@ -124,6 +124,52 @@ extension SpoolIndex {
         }
     }
 
+    /// Bytes of the packs that moments need which wait.
+    package func waitingBytes() throws -> UInt64 {
+        try read { session in
+            try session.all(
+                """
+                SELECT bytes FROM pack WHERE EXISTS (
+                    SELECT 1 FROM use JOIN moment ON moment.sequence = use.sequence
+                    WHERE use.pack = pack.number AND moment.state = $1)
+                """, .integer(SpoolSchema.MomentState.waiting.rawValue)
+            ) { $0.number(0) }.reduce(0, +)
+        }
+    }
+
+    /// What `waitingBytes` would be after `joinWaiting` and rewriting what that says.
+    package func waitingBytesJoined(after kept: Int64) throws -> UInt64 {
+        try read { session in
+            let waiting: SQLValue = .integer(SpoolSchema.MomentState.waiting.rawValue)
+            let moments = try session.all(
+                "SELECT sequence FROM moment WHERE state = $1 AND sequence > $2 ORDER BY sequence", waiting,
+                .integer(kept)
+            ) { $0.integer(0) }
+            var joined = EntryMemory.Joined()
+            for sequence in moments { joined.add(try SpoolIndex.changes(of: sequence, session)) }
+            let live = Set(joined.changes.puts.flatMap(\.contentKeys).map { BlobCrypto.id(of: $0) })
+            let packs = try session.all(
+                """
+                SELECT pack.number, pack.bytes, min(moment.sequence) FROM use
+                JOIN pack ON pack.number = use.pack JOIN moment ON moment.sequence = use.sequence
+                WHERE moment.state = $1 GROUP BY pack.number
+                """, waiting
+            ) { (number: $0.integer(0), bytes: $0.number(1), first: $0.integer(2)) }
+            var sum: UInt64 = 0
+            for pack in packs {
+                if pack.first <= kept {
+                    sum += pack.bytes
+                    continue
+                }
+                let needed = try session.all("SELECT id, length FROM blob WHERE pack = $1", .integer(pack.number)) {
+                    (id: BlobID(try $0.digest(0)), length: $0.number(1))
+                }.reduce(UInt64(0)) { $0 + (live.contains($1.id) ? $1.length : 0) }
+                sum += needed * 2 < pack.bytes ? needed : pack.bytes
+            }
+            return sum
+        }
+    }
+
     /// Which of `packs` are needed by one moment alone, and that by less than half.
     private static func partlyUsed(
         _ packs: [SpoolPack], _ changes: EntryMemory.Changes, _ sequence: Int64, _ session: SQLiteSession
