@@ -41,5 +41,8 @@ long hf_lock_range_test(int descriptor, int64_t start, int64_t length, int writi
         .l_type = writing ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
     long outcome = result(fcntl(descriptor, F_OFD_GETLK, &lock));
     if (outcome < 0) return outcome;
-    return lock.l_type == F_UNLCK ? 0 : lock.l_type == F_RDLCK ? 1 : 2;
+    if (lock.l_type == F_UNLCK) return 0;
+    if (lock.l_type == F_WRLCK) return 2;
+    // Locks of an open file are nobody's: they have this number.
+    return lock.l_pid == -1 ? 3 : 1;
 }

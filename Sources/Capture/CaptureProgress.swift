@@ -31,7 +31,12 @@ package final class CaptureProgress: Sendable {
     /// The label of a point with a database in it that was in use.
     package static let databaseLabel = "database"
 
-    package init() {}
+    /// How long is waited in all for journals of which nobody can tell yet whether they are in use.
+    let patience: JournalPatience
+
+    /// - Parameter journalWait: how long a capture waits in all until it can be told whether journals of databases are in
+    ///   use, in nanoseconds. What cannot be told then is kept with a warning.
+    package init(journalWait: Int64 = 15_000_000_000) { patience = JournalPatience(journalWait) }
 
     /// Things that are as they were asked for, or as they usually are, and may still surprise.
     package struct Remarks: Sendable {

@@ -77,7 +77,10 @@ package struct FileLock: ~Copyable, Sendable {
 extension FileDescriptor {
     /// How somebody else has locked something.
     package enum OthersLock: Int, Comparable, Sendable {
-        case none, reading, writing
+        case none
+        /// Reading, by a lock of the open file, as this program has when it reads: no SQLite has such.
+        case holding
+        case reading, writing
         package static func < (a: OthersLock, b: OthersLock) -> Bool { a.rawValue < b.rawValue }
     }
 
@@ -102,6 +105,10 @@ extension FileDescriptor {
         let start = Int64(clamping: range.lowerBound)
         let length = Int64(range.count)
         if try retrying({ hf_lock_range_test(raw, start, length, 0) }) != 0 { return .writing }
-        return try retrying { hf_lock_range_test(raw, start, length, 1) } == 0 ? .none : .reading
+        switch try retrying({ hf_lock_range_test(raw, start, length, 1) }) {
+        case 0: return .none
+        case 3: return .holding
+        default: return .reading
+        }
     }
 }

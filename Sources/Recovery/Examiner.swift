@@ -20,7 +20,7 @@ enum Decision {
 
 /// Compares the destination with entries and applies the conflict rule. For one thread.
 final class Examiner {
-    private let reader: PointReader
+    let reader: PointReader
     private let conflict: RestoreRequest.Conflict
     private let deleteExtra: Bool
     /// Whether owners can be set at all: root, or the right to.
@@ -38,7 +38,7 @@ final class Examiner {
     private let isFresh: Bool
     /// An earlier run was.
     private let isResumed: Bool
-    private let moment: PlanMoment?
+    let moment: PlanMoment?
     /// A directory that a restore put where something else was makes room for it again, with everything in it.
     private let takesBack: Bool
 
@@ -48,7 +48,18 @@ final class Examiner {
     }
 
     /// Nothing is to happen: what has the content is answered with `same` or `metadata`, whatever the rule.
-    private let onlyCompares: Bool
+    let onlyCompares: Bool
+
+    // Of databases and their logs; see `follow`.
+    var databases = EarlierNames<KnownDatabase>()
+    /// What was asked for.
+    let chosen: Set<TreePath>
+    /// The last decision was that of a log that goes with its database.
+    var isFollowing = false
+    /// The point's version is under this name already, as the last decision found.
+    var beside: TerminatedName?
+    /// What stays by the last decision is what the point has.
+    var isThere = false
 
     /// - Parameter place: the destination, if it is there already.
     init(
@@ -67,6 +78,7 @@ final class Examiner {
         keepsBeside = isResumed && request.conflict != nil
         moment = request.moment
         takesBack = request.takesBack
+        chosen = Set(reader.withLogs(request.paths))
     }
 
     /// The name that the point's version of `name` gets under the rule `rename`; cut where it would be too long.
@@ -84,64 +96,46 @@ final class Examiner {
         }
     }
 
-    /// What is to happen to a name that is not a directory in the point.
+    /// What is to happen to a name that is not a directory in the point. To be asked for the names of a directory in their
+    /// order: a log goes where its database went.
     func decide(
         _ name: TerminatedName, _ entry: Entry, owner: Ownership?, in directory: RestoreDirectory,
         linkedTo cell: LinkCell?
     ) throws(Errno) -> Decision {
-        let decision = try judge(name, entry, owner: owner, in: directory, linkedTo: cell)
-        if let words = try obstacle(to: decision, name, entry, in: directory) { return .keep(warning: words) }
-        guard let moment else { return decision }
-        switch decision {
-        case .replace(let status), .metadata(let status), .rename(_, .some(let status)):
-            if moment.isBefore(status) { return .keep(warning: PlanMoment.words) }
-        case .create, .same, .keep, .rename(_, nil): break
+        if onlyCompares { return try judge(name, entry, owner: owner, in: directory, linkedTo: cell) }
+        func byItself() throws(Errno) -> Decision {
+            let decision = try judge(name, entry, owner: owner, in: directory, linkedTo: cell)
+            return try allowed(decision, name, entry, in: directory)
+        }
+        databases.come(to: name, in: directory)
+        isFollowing = false
+        (beside, isThere) = (nil, false)
+        let decision: Decision
+        if let followed = try follow(name, entry, in: directory, byItself) {
+            decision = followed
+        } else {
+            decision = try byItself()
+        }
+        if entry.kind == .regular {
+            databases.note(name, KnownDatabase(isLikely: DatabaseLogs.concern(entry), fate: fate(of: decision)))
         }
         return decision
     }
 
-    /// Why something that would be replaced stays: programs have it open, or what is committed in its log is in no point.
-    private func obstacle(
-        to decision: Decision, _ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory
-    ) throws(Errno) -> String? {
-        if onlyCompares || directory.isNew || directory.isMissing { return nil }
-        var target = name
-        var standing: FileStatus?
+    /// A decision, unless something stands against it.
+    func allowed(
+        _ decision: Decision, _ name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory
+    ) throws(Errno) -> Decision {
+        if let words = try obstacle(to: decision, name, entry, in: directory) { return .keep(warning: words) }
+        return late(decision) ? .keep(warning: PlanMoment.words) : decision
+    }
+
+    /// Whether somebody has changed what would be replaced since the plan.
+    func late(_ decision: Decision) -> Bool {
+        guard let moment else { return false }
         switch decision {
-        case .create: break
-        case .replace(let status): standing = status
-        case .rename(let other, let status): (target, standing) = (other, status)
-        case .same, .metadata, .keep: return nil
-        }
-        guard DatabaseLogs.concern(entry) || DatabaseLogs.concern(standing) else { return nil }
-        let path = directory.destinationPath(target.name)
-        if moment?.isSpared(path) == true { return DatabaseLogs.inUse }
-        let handle = try directory.handle()
-        let words = logs(of: target, in: directory, now: handle).obstacle(at: handle.raw, moment)
-        if words != nil { moment?.spare(path) }
-        return words
-    }
-
-    /// Why something that is to make room, or is not in the point, stays.
-    func obstacle(
-        removing name: TerminatedName, _ status: FileStatus, in directory: RestoreDirectory, _ handle: OpenHandle
-    ) -> String? {
-        let path = directory.destinationPath(name.name)
-        if moment?.isSpared(path) == true { return DatabaseLogs.inUse }
-        let words = DatabaseLogs.obstacle(removing: name, status, at: handle.raw, moment)
-        if words != nil { moment?.spare(path) }
-        return words
-    }
-
-    /// The logs beside what is restored under a name that are not of the point.
-    ///
-    /// - Parameter now: those that lie there now; otherwise those that may lie there later, too.
-    func logs(of name: TerminatedName, in directory: RestoreDirectory, now: OpenHandle? = nil) -> DatabaseLogs {
-        DatabaseLogs(of: name) { log in
-            // The point is not asked for what nearly never is there.
-            if let now, DatabaseLogs.status(log, now.raw) == nil { return false }
-            let path = TreePath(unchecked: directory.sourcePath(log.name))
-            return ((try? reader.entry(of: path)) ?? nil) != nil
+        case .replace(let status), .metadata(let status), .rename(_, .some(let status)): return moment.isBefore(status)
+        case .create, .same, .keep, .rename(_, nil): return false
         }
     }
 
@@ -157,11 +151,13 @@ final class Examiner {
         guard let status else { return .create }
         var modified = status.modified
         var isLogged = false
+        var pointModified = FileInstant(entry.mtime)
         if !onlyCompares, DatabaseLogs.concern(status), DatabaseLogs.concern(entry) {
             // What is committed in a log is a part of the database, which is not the same then.
-            for log in logs(of: name, in: directory, now: handle).lying(at: handle.raw) {
+            for log in logs(of: name, in: directory, now: handle).others(at: handle.raw) {
                 isLogged = true
                 modified = max(modified, log.status.modified)
+                if let restored = log.restored { pointModified = max(pointModified, FileInstant(restored.mtime)) }
             }
         }
         if !isLogged, let cell, cell.isSame(status) { return .same }
@@ -177,17 +173,22 @@ final class Examiner {
             if status.links < 2 || ((isSame || entry.linkGroup != nil) && !isShared(status, with: entry)) {
                 if isSame { return .same }
                 if onlyCompares { return .metadata(status) }
+                isThere = !setsMetadata
                 return setsMetadata ? .metadata(status) : .keep(warning: nil)
             }
+            isThere = !setsMetadata
             return setsMetadata ? .replace(status) : .keep(warning: nil)
         }
         // A link to be that is an equal file of its own, as where the file system has no links, is what was asked for.
-        if cell != nil, looksSame, conflict != .always, !differs(name, in: directory) { return .keep(warning: nil) }
+        if cell != nil, looksSame, conflict != .always, !differs(name, in: directory) {
+            isThere = true
+            return .keep(warning: nil)
+        }
         switch conflict {
         case .always: break
         case .never: return try keeping(name, entry, owner, status, handle)
         case .newer:
-            if !(modified < FileInstant(entry.mtime)) {
+            if !(modified < pointModified) {
                 return try keeping(name, entry, owner, status, handle)
             }
         case .rename: return try renaming(name, entry, owner, handle)
@@ -241,6 +242,7 @@ final class Examiner {
         }
         guard let status else { return .rename(other, nil) }
         if status.kind.rawValue == entry.kind.rawValue, try hasSameContent(other, entry, status, handle) {
+            beside = other
             return .keep(warning: nil)
         }
         // Its suffix is that of this very point: an earlier run was interrupted, or somebody worked on it since.
@@ -272,7 +274,7 @@ final class Examiner {
     }
 
     /// As far as status and, for a link, target tell. A regular file is the same when size and modification time are.
-    private func hasSameContent(
+    func hasSameContent(
         _ name: TerminatedName, _ entry: Entry, _ status: FileStatus, _ handle: OpenHandle
     ) throws(Errno) -> Bool {
         switch entry.kind {

@@ -53,6 +53,8 @@ final class FileJob: @unchecked Sendable {
     let cell: LinkCell?
     /// Logs that go when it gets its name.
     let logs: DatabaseLogs?
+    /// Its own logs wait for it, or it waits for its database.
+    let ties: DatabaseTies
     /// Its content does not come in one piece that fills it.
     var needsSize = false
 
@@ -62,8 +64,10 @@ final class FileJob: @unchecked Sendable {
     init(
         purpose: Purpose = .write, directory: RestoreDirectory, place: OpenHandle, name: TerminatedName,
         temporary: TerminatedName?, sourceName: TerminatedName? = nil, entry: Entry,
-        owner: Ownership?, replaces: Bool, cell: LinkCell? = nil, logs: DatabaseLogs? = nil
+        owner: Ownership?, replaces: Bool, cell: LinkCell? = nil, logs: DatabaseLogs? = nil,
+        ties: DatabaseTies = DatabaseTies()
     ) {
+        self.ties = ties
         self.logs = logs
         self.purpose = purpose
         self.directory = directory
@@ -93,4 +97,44 @@ final class FileJob: @unchecked Sendable {
 
     /// Whether that was the last piece.
     func releaseIsLast() -> Bool { pieces.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+}
+
+/// What became of a database whose logs are restored with it: a log gets its name after its database has got its own, and only
+/// then.
+final class DatabaseCell: Sendable {
+    private struct State {
+        /// Whether it has its name; `nil` while it is being written.
+        var isRestored: Bool?
+        /// Logs that are complete.
+        var waiting: [FileJob] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// Notes how it ended. What was noted first counts.
+    ///
+    /// - Returns: the logs that waited for that.
+    func settle(_ isRestored: Bool) -> [FileJob] {
+        state.withLock { state in
+            if state.isRestored == nil { state.isRestored = isRestored }
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+    }
+
+    /// Whether it has its name. While nobody knows the log waits: `settle` hands it out.
+    func outcome(orWaiting log: FileJob) -> Bool? {
+        state.withLock { state in
+            if state.isRestored == nil { state.waiting.append(log) }
+            return state.isRestored
+        }
+    }
+}
+
+/// What holds a database and its logs together while they are restored.
+struct DatabaseTies: Sendable {
+    /// Logs may wait for this file.
+    var database: DatabaseCell?
+    /// It is a log, and waits for this.
+    var after: DatabaseCell?
 }

@@ -175,51 +175,101 @@ final class FileWriter {
     }
 
     private func finish(_ job: FileJob) throws {
-        defer { release(job.directory) }
         if job.purpose == .compare {
+            defer { release(job.directory) }
             if !job.state.withLock({ $0.hasFailed }) { progress.filesWritten.wrappingAdd(1, ordering: .relaxed) }
             return close(job)
         }
+        let isOpen: Bool
         do throws(Errno) {
-            guard let descriptor = try open(job) else {
-                discard(job)
-                return
+            let descriptor = try open(job)
+            if let descriptor { try complete(job, descriptor) }
+            isOpen = descriptor != nil
+        } catch {
+            return try end(job, isNamed: false, error)
+        }
+        if !isOpen { return try end(job, isNamed: false) }
+        guard let database = job.ties.after else { return try end(job, isNamed: true) }
+        // Whoever settles the database goes on with its log.
+        if let isRestored = database.outcome(orWaiting: job) { try follow(job, isRestored) }
+    }
+
+    /// Gives a file its metadata and, unless it waits for its database, its name.
+    private func complete(_ job: FileJob, _ descriptor: Int32) throws(Errno) {
+        // The disk begins while the processor goes on: at the end everything is waited for.
+        if job.entry.size >= FileWriter.earlyWriting { FileWriter.startWriting(descriptor) }
+        let hasOwner = job.state.withLock { $0.hasOwner }
+        metadata.finish(
+            descriptor: descriptor,
+            MetadataWriter.Target(
+                entry: job.entry, owner: job.owner, hasOwner: hasOwner, hasMode: hasOwner && job.temporary != nil,
+                mayHaveMore: job.directory.inherits, defersFlags: job.cell != nil || job.temporary != nil,
+                path: { job.sourcePath }))
+        let flags = InodeFlags(rawValue: job.entry.flags)
+        if job.ties.after != nil { return try closeChecked(job) }
+        let status = job.cell == nil ? nil : try FileSystem.status(at: descriptor, "")
+        if job.cell == nil, job.temporary != nil, !flags.intersection(.afterEverything).isEmpty {
+            // A file that must not change cannot be renamed either.
+            try rename(job)
+            metadata.setFlags(descriptor, flags, target(of: job))
+            try closeChecked(job)
+        } else {
+            try closeChecked(job)
+            try rename(job)
+        }
+        if let cell = job.cell, let status {
+            addLateFlags(job)
+            cell.complete(status)
+        }
+    }
+
+    /// Flags that forbid changes come when a file has all its names.
+    private func addLateFlags(_ job: FileJob) {
+        let flags = InodeFlags(rawValue: job.entry.flags)
+        if flags.intersection(.afterEverything).isEmpty { return }
+        context.lateFlags.withLock {
+            $0.append((job.directory.destinationPath(job.name.name), job.sourcePath, flags.rawValue))
+        }
+    }
+
+    /// A log is complete, and its database has its name or will not get it.
+    private func follow(_ log: FileJob, _ isRestored: Bool) throws {
+        guard isRestored else {
+            try fail(log, .failed, DatabaseLogs.ofNone)
+            return try end(log, isNamed: false)
+        }
+        do throws(Errno) {
+            // What a program that has opened it meanwhile writes there is of what is there now.
+            if let database = SQLiteFiles.database(of: log.name.name),
+                SQLiteFiles.isInUse(at: log.place.raw, database)
+            {
+                throw .databaseInUse
             }
-            // The disk begins while the processor goes on: at the end everything is waited for.
-            if job.entry.size >= FileWriter.earlyWriting { FileWriter.startWriting(descriptor) }
-            let flags = InodeFlags(rawValue: job.entry.flags)
-            let hasOwner = job.state.withLock { $0.hasOwner }
-            metadata.finish(
-                descriptor: descriptor,
-                MetadataWriter.Target(
-                    entry: job.entry, owner: job.owner, hasOwner: hasOwner, hasMode: hasOwner && job.temporary != nil,
-                    mayHaveMore: job.directory.inherits, defersFlags: job.cell != nil || job.temporary != nil,
-                    path: { job.sourcePath }))
-            let status = job.cell == nil ? nil : try FileSystem.status(at: descriptor, "")
-            let forbidding = flags.intersection(.afterEverything)
-            if job.cell == nil, job.temporary != nil, !forbidding.isEmpty {
-                // A file that must not change cannot be renamed either.
-                try rename(job)
-                metadata.setFlags(descriptor, flags, target(of: job))
-                try closeChecked(job)
-            } else {
-                try closeChecked(job)
-                try rename(job)
-            }
-            if let cell = job.cell, let status {
-                if !forbidding.isEmpty {
-                    context.lateFlags.withLock {
-                        $0.append((job.directory.destinationPath(job.name.name), job.sourcePath, flags.rawValue))
-                    }
-                }
-                cell.complete(status)
-            }
+            try rename(log)
+            addLateFlags(log)
+        } catch {
+            return try end(log, isNamed: false, error)
+        }
+        try end(log, isNamed: true)
+    }
+
+    /// A file has its name, or will not get it.
+    private func end(_ job: FileJob, isNamed: Bool, _ error: Errno? = nil) throws {
+        defer { release(job.directory) }
+        if isNamed {
             job.state.withLock { $0.isSettled = true }
             progress.filesWritten.wrappingAdd(1, ordering: .relaxed)
-        } catch {
+        } else {
             defer { discard(job) }
-            try fail(job, error)
+            if let error { try fail(job, error) }
         }
+        try settle(job.ties.database, isNamed)
+    }
+
+    /// A database has its name, or will not get it: its logs go on.
+    func settle(_ database: DatabaseCell?, _ isRestored: Bool) throws {
+        guard let database else { return }
+        for log in database.settle(isRestored) { try follow(log, isRestored) }
     }
 
     private func target(of job: FileJob) -> MetadataWriter.Target {
@@ -286,6 +336,17 @@ final class FileWriter {
         if let standing {
             if !replaces { throw .exists }
             if context.moment?.isBefore(standing) == true { throw .stale }
+            if standing.attributes.contains(.mountRoot) { throw .busy }
+            try logs.check(at: place.raw, context.moment)
+            if standing.kind == .directory {
+                try name.withPointer { (pointer) throws(Errno) in
+                    try FileSystem.removeDirectory(at: place.raw, pointer)
+                }
+            } else {
+                try Removal.makeChangeable(at: place.raw, name, standing)
+            }
+        } else {
+            try logs.check(at: place.raw, context.moment)
         }
         progress.removed.wrappingAdd(try logs.clear(at: place.raw, context.moment), ordering: .relaxed)
         let made = try temporary.withPointer { (pointer) throws(Errno) in
@@ -354,6 +415,7 @@ final class FileWriter {
         case .exists: "something has appeared under its name while the restore ran"
         case .stale: "it was changed or replaced by somebody else while the restore ran; that stays"
         case .databaseInUse: DatabaseLogs.inUse
+        case .logTooLong: DatabaseLogs.tooLong
         case .symbolicLink: "a symbolic link stands on the way to it; it is not followed"
         default: "it cannot be written: \(error)"
         }
@@ -540,11 +602,12 @@ final class FileWriter {
     /// Makes a further name of a file. What cannot be linked is handed back as a file of its own.
     func link(_ link: PendingLink) throws {
         let source = link.directory.sourcePath(link.name.name)
+        if case .failed = link.cell.current {
+            log.add(.failed, source, "it is another name of a file that was not restored")
+            release(link.directory)
+            return try settle(link.ties.database, false)
+        }
         do throws(Errno) {
-            if case .failed = link.cell.current {
-                log.add(.failed, source, "it is another name of a file that was not restored")
-                return release(link.directory)
-            }
             let place = try link.directory.handle()
             let isDirect = link.directory.allowsDirect && !link.replaces
             let target = isDirect ? link.name : temporaryName(for: link.name)
@@ -559,7 +622,6 @@ final class FileWriter {
             }
             if !isDirect { try rename(target, to: link.name, in: place, replaces: link.replaces, link.logs) }
             progress.othersWritten.wrappingAdd(1, ordering: .relaxed)
-            release(link.directory)
         } catch {
             if error.isNoSpace { throw noSpace(source, error) }
             if link.entry.kind != .regular {
@@ -567,8 +629,10 @@ final class FileWriter {
                 return release(link.directory)
             }
             log.cannotKeep("hard links (a file of its own was made)", error, source)
-            context.unlinked.withLock { $0.append(link) }
+            return context.unlinked.withLock { $0.append(link) }
         }
+        release(link.directory)
+        try settle(link.ties.database, true)
     }
 
     func noSpace(_ path: [UInt8], _ error: Errno) -> HoldfastError {

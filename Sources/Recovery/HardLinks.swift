@@ -59,6 +59,8 @@ struct PendingLink {
     let replaces: Bool
     /// Logs that go when it gets its name.
     let logs: DatabaseLogs?
+    /// Its own logs wait for it.
+    let ties: DatabaseTies
 }
 
 /// The hard-linked files met so far. For the planner's thread.

@@ -23,8 +23,8 @@ final class PlanMoment: Sendable {
 
     private let start: FileInstant
     private let own = Mutex<Set<Node>>([])
-    /// What the plan left alone although nothing was changed there, in the destination.
-    private let spared = Mutex<Set<[UInt8]>>([])
+    /// What the plan left alone although nothing was changed there, in the destination, and why.
+    private let spared = Mutex<[[UInt8]: String]>([:])
 
     init(_ start: FileInstant) { self.start = start }
 
@@ -63,10 +63,10 @@ final class PlanMoment: Sendable {
     func note(_ status: FileStatus) { own.withLock { _ = $0.insert(Node(status)) } }
 
     /// Something stays, whatever is found there later: it is in no point.
-    func spare(_ path: [UInt8]) { spared.withLock { _ = $0.insert(path) } }
+    func spare(_ path: [UInt8], _ words: String) { spared.withLock { $0[path] = words } }
 
-    /// Whether the plan left it alone.
-    func isSpared(_ path: [UInt8]) -> Bool { spared.withLock { $0.contains(path) } }
+    /// Why the plan left it alone, if it did.
+    func whySpared(_ path: [UInt8]) -> String? { spared.withLock { $0[path] } }
 
     /// As `note`, for a name that is replaced, removed or set right: only further names of it will be met.
     func noteNames(_ status: FileStatus) {

@@ -28,6 +28,9 @@ final class RestoreDecider: RestoreWalkHandler {
     private let boundaries: RemovalBounds
     private var owners: OwnerResolver
     private var links = LinkTable()
+    /// Files that logs may follow, and those of them that logs wait for.
+    private var databases = EarlierNames<DatabaseCell>()
+    private var awaited: [DatabaseCell] = []
     private var window = RestoreWindow(number: 0)
     private var windowLimit = smallestWindow
     private var notedDevice: UInt64?
@@ -73,11 +76,14 @@ final class RestoreDecider: RestoreWalkHandler {
     }
 
     func run() throws {
+        // When the restore ends early nothing waits any more, and what is not complete goes.
+        defer { for cell in awaited { _ = cell.settle(false) } }
         if !verifying {
             if let refusal = boundaries.refusal { log.add(.conflict, [], refusal) }
             gaps = PointGaps.report(reader, request.paths, log)
         }
-        let walk = RestoreWalk(reader: reader, selection: PathSelection(request.paths), handler: self)
+        let walk = RestoreWalk(
+            reader: reader, selection: PathSelection(reader.withLogs(request.paths)), handler: self)
         try walk.run()
         try flush()
         try drain(window.number)
@@ -96,7 +102,7 @@ final class RestoreDecider: RestoreWalkHandler {
             for link in waiting {
                 try write(
                     link.name, link.entry, link.owner, in: link.directory, replaces: link.replaces, cell: nil,
-                    reusing: nil)
+                    reusing: nil, link.ties)
                 writer.release(link.directory)
             }
             try flush()
@@ -331,7 +337,11 @@ final class RestoreDecider: RestoreWalkHandler {
             if verifying { return try verify(decision, name, entry, in: directory) }
             note(directory)
             noteDifference(decision, name, in: directory)
-            try act(on: decision, name, entry, owner, in: directory, cell)
+            let ties = ties(of: name, entry, decision, in: directory)
+            do { try act(on: decision, name, entry, owner, in: directory, cell, ties) } catch {
+                try writer.settle(ties.database, false)
+                throw error
+            }
         } catch let error as Errno {
             if error.isNoSpace { throw writer.noSpace(source(), error) }
             log.add(.failed, source(), FileWriter.words(error))
@@ -340,20 +350,21 @@ final class RestoreDecider: RestoreWalkHandler {
 
     private func act(
         on decision: Decision, _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?,
-        in directory: RestoreDirectory, _ cell: LinkCell?
+        in directory: RestoreDirectory, _ cell: LinkCell?, _ ties: DatabaseTies
     ) throws {
         switch decision {
         case .create:
-            try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil)
+            try restore(name, entry, owner, in: directory, replaces: false, cell, reusing: nil, ties)
         case .replace(let status):
             request.moment?.noteNames(status)
             if status.kind == .directory { try remove(name, in: directory) }
-            try restore(name, entry, owner, in: directory, replaces: true, cell, reusing: status)
+            try restore(name, entry, owner, in: directory, replaces: true, cell, reusing: status, ties)
         case .rename(let other, let replaces):
             progress.renamed.wrappingAdd(1, ordering: .relaxed)
             if let replaces { request.moment?.noteNames(replaces) }
             try restore(
-                other, entry, owner, in: directory, replaces: replaces != nil, cell, reusing: nil, sourceName: name)
+                other, entry, owner, in: directory, replaces: replaces != nil, cell, reusing: nil, ties,
+                sourceName: name)
         case .same:
             if entry.kind == .regular {
                 progress.filesUnchanged.wrappingAdd(1, ordering: .relaxed)
@@ -369,6 +380,31 @@ final class RestoreDecider: RestoreWalkHandler {
             progress.kept.wrappingAdd(1, ordering: .relaxed)
             if let warning { log.add(.conflict, directory.sourcePath(name.name), warning) }
         }
+    }
+
+    /// What a name that is made has to do with those before and after it.
+    private func ties(
+        of name: TerminatedName, _ entry: Entry, _ decision: Decision, in directory: RestoreDirectory
+    ) -> DatabaseTies {
+        databases.come(to: name, in: directory)
+        switch decision {
+        case .create, .replace, .rename: break
+        case .same, .metadata, .keep: return DatabaseTies()
+        }
+        var ties = DatabaseTies()
+        guard entry.kind == .regular else { return ties }
+        if examiner.isFollowing, let database = SQLiteFiles.database(of: name.name),
+            let cell = databases.find(database)
+        {
+            ties.after = cell
+            awaited.append(cell)
+        }
+        if entry.size >= SQLiteFiles.smallestPage {
+            let cell = DatabaseCell()
+            ties.database = cell
+            databases.note(name, cell)
+        }
+        return ties
     }
 
     /// Says that a file was not what its size and time promised.
@@ -438,13 +474,24 @@ final class RestoreDecider: RestoreWalkHandler {
     /// Makes a name that is not there or is to be replaced.
     private func restore(
         _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
-        replaces: Bool, _ cell: LinkCell?, reusing status: FileStatus?, sourceName: TerminatedName? = nil
+        replaces: Bool, _ cell: LinkCell?, reusing status: FileStatus?, _ ties: DatabaseTies,
+        sourceName: TerminatedName? = nil
     ) throws {
+        if ties.after != nil {
+            // What stands there is of another database, and goes before that gets its name. It never is a link.
+            if entry.linkGroup != nil {
+                log.cannotKeep(
+                    "hard links (a file of its own was made)", nil, directory.sourcePath((sourceName ?? name).name))
+            }
+            return try write(
+                name, entry, owner, in: directory, replaces: replaces, cell: nil, reusing: nil, ties,
+                sourceName: sourceName)
+        }
         if let cell {
             directory.retain()
             let link = PendingLink(
                 directory: directory, name: name, entry: entry, owner: owner, cell: cell, replaces: replaces,
-                logs: logs(of: name, entry, in: directory))
+                logs: logs(of: name, from: sourceName, entry, in: directory), ties: ties)
             if case .pending = cell.current {
                 window.links.append(link)
             } else {
@@ -464,15 +511,18 @@ final class RestoreDecider: RestoreWalkHandler {
                 source: directory.sourcePath((sourceName ?? name).name))
         }
         if let status, status.kind == .regular, entry.size > UInt64(BundleRule.smallFileLimit), status.size > 0 {
-            if try update(name, entry, owner, in: directory, cell: own) { return }
+            if try update(name, entry, owner, in: directory, cell: own, ties) { return }
         }
         try write(
-            name, entry, owner, in: directory, replaces: replaces, cell: own, reusing: nil, sourceName: sourceName)
+            name, entry, owner, in: directory, replaces: replaces, cell: own, reusing: nil, ties,
+            sourceName: sourceName)
     }
 
     /// The logs that go when something gets its name; `nil` where none can be.
-    private func logs(of name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) -> DatabaseLogs? {
-        directory.isNew || !DatabaseLogs.concern(entry) ? nil : examiner.logs(of: name, in: directory)
+    private func logs(
+        of name: TerminatedName, from source: TerminatedName?, _ entry: Entry, in directory: RestoreDirectory
+    ) -> DatabaseLogs? {
+        directory.isNew || !DatabaseLogs.concern(entry) ? nil : examiner.logs(of: name, from: source, in: directory)
     }
 
     // MARK: Content
@@ -480,15 +530,18 @@ final class RestoreDecider: RestoreWalkHandler {
     /// Queues a file. `reusing`: parts that an older version of it has, and that version.
     private func write(
         _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
-        replaces: Bool, cell: LinkCell?, reusing old: OldVersion?, sourceName: TerminatedName? = nil
+        replaces: Bool, cell: LinkCell?, reusing old: OldVersion?, _ ties: DatabaseTies,
+        sourceName: TerminatedName? = nil
     ) throws {
         let handle = try directory.handle()
-        let logs = logs(of: name, entry, in: directory)
-        let isDirect = directory.allowsDirect && !replaces && logs?.lying(at: handle.raw).isEmpty != false
+        let logs = logs(of: name, from: sourceName, entry, in: directory)
+        let isDirect =
+            directory.allowsDirect && !replaces && ties.after == nil
+            && logs?.lying(at: handle.raw).isEmpty != false
         let job = FileJob(
             directory: directory, place: handle, name: name,
             temporary: isDirect ? nil : writer.temporaryName(for: name), sourceName: sourceName, entry: entry,
-            owner: owner, replaces: replaces, cell: cell, logs: logs)
+            owner: owner, replaces: replaces, cell: cell, logs: logs, ties: ties)
         try queue(job, reusing: old)
     }
 
@@ -569,7 +622,7 @@ final class RestoreDecider: RestoreWalkHandler {
     /// - Returns: whether that settled it: it was equal, or it was queued with what differs.
     private func update(
         _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, in directory: RestoreDirectory,
-        cell: LinkCell?
+        cell: LinkCell?, _ ties: DatabaseTies
     ) throws -> Bool {
         guard let checker = reader.checker else { return false }
         let handle = try directory.handle()
@@ -606,16 +659,17 @@ final class RestoreDecider: RestoreWalkHandler {
         // What has further names, outside of what is restored or of another file of the point, would share its metadata.
         let isOwn = status.links < 2 || (entry.linkGroup != nil && !examiner.isShared(status, with: entry))
         // What has a log is another database even then.
-        let isLogged = logs(of: name, entry, in: directory)?.lying(at: handle.raw).isEmpty == false
+        let isLogged = logs(of: name, from: nil, entry, in: directory)?.others(at: handle.raw).isEmpty == false
         if equal, isOwn, !isLogged {
             progress.metadataOnly.wrappingAdd(1, ordering: .relaxed)
             progress.bytesUnchanged.wrappingAdd(entry.size, ordering: .relaxed)
             try setMetadata(name, entry, owner, in: directory)
             cell?.complete(status)
+            try writer.settle(ties.database, true)
             return true
         }
         if found == 0, entry.size > 0 { return false }
-        try write(name, entry, owner, in: directory, replaces: true, cell: cell, reusing: old)
+        try write(name, entry, owner, in: directory, replaces: true, cell: cell, reusing: old, ties)
         return true
     }
 
@@ -662,7 +716,7 @@ final class RestoreDecider: RestoreWalkHandler {
         // The log of a database that stays belongs to it; that of one that is replaced goes directly before.
         if DatabaseLogs.isPart(name, at: try directory.handle().raw) { return }
         let path = directory.destinationPath(name.name)
-        if request.moment?.isSpared(path) == true { return log.add(.conflict, path, DatabaseLogs.inUse) }
+        if let words = request.moment?.whySpared(path) { return log.add(.conflict, path, words) }
         try remove(name, in: directory)
     }
 

@@ -54,7 +54,8 @@ package final class RestorePlanner: RestoreWalkHandler {
     package func run() throws -> RestorePlan {
         if let refusal = boundaries.refusal { log.add(.conflict, [], refusal) }
         gaps = PointGaps.report(reader, request.paths, log)
-        let walk = RestoreWalk(reader: reader, selection: PathSelection(request.paths), handler: self)
+        let walk = RestoreWalk(
+            reader: reader, selection: PathSelection(reader.withLogs(request.paths)), handler: self)
         try walk.run()
         plan.unknownUsers = owners.unknownUsers.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
         plan.unknownGroups = owners.unknownGroups.values.sorted { $0.name.lexicographicallyPrecedes($1.name) }
@@ -196,10 +197,12 @@ package final class RestorePlanner: RestoreWalkHandler {
     }
 
     /// Logs beside what is made or replaced go with what stood there. The point of before has them in their database.
-    private func replaceLogs(of name: TerminatedName, _ entry: Entry, in directory: RestoreDirectory) throws(Errno) {
+    private func replaceLogs(
+        of name: TerminatedName, from source: TerminatedName? = nil, _ entry: Entry, in directory: RestoreDirectory
+    ) throws(Errno) {
         guard DatabaseLogs.concern(entry) else { return }
         let handle = try directory.handle()
-        let logs = examiner.logs(of: name, in: directory, now: handle)
+        let logs = examiner.logs(of: name, from: source, in: directory, now: handle)
         for log in logs.going(at: handle.raw) {
             let path = directory.destinationPath(log.name.name)
             goingLogs.insert(path)
@@ -250,7 +253,12 @@ package final class RestorePlanner: RestoreWalkHandler {
                         "its content is not the point's although size and time are")
                 }
                 plan.overwrites.add(size, path())
-                try replace(name, in: directory)
+                if DatabaseLogs.isInDatabase(name.name, at: try directory.handle().raw) {
+                    // The point of before has what is in this log in its database: it never comes back by itself.
+                    try create(name, in: directory)
+                } else {
+                    try replace(name, in: directory)
+                }
                 try replaceLogs(of: name, entry, in: directory)
             case .keep(let warning):
                 plan.kept.add(size, path())
@@ -258,7 +266,7 @@ package final class RestorePlanner: RestoreWalkHandler {
             case .rename(let other, let replaces):
                 plan.renames.add(size, directory.destinationPath(other.name))
                 if replaces != nil { try replace(other, in: directory) } else { try create(other, in: directory) }
-                try replaceLogs(of: other, entry, in: directory)
+                try replaceLogs(of: other, from: name, entry, in: directory)
             }
             var status: FileStatus?
             if case .same = decision, entry.linkGroup != nil {

@@ -225,7 +225,8 @@ package final class UndoJob {
         written.note(device: try deviceOfRoot(), place)
         unseal(log, moment)
         if !record.isComplete { removeUnfinished(log, moment) }
-        for path in removing { remove(path, log, moment) }
+        let (comeBack, made) = (Set(returning), Set(removing))
+        for path in removing where !goesWithDatabase(path, comeBack, made) { remove(path, log, moment) }
         // What one point brought back another may replace: that is no change of somebody else.
         let restored = try readers.enumerated().map { index, source in
             try bringBack(source.paths, from: source.reader, index == 0 ? moment : .now())
@@ -396,6 +397,13 @@ package final class UndoJob {
                 }
             }
         }
+    }
+
+    /// Whether a log that was made goes when its database gets what it was, or stays because that could not be removed.
+    private func goesWithDatabase(_ path: TreePath, _ returning: Set<TreePath>, _ made: Set<TreePath>) -> Bool {
+        guard let parent = path.parent, let name = SQLiteFiles.database(of: path.name) else { return false }
+        let database = parent.appending(name)
+        return returning.contains(database) || (made.contains(database) && exists(database))
     }
 
     private func remove(_ path: TreePath, _ log: RestoreLog, _ moment: PlanMoment) {

@@ -424,6 +424,35 @@ struct DatabaseTests {
         #expect(SQLiteSnapshot.isLeftBehind(name, at: opened.directory.raw, isStopped: { false }) == false)
     }
 
+    @Test("journals that somebody touches all the time hold up a backup for a limited time in all")
+    func restlessJournals() throws {
+        let fixture = try BackupFixture()
+        let maker = try DatabaseWriter(fixture.root + "/0.db", mode: "DELETE")
+        maker.begin(5)
+        #expect(maker.wait(for: 5))
+        maker.kill()
+        let names = (1...6).map { "\($0).db" }
+        for name in names {
+            try FileManager.default.copyItem(atPath: fixture.root + "/0.db", toPath: fixture.root + "/" + name)
+            try fixture.write(name + "-journal", [1])
+        }
+        let toucher = Toucher(paths: names.map { fixture.root + "/" + $0 + "-journal" })
+        defer { toucher.end() }
+        let progress = CaptureProgress(journalWait: 1_000_000_000)
+        var request = BackupRequest(
+            source: CaptureSource(roots: [TreePath(fixture.root)!]), hostName: "test", program: "test")
+        request.readers = 1
+        let job = BackupJob(
+            service: fixture.vault, secrets: fixture.secrets, heads: GivenHead(nil),
+            cacheDirectory: Array(fixture.caches.utf8), request: request, progress: progress)
+        let start = SystemClock.monotonic
+        let report = try job.run()
+        // Each by itself would take more than six seconds, twice.
+        #expect(SystemClock.monotonic - start < 15_000_000_000)
+        #expect(report.warnings.filter { $0.reason == .changed }.count == 6, "\(report.warnings)")
+        #expect(progress.patience.isSpent)
+    }
+
     // MARK: Names and logs
 
     @Test("a database whose name has no room for that of a log is captured like any other")
@@ -480,4 +509,20 @@ struct DatabaseTests {
         let right = try SQLiteSnapshot.take(again.file, at: again.directory.raw, again.name, holds: false)
         #expect(try DatabaseWriter.transactions(in: try whole(try #require(right))) == 6)
     }
+}
+
+/// Changes files again and again.
+private final class Toucher: Sendable {
+    private let isOver = Atomic<Bool>(false)
+
+    init(paths: [String]) {
+        Thread.detachNewThread { [self] in
+            while !isOver.load(ordering: .relaxed) {
+                for path in paths { _ = chmod(path, 0o600) }
+                usleep(100_000)
+            }
+        }
+    }
+
+    func end() { isOver.store(true, ordering: .relaxed) }
 }

@@ -50,93 +50,38 @@ struct DatabaseRestoreTests {
 
     // MARK: What is committed in a log alone
 
-    /// A database at rest with 30 transactions, and a place to remember restores.
-    private func atRest(_ fixture: RestoreFixture, _ name: String = "data.db") throws -> String {
-        let path = fixture.source + "/" + name
-        let writer = try DatabaseWriter(path, mode: "WAL")
-        writer.begin(30)
-        #expect(writer.wait(for: 30))
-        writer.kill()
-        #expect(DatabaseWriter.transactions(at: path) == 30)
-        #expect(!RestoreFixture.exists(path + "-wal"))
-        return path
-    }
-
-    /// Ten more transactions, which lie in the log alone: the file stays as it was.
-    private func commitMore(_ path: String, after count: Int = 30) throws -> DatabaseWriter {
-        let before = try FileSystem.status(Array(path.utf8))
-        let writer = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
-        writer.begin(10)
-        #expect(writer.wait(for: count + 10))
-        #expect(try FileSystem.status(Array(path.utf8)).isUnchanged(since: before))
-        return writer
-    }
-
-    /// How many transactions a program would see that opened it, without opening it.
-    private func seen(_ path: String) throws -> Int? {
-        let copy = NSTemporaryDirectory() + "/holdfast-seen-" + UUID().uuidString
-        try RestoreFixture.shell(
-            "mkdir '\(copy)'; cp '\(path)' '\(copy)/d'; for e in -wal -journal; do if [ -e '\(path)'$e ]; "
-                + "then cp '\(path)'$e '\(copy)/d'$e; fi; done")
-        defer { _ = try? RestoreFixture.shell("rm -r '\(copy)'") }
-        return DatabaseWriter.transactions(at: copy + "/d")
-    }
-
-    private func job(
-        _ fixture: RestoreFixture, _ reader: PointReader, _ change: (inout RestoreRequest) -> Void = { _ in }
-    ) throws -> RestoreJob {
-        let state = fixture.place("state")
-        try RestoreFixture.shell("mkdir -p '\(state)'")
-        var request = RestoreRequest(paths: [fixture.path], destination: .inPlace)
-        request.sync = false
-        change(&request)
-        return RestoreJob(reader: reader, request: request, undo: UndoStore(directory: Array(state.utf8)))
-    }
-
-    private func run(_ fixture: RestoreFixture, _ job: RestoreJob) throws -> RestoreReport {
-        try job.run { paths in try fixture.backUp(paths.map(\.displayText)).point }
-    }
-
-    private func undo(_ fixture: RestoreFixture) throws -> RestoreReport {
-        try UndoJob(store: UndoStore(directory: Array(fixture.place("state").utf8))).run {
-            try fixture.open($0)
-        } protect: { paths in
-            try fixture.backUp(paths.map(\.displayText)).point
-        }
-    }
-
     @Test(
         "a database whose log alone has newer transactions is replaced, which the plan says and an undo takes back",
         arguments: [false, true], [false, true])
     func logAlone(_ changesMode: Bool, _ delete: Bool) throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let reader = try fixture.backup()
         if changesMode { #expect(chmod(path, 0o600) == 0) }
-        try commitMore(path).kill()
-        let job = try job(fixture, reader) { $0.deleteExtra = delete }
+        try RestoreFixture.commitMore(path).kill()
+        let job = try fixture.job(reader) { $0.deleteExtra = delete }
         let plan = try job.plan()
         #expect(plan.overwrites.count == 1 && plan.removes.count == 2 && plan.metadata.count <= 1)
         #expect(plan.protect.map(\.displayText) == [path])
-        #expect(try seen(path) == 40)
-        #expect(try run(fixture, job).issues == [])
+        #expect(try RestoreFixture.seen(path) == 40)
+        #expect(try fixture.run(job).issues == [])
         #expect(!RestoreFixture.exists(path + "-wal") && !RestoreFixture.exists(path + "-shm"))
-        #expect(try seen(path) == 30)
-        #expect(try undo(fixture).issues == [])
-        #expect(try seen(path) == 40)
-        #expect(try undo(fixture).issues == [])
-        #expect(try seen(path) == 30)
+        #expect(try RestoreFixture.seen(path) == 30)
+        #expect(try fixture.undo().issues == [])
+        #expect(try RestoreFixture.seen(path) == 40)
+        #expect(try fixture.undo().issues == [])
+        #expect(try RestoreFixture.seen(path) == 30)
     }
 
     @Test("what programs commit after a restore is in the point that its undo makes, and in what that says of changes")
     func commitsAfterwards() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let reader = try fixture.backup()
         try RestoreFixture.shell("rm '\(path)'")
-        #expect(try run(fixture, try job(fixture, reader)).issues == [])
-        #expect(try seen(path) == 30)
-        try commitMore(path).kill()
+        #expect(try fixture.run(try fixture.job(reader)).issues == [])
+        #expect(try RestoreFixture.seen(path) == 30)
+        try RestoreFixture.commitMore(path).kill()
         let taking = try UndoJob(store: UndoStore(directory: Array(fixture.place("state").utf8)))
         #expect(taking.changedSince().count > 0)
         let report = try taking.run {
@@ -146,73 +91,73 @@ struct DatabaseRestoreTests {
         }
         #expect(report.issues == [])
         #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.source) == [])
-        #expect(try undo(fixture).issues == [])
-        #expect(try seen(path) == 40)
+        #expect(try fixture.undo().issues == [])
+        #expect(try RestoreFixture.seen(path) == 40)
     }
 
     @Test(
         "a database that a program has open keeps its log, and what is committed afterwards", arguments: [false, true])
     func inUse(_ delete: Bool) throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         try fixture.make("echo note > note")
         let reader = try fixture.backup()
         try fixture.make("rm note")
-        let writer = try commitMore(path)
-        let job = try job(fixture, reader) { $0.deleteExtra = delete }
+        let writer = try RestoreFixture.commitMore(path)
+        let job = try fixture.job(reader) { $0.deleteExtra = delete }
         #expect(try job.plan().issues.map(\.kind) == [.conflict])
-        let report = try run(fixture, job)
+        let report = try fixture.run(job)
         #expect(report.issues.map(\.kind) == [.conflict] && report.exitStatus == 3, "\(report.issues)")
         #expect(report.issues.first?.text.contains("Stop the program") == true)
         #expect(RestoreFixture.exists(fixture.source + "/note"))
-        #expect(try seen(path) == 40)
+        #expect(try RestoreFixture.seen(path) == 40)
         writer.begin(5)
         #expect(writer.wait(for: 45))
-        #expect(try seen(path) == 45)
+        #expect(try RestoreFixture.seen(path) == 45)
         // Also when it is another database than that of the point, or none of it.
         writer.kill()
         #expect(DatabaseWriter.transactions(at: path) == 45)
         let other = try DatabaseWriter(path, mode: "WAL", pragmas: ["wal_autocheckpoint=0"])
         other.begin(5)
         #expect(other.wait(for: 50))
-        #expect(try run(fixture, try self.job(fixture, reader)).issues.map(\.kind) == [.conflict])
-        #expect(try seen(path) == 50)
+        #expect(try fixture.run(try fixture.job(reader)).issues.map(\.kind) == [.conflict])
+        #expect(try RestoreFixture.seen(path) == 50)
         try fixture.make("mkdir empty; echo > empty/x")
         let empty = try fixture.backup([fixture.source + "/empty"])
-        let all = try self.job(fixture, empty) {
+        let all = try fixture.job(empty) {
             $0.deleteExtra = true
             $0.paths = [fixture.path.appending("empty".utf8)]
         }
         try fixture.make("ln data.db empty/linked.db")
-        _ = try run(fixture, all)
-        #expect(try seen(path) == 50)
+        _ = try fixture.run(all)
+        #expect(try RestoreFixture.seen(path) == 50)
         other.begin(5)
         #expect(other.wait(for: 55))
-        #expect(try seen(path) == 55)
+        #expect(try RestoreFixture.seen(path) == 55)
     }
 
     @Test("what the plan left alone because it was in use stays when that has ended: it is in no point")
     func endedSincePlan() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         try fixture.make("echo note > note")
         let reader = try fixture.backup()
         try fixture.make("echo another > note")
-        let writer = try commitMore(path)
-        let job = try job(fixture, reader)
+        let writer = try RestoreFixture.commitMore(path)
+        let job = try fixture.job(reader)
         #expect(try job.plan().issues.map(\.kind) == [.conflict])
         writer.kill()
-        #expect(try run(fixture, job).issues.map(\.kind) == [.conflict])
-        #expect(try seen(path) == 40)
+        #expect(try fixture.run(job).issues.map(\.kind) == [.conflict])
+        #expect(try RestoreFixture.seen(path) == 40)
     }
 
     @Test("a log that was written to after the plan stays with its database")
     func changedSincePlan() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let reader = try fixture.backup()
-        try commitMore(path).kill()
-        let job = try job(fixture, reader)
+        try RestoreFixture.commitMore(path).kill()
+        let job = try fixture.job(reader)
         #expect(try job.plan().overwrites.count == 1)
         let report = try job.run { paths in
             let point = try fixture.backUp(paths.map(\.displayText)).point
@@ -223,40 +168,40 @@ struct DatabaseRestoreTests {
             return point
         }
         #expect(report.issues.map(\.kind) == [.conflict])
-        #expect(try seen(path) == 45)
+        #expect(try RestoreFixture.seen(path) == 45)
     }
 
     @Test("a database that stays by the rule for conflicts keeps its log, whatever is removed beside it")
     func kept() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let reader = try fixture.backup()
-        try commitMore(path).kill()
+        try RestoreFixture.commitMore(path).kill()
         for rule in [RestoreRequest.Conflict.newer, .never] {
-            let job = try job(fixture, reader) {
+            let job = try fixture.job(reader) {
                 $0.deleteExtra = true
                 $0.conflict = rule
             }
             #expect(try job.plan().isEmpty)
-            _ = try run(fixture, job)
-            #expect(try seen(path) == 40)
+            _ = try fixture.run(job)
+            #expect(try RestoreFixture.seen(path) == 40)
         }
         // The point's goes beside it.
-        let report = try run(fixture, try job(fixture, reader) { $0.conflict = .rename })
+        let report = try fixture.run(try fixture.job(reader) { $0.conflict = .rename })
         #expect(report.renamed == 1)
-        #expect(try seen(path) == 40)
-        #expect(try seen(path + Restorer.renameSuffix(of: reader.point)) == 30)
+        #expect(try RestoreFixture.seen(path) == 40)
+        #expect(try RestoreFixture.seen(path + Restorer.renameSuffix(of: reader.point)) == 30)
     }
 
     @Test("a database that cannot be restored keeps what is there with its log")
     func lost() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let point = try fixture.backUp().point
         // The file is another one now, of which not all parts can be taken over.
-        try commitMore(path).kill()
+        try RestoreFixture.commitMore(path).kill()
         #expect(DatabaseWriter.transactions(at: path) == 40)
-        try commitMore(path, after: 40).kill()
+        try RestoreFixture.commitMore(path, after: 40).kill()
         var blobs: Set<BlobID> = []
         let whole = try fixture.open(point)
         let entry = try #require(try whole.entry(of: TreePath(path)!))
@@ -266,9 +211,9 @@ struct DatabaseRestoreTests {
         }
         #expect(!blobs.isEmpty)
         let reader = try fixture.open(point, through: BrokenVault(fixture.vault, missing: blobs))
-        let report = try run(fixture, try job(fixture, reader))
+        let report = try fixture.run(try fixture.job(reader))
         #expect(report.issues.map(\.kind) == [.damaged])
-        #expect(try seen(path) == 50)
+        #expect(try RestoreFixture.seen(path) == 50)
     }
 
     @Test("a database that is not in the point is removed with its log, and comes back with what was in it")
@@ -276,31 +221,31 @@ struct DatabaseRestoreTests {
         let fixture = try RestoreFixture()
         try fixture.make("echo note > note")
         let reader = try fixture.backup()
-        let path = try atRest(fixture)
-        let writer = try commitMore(path)
+        let path = try fixture.databaseAtRest()
+        let writer = try RestoreFixture.commitMore(path)
         func remove() throws -> RestoreReport {
-            try run(fixture, try job(fixture, reader) { $0.deleteExtra = true })
+            try fixture.run(try fixture.job(reader) { $0.deleteExtra = true })
         }
         #expect(try remove().issues.map(\.kind) == [.conflict])
-        #expect(try seen(path) == 40)
+        #expect(try RestoreFixture.seen(path) == 40)
         writer.kill()
         #expect(try remove().issues == [])
         #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.source) == ["note"])
-        #expect(try undo(fixture).issues == [])
-        #expect(try seen(path) == 40)
+        #expect(try fixture.undo().issues == [])
+        #expect(try RestoreFixture.seen(path) == 40)
     }
 
     @Test("a log whose database is gone goes when that is restored, and comes back when that is taken back")
     func strayLog() throws {
         let fixture = try RestoreFixture()
-        let path = try atRest(fixture)
+        let path = try fixture.databaseAtRest()
         let reader = try fixture.backup()
-        try commitMore(path).kill()
+        try RestoreFixture.commitMore(path).kill()
         let log = try RestoreFixture.read(path + "-wal")
         try RestoreFixture.shell("rm '\(path)' '\(path)-shm'")
-        #expect(try run(fixture, try job(fixture, reader)).issues == [])
-        #expect(try seen(path) == 30)
-        #expect(try undo(fixture).issues == [])
+        #expect(try fixture.run(try fixture.job(reader)).issues == [])
+        #expect(try RestoreFixture.seen(path) == 30)
+        #expect(try fixture.undo().issues == [])
         #expect(!RestoreFixture.exists(path))
         #expect(try RestoreFixture.read(path + "-wal") == log)
     }

@@ -40,8 +40,8 @@ struct DatabaseAttempts {
         }
     }
 
-    /// There is no place to take it to while it is held.
-    mutating func giveUpHolding() { index = DatabaseAttempts.all.count }
+    /// There is no more to be tried, as when there is no place to take it to while it is held.
+    mutating func giveUp() { index = DatabaseAttempts.all.count }
 }
 
 extension FileReader {
@@ -59,8 +59,11 @@ extension FileReader {
         var last: (result: LargeFile, modified: FileInstant)?
         var isBundled = false
         let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
-        SQLiteSnapshot.settleJournal(name, at: item.directory!.raw, file, isStopped: isStopped)
         var attempts = DatabaseAttempts()
+        // Of one whose journal is touched again and again nothing can be told the next second either.
+        let canTell = SQLiteSnapshot.settleJournal(
+            name, at: item.directory!.raw, file, progress.patience, isStopped: isStopped)
+        if !canTell { attempts.giveUp() }
         while let attempt = attempts.next() {
             if progress.stopRequested.load(ordering: .relaxed) {
                 throw HoldfastError(.cancelled, "the backup was stopped")
@@ -98,7 +101,7 @@ extension FileReader {
                 }
                 // Without a place to take it to only a log keeps programs from waiting for the reading.
                 if attempt.holds, !snapshot.isLogged, snapshot.size > FileReader.longestTry {
-                    attempts.giveUpHolding()
+                    attempts.giveUp()
                     continue
                 }
                 result = try read(.database(snapshot), snapshot.size, isSparse: snapshot.isSparse, known, knownPieces)
@@ -130,7 +133,8 @@ extension FileReader {
     ) throws -> Bool {
         let isStopped = { [progress] in progress.stopRequested.load(ordering: .relaxed) }
         let directory = item.directory!.raw
-        guard let isLeft = SQLiteSnapshot.isLeftBehind(name, at: directory, isStopped: isStopped) else { return false }
+        guard let isLeft = SQLiteSnapshot.isLeftBehind(name, at: directory, progress.patience, isStopped: isStopped)
+        else { return false }
         if !isLeft {
             item.isGone = true
             return true
@@ -140,7 +144,9 @@ extension FileReader {
         } else {
             try readLarge(&item, file, batch)
         }
-        if SQLiteSnapshot.isLeftBehind(name, at: directory, isStopped: isStopped) != true, !item.isGone {
+        if SQLiteSnapshot.isLeftBehind(name, at: directory, progress.patience, isStopped: isStopped) != true,
+            !item.isGone
+        {
             item.isGone = true
             warn(
                 .vanished, item, "a program took a broken transaction of this database back while the backup ran", batch

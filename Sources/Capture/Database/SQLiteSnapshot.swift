@@ -202,20 +202,33 @@ final class SQLiteSnapshot {
     }
 
     /// Waits until it can be told whether a journal was left behind, for about as long as that takes at most.
-    static func settleJournal(_ name: [UInt8], at directory: Int32, _ file: DirectoryHandle, isStopped: () -> Bool) {
+    ///
+    /// - Returns: whether it can be told.
+    @discardableResult
+    static func settleJournal(
+        _ name: [UInt8], at directory: Int32, _ file: DirectoryHandle, _ patience: JournalPatience = JournalPatience(),
+        isStopped: () -> Bool
+    ) -> Bool {
+        guard (try? journal(name, at: directory, file)) == .young else { return true }
+        patience.begin()
+        defer { patience.end() }
         for _ in 0..<65 {
-            guard !isStopped(), (try? journal(name, at: directory, file)) == .young else { return }
+            if isStopped() || patience.isSpent { return false }
             SystemClock.pause(milliseconds: 100)
+            guard (try? journal(name, at: directory, file)) == .young else { return true }
         }
+        return false
     }
 
     /// Whether a journal was left behind, which is waited for; `nil` when a name is not that of a database's journal.
-    static func isLeftBehind(_ name: [UInt8], at directory: Int32, isStopped: () -> Bool) -> Bool? {
+    static func isLeftBehind(
+        _ name: [UInt8], at directory: Int32, _ patience: JournalPatience = JournalPatience(), isStopped: () -> Bool
+    ) -> Bool? {
         let ending = SQLiteFiles.endings[1]
         guard name.count > ending.count, name.suffix(ending.count).elementsEqual(ending) else { return nil }
         let base = Array(name.dropLast(ending.count))
         guard let file = try? beside(base, "", at: directory), isDatabase(file.descriptor) else { return nil }
-        settleJournal(base, at: directory, file, isStopped: isStopped)
+        settleJournal(base, at: directory, file, patience, isStopped: isStopped)
         return (try? journal(base, at: directory, file)) == .left
     }
 

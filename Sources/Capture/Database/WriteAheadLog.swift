@@ -7,11 +7,8 @@ import Platform
 /// its salts are those of the header, its checksum goes on from the frame before, and a frame that ends a transaction follows.
 /// Any bytes can be read; what is not such a log has nothing committed in it.
 struct WriteAheadLog {
-    static let headerLength = 32
+    static let headerLength = SQLiteFiles.logHeaderLength
     private static let frameHeaderLength = 24
-    private static let version: UInt32 = 3_007_000
-    /// More frames are not read: 4 GB of the smallest usual pages.
-    private static let maximumFrames = 1 << 20
 
     /// As it was read. Whoever begins the log anew gives it other salts first.
     let header: [UInt8]
@@ -29,7 +26,9 @@ struct WriteAheadLog {
     init?(reading file: borrowing FileDescriptor, check: () throws(Errno) -> Void = {}) throws(Errno) {
         guard let header = try WriteAheadLog.readHeader(file) else { return nil }
         let magic = WriteAheadLog.big(header, 0)
-        guard magic & ~1 == 0x377F_0682, WriteAheadLog.big(header, 4) == WriteAheadLog.version else { return nil }
+        guard magic & ~1 == SQLiteFiles.logMagic, WriteAheadLog.big(header, 4) == SQLiteFiles.logVersion else {
+            return nil
+        }
         let pageSize = Int(WriteAheadLog.big(header, 8))
         guard pageSize >= 512, pageSize <= 65_536, pageSize.nonzeroBitCount == 1 else { return nil }
         var checksum = Checksum(isBigEndian: magic & 1 == 1)
@@ -54,7 +53,7 @@ struct WriteAheadLog {
     /// for SQLite.
     static func isUnknown(_ file: borrowing FileDescriptor) throws(Errno) -> Bool {
         guard let header = try readHeader(file) else { return false }
-        return big(header, 0) & ~1 == 0x377F_0682 && big(header, 4) != version
+        return big(header, 0) & ~1 == SQLiteFiles.logMagic && big(header, 4) != SQLiteFiles.logVersion
     }
 
     private mutating func readFrames(
@@ -74,7 +73,7 @@ struct WriteAheadLog {
             for index in 0..<count {
                 let frame = UnsafeRawBufferPointer(rebasing: buffer[(index * length)..<((index + 1) * length)])
                 guard isNext(frame, &checksum) else { return }
-                if number == WriteAheadLog.maximumFrames { throw .tooLarge }
+                if number == SQLiteFiles.maximumFrames { throw .tooLarge }
                 open.append((WriteAheadLog.big(frame, 0), UInt32(number)))
                 let committed = WriteAheadLog.big(frame, 4)
                 if committed != 0 {
