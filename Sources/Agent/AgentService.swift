@@ -235,7 +235,7 @@ package final class AgentService: Sendable {
                 } ?? 0
             status.lag = max(unseen, unsent)
             status.spooled = state.captured > state.sent
-            if let error = state.noRoom, status.problem == nil {
+            if let error = state.noRoom, status.problem == nil, state.sendError == nil {
                 status.problem = (error as? HoldfastError)?.message ?? String(describing: error)
             }
             if let error = state.sendError, status.problem == nil {

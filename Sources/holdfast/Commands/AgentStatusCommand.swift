@@ -116,11 +116,13 @@ enum AgentView {
                         : "Not stored yet: \(Units.count(waiting, "path")), the oldest for \(span).")
         }
         try console.line("Spool and history on this machine: \(Units.size(UInt64(try number("spool_bytes"))))")
-        if try status.boolean("spool_full") {
-            console.warn("The spool is full: of what changes, only the last state is kept until there is room.")
+        let isFull = try status.boolean("spool_full")
+        if isFull {
+            console.warn(
+                "The spool is full: of what does not fit only the last state is kept, when there is room.")
         }
         try policy.show(console)
-        if let problem { console.warn("The vault cannot be reached: \(problem)") }
+        if let problem { console.warn(isFull ? problem : "The vault cannot be reached: \(problem)") }
         if count > 0 {
             try console.line("Not kept as it is: \(Units.count(count, "path"))")
             for warning in notKept.prefix(20) {
