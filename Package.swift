@@ -78,7 +78,8 @@ let package = Package(
             ] + nio + hummingbird + certificates
         ),
         .target(
-            name: "Console", dependencies: ["Model", "Platform", "Policy", "Vault", "Catalog", "Recovery", "Client", "Server"],
+            name: "Console",
+            dependencies: ["Model", "Platform", "Policy", "Vault", "Catalog", "Recovery", "Client", "Server"],
             resources: [
                 .embedInCode("Assets/console.css"), .embedInCode("Assets/console.js"), .embedInCode("Assets/icon.svg"),
             ]),
