@@ -56,6 +56,11 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
 
+        // Packages have it linked into the program: docs/decisions/0070-mounting.md.
+        .target(
+            name: "CFuse", cSettings: [.define("_GNU_SOURCE"), .define("_FILE_OFFSET_BITS", to: "64")],
+            linkerSettings: [.linkedLibrary("fuse3")]),
+
         .target(name: "Platform", dependencies: ["CLinux"]),
         .target(name: "Model"),
         .target(name: "Policy", dependencies: ["Model", yams]),
@@ -66,6 +71,8 @@ let package = Package(
         .target(name: "Catalog", dependencies: ["Platform", "Model", "Vault", grdb, sqlite]),
         .target(name: "Capture", dependencies: ["Platform", "Model", "Vault"]),
         .target(name: "Recovery", dependencies: ["Platform", "Model", "Vault", "CZlib"]),
+        .target(name: "Browsing", dependencies: ["Platform", "Model", "Vault", "Recovery"]),
+        .target(name: "Mounting", dependencies: ["Platform", "Model", "Vault", "CFuse"]),
         .target(
             name: "Client",
             dependencies: ["Platform", "Model", "Policy", "Vault", crypto, asyncHTTPClient] + nio
@@ -73,23 +80,27 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Platform", "Model", "Policy", "Vault", "Catalog", "Client", crypto, cryptoExtras, httpTypes, logging,
-                serviceLifecycle, unixSignals,
+                "Platform", "Model", "Policy", "Vault", "Catalog", "Recovery", "Browsing", "Client", crypto,
+                cryptoExtras, httpTypes, logging, serviceLifecycle, unixSignals,
             ] + nio + hummingbird + certificates
         ),
         .target(
             name: "Console",
-            dependencies: ["Model", "Platform", "Policy", "Vault", "Catalog", "Recovery", "Client", "Server"],
+            dependencies: [
+                "Model", "Platform", "Policy", "Vault", "Catalog", "Recovery", "Browsing", "Client", "Server",
+            ],
             resources: [
                 .embedInCode("Assets/console.css"), .embedInCode("Assets/console.js"), .embedInCode("Assets/icon.svg"),
+                .embedInCode("Assets/restores.js"), .embedInCode("Assets/files.js"),
             ]),
         .target(
-            name: "Agent", dependencies: ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"]),
+            name: "Agent",
+            dependencies: ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client"]),
         .executableTarget(
             name: "holdfast",
             dependencies: [
-                "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
-                "Console", argumentParser, logging,
+                "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Mounting", "Client", "Agent",
+                "Server", "Console", argumentParser, logging,
             ],
             // As it ships it needs nothing of the system it runs on: docs/decisions/0050-one-static-program.md.
             linkerSettings: [.unsafeFlags(["-static-executable"], .when(configuration: .release))]
@@ -113,6 +124,7 @@ let package = Package(
         .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Capture", "TestSupport"]),
+        .testTarget(name: "MountingTests", dependencies: ["Mounting", "Vault", "Model", "Platform", "TestSupport"]),
         .testTarget(
             name: "ServerTests",
             dependencies: [
@@ -123,17 +135,25 @@ let package = Package(
         .testTarget(
             name: "AgentTests",
             dependencies: [
-                "Agent", "Capture", "Catalog", "Client", "Server", "Vault", "Policy", "Model", "Platform",
+                "Agent", "Capture", "Catalog", "Client", "Recovery", "Server", "Vault", "Policy", "Model", "Platform",
                 "TestSupport", logging,
             ]
         ),
-        .testTarget(name: "ConsoleTests", dependencies: ["Console", "Server", "Model", "TestSupport"]),
+        .testTarget(
+            name: "ConsoleTests",
+            dependencies: [
+                "Console", "Server", "Browsing", "Catalog", "Client", "Recovery", "Vault", "Platform", "Model",
+                "TestSupport",
+            ]
+        ),
+        .testTarget(
+            name: "BrowsingTests", dependencies: ["Browsing", "Recovery", "Catalog", "Vault", "Model", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["holdfast", "Model", "TestSupport"], exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]
 )
 
-let cTargets: Set<String> = ["CLinux", "CZstd", "CZlib", "CXXHash", "CCrypto"]
+let cTargets: Set<String> = ["CLinux", "CFuse", "CZstd", "CZlib", "CXXHash", "CCrypto"]
 for target in package.targets where !cTargets.contains(target.name) {
     var settings = target.swiftSettings ?? []
     settings += [

@@ -198,6 +198,8 @@ package final class AgentService: Sendable {
             defer { thread = nil }
             return thread
         }?.join()
+        // Somebody may be asking this agent something just now; the one that follows it does not wait for that.
+        spool.close()
     }
 
     private func watchSleep() {

@@ -14,6 +14,8 @@ package struct AgentStatus: Sendable {
         case capturing
         /// The vault could not be reached; it is tried again.
         case waiting
+        /// Somebody wants nothing to be protected for a while.
+        case paused
     }
 
     package var activity = Activity.scanning

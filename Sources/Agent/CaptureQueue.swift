@@ -204,7 +204,7 @@ final class CaptureQueue {
             guard let status = try? FileSystem.status([UInt8(ascii: "/")] + path.bytes), status.kind == .regular else {
                 return nil
             }
-            return min(status.size, status.blocks * 512)
+            return status.usedBytes
         }
         guard let size = own(path) else { return 0 }
         return path.databaseLogs.reduce(size) { $0 + (own($1) ?? 0) }

@@ -8,8 +8,8 @@ package import Vault
 package protocol OrderSource: AnyObject, Sendable {
     /// See `ServerOrders.policy(zone:)`.
     func policy(zone: String) throws -> SignedPolicy
-    /// See `ServerOrders.orders(policy:done:wait:)`.
-    func orders(policy: Bytes32?, done: [RequestNonce], wait: Int) throws -> MachineOrders
+    /// See `ServerOrders.orders(policy:done:restores:wait:)`.
+    func orders(policy: Bytes32?, done: [RequestNonce], restores: String?, wait: Int) throws -> MachineOrders
 }
 
 extension ServerOrders: OrderSource {}
@@ -76,16 +76,20 @@ package final class PolicyFollower: Sendable {
     private let zone: @Sendable () -> String
     private let apply: @Sendable (PolicyDocument) throws -> Void
     private let command: @Sendable (MachineOrders.Command) -> Void
+    private let restores: (@Sendable ([RestoreOrder]) -> Void)?
     private let state = Monitor(State())
 
     /// - Parameters:
     ///   - zone: the IANA name of this machine's zone.
     ///   - apply: makes a policy hold; what it throws says why it cannot, and the one before is kept.
     ///   - command: does what the server says; must not take long.
+    ///   - restores: hears of the restores that are to be done or are being done, whenever something about them is new; must
+    ///     not take long. `nil`: this machine does none.
     package init(
         _ source: any OrderSource, kept: KeptPolicy, pace: Pace = Pace(), zone: @escaping @Sendable () -> String,
         apply: @escaping @Sendable (PolicyDocument) throws -> Void,
-        command: @escaping @Sendable (MachineOrders.Command) -> Void
+        command: @escaping @Sendable (MachineOrders.Command) -> Void,
+        restores: (@Sendable ([RestoreOrder]) -> Void)? = nil
     ) {
         self.source = source
         self.kept = kept
@@ -93,6 +97,7 @@ package final class PolicyFollower: Sendable {
         self.zone = zone
         self.apply = apply
         self.command = command
+        self.restores = restores
     }
 
     /// Begins. A policy that is kept holds when this returns.
@@ -117,6 +122,9 @@ package final class PolicyFollower: Sendable {
     private func run(_ first: Bytes32?) {
         var known = first
         var done: [RequestNonce] = []
+        // Nothing that was known before this start counts: what is under way is told.
+        var ordered = restores.map { _ in "" }
+        var hasToldRestores = false
         var failures = 0
         var cuts = 0
         var plainUntil: Int64 = .min
@@ -124,7 +132,8 @@ package final class PolicyFollower: Sendable {
             let begun = SystemClock.monotonic
             let isPlain = begun < plainUntil
             do {
-                let orders = try source.orders(policy: known, done: done, wait: isPlain ? 0 : pace.wait)
+                let orders = try source.orders(
+                    policy: known, done: done, restores: ordered, wait: isPlain ? 0 : pace.wait)
                 failures = 0
                 cuts = isPlain ? cuts : 0
                 if state.withLock({ $0.isStopping }) { return }
@@ -133,6 +142,13 @@ package final class PolicyFollower: Sendable {
                 for order in orders.commands {
                     command(order)
                     done.append(order.id)
+                }
+                if let restores, let told = orders.restores {
+                    let digest = told.orders.isEmpty ? "" : told.digest
+                    // The first answer counts in any case: what has ended meanwhile is in no list.
+                    if digest != ordered || !hasToldRestores { restores(told.orders) }
+                    hasToldRestores = true
+                    ordered = digest
                 }
                 state.update { $0.problem = nil }
                 if isPlain, done.isEmpty { rest(Int64.random(in: (pace.plain / 2)...pace.plain)) }
@@ -143,7 +159,7 @@ package final class PolicyFollower: Sendable {
                 // A question that was let wait for a while and then failed was cut off, if a short one is answered.
                 let waited = SystemClock.monotonic - begun
                 if !isPlain, waited > 1_000_000_000,
-                    (try? source.orders(policy: known, done: done, wait: 0)) != nil
+                    (try? source.orders(policy: known, done: done, restores: ordered, wait: 0)) != nil
                 {
                     cuts += 1
                     failures = 0

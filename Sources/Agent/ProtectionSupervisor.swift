@@ -242,9 +242,10 @@ package final class ProtectionSupervisor: Sendable {
 
     /// The agent's, or that of one that has nothing to do.
     package var status: AgentStatus {
-        if let agent = state.withLock({ $0.agent }) { return agent.status }
+        let (agent, isPaused) = state.withLock { ($0.agent, $0.pausedUntil != nil) }
+        if let agent { return agent.status }
         var status = AgentStatus()
-        status.activity = .idle
+        status.activity = isPaused ? .paused : .idle
         return status
     }
 
@@ -286,6 +287,9 @@ package final class ProtectionSupervisor: Sendable {
 
     /// What the machine's own user may not do.
     package var lockdown: Set<LockedAction> { state.withLock { Set($0.policy?.lockdown.map(\.value) ?? []) } }
+
+    /// The paths that the policy protects, as it names them.
+    package var protectedPaths: [[UInt8]] { state.withLock { $0.policy?.protect.map(\.value.path) ?? [] } }
 
     /// For the socket: the agent's fields, and those of policy and schedule.
     package var fields: [String: JSONValue] {

@@ -18,7 +18,9 @@ enum Assets {
 
     static let style = Asset("console.css", "text/css; charset=utf-8", PackageResources.console_css)
     static let script = Asset("console.js", "text/javascript; charset=utf-8", PackageResources.console_js)
+    static let restores = Asset("restores.js", "text/javascript; charset=utf-8", PackageResources.restores_js)
+    static let files = Asset("files.js", "text/javascript; charset=utf-8", PackageResources.files_js)
     static let icon = Asset("icon.svg", "image/svg+xml", PackageResources.icon_svg)
 
-    static let all = [style, script, icon]
+    static let all = [style, script, restores, files, icon]
 }

@@ -6,27 +6,65 @@ import Server
 /// The frame around every page.
 enum Layout {
     /// What stands in the navigation: only what is there, and what the account may see.
-    private static let places: [(path: String, title: String, right: AccountRight)] = [
-        ("/", "Overview", .seeStates), ("/machines", "Machines", .seeStates), ("/alerts", "Alerts", .seeStates),
-        ("/jobs", "Jobs", .seeStates), ("/vault", "Vault", .seeStates), ("/enrolment", "Enrolment", .manageMachines),
-        ("/accounts", "Accounts", .manageAccounts), ("/audit", "Audit", .seeAudit),
+    private struct Place {
+        var path: String
+        var title: String
+        var right: AccountRight
+        /// Only for those from whom no machine is hidden.
+        var isOfAll = false
+    }
+
+    private static let places = [
+        Place(path: MyFilesPage.path, title: "My files", right: .seeOwn),
+        Place(path: "/", title: "Overview", right: .seeStates),
+        Place(path: "/machines", title: "Machines", right: .seeStates),
+        Place(path: "/alerts", title: "Alerts", right: .seeStates),
+        Place(path: "/jobs", title: "Jobs", right: .seeStates),
+        Place(path: "/policies", title: "Policies", right: .seeStates, isOfAll: true),
+        Place(path: "/vault", title: "Vault", right: .seeStates, isOfAll: true),
+        Place(path: "/reports", title: "Reports", right: .seeStates),
+        Place(path: "/enrolment", title: "Enrolment", right: .manageMachines),
+        Place(path: "/accounts", title: "Accounts", right: .manageAccounts),
+        Place(path: "/audit", title: "Audit", right: .seeAudit),
+        Place(path: "/settings", title: "Settings", right: .seeAudit, isOfAll: true),
     ]
 
-    static func page(_ title: String, _ visit: Visit, wide: Bool = false, _ content: HTML) -> ServerAnswer {
-        let links: [HTML] = places.filter { visit.may($0.right) }.map { place in
+    /// How many alerts wait for somebody, beside the word.
+    private static func badge(_ visit: Visit) -> HTML {
+        let count = (try? AlertPages.openCount(visit)) ?? 0
+        return count == 0
+            ? "<span id=\"alert-count\" data-live></span>"
+            : "<span id=\"alert-count\" data-live><span class=\"badge\">\(count)<span class=\"unseen\"> open</span></span></span>"
+    }
+
+    /// When the page was made, by the server's clock.
+    private static func served(_ visit: Visit) -> HTML {
+        let text = TimeText.rfc3339(Timestamp(seconds: visit.now.seconds))
+        return "<time datetime=\"\(text)\" data-now>\(TimeText.local(visit.now, in: visit.zone))</time>"
+    }
+
+    /// - Parameter feed: what keeps the page fresh while it is open; `nil` for one that stays as it is.
+    static func page(
+        _ title: String, _ visit: Visit, wide: Bool = false, feed: String? = nil, _ content: HTML
+    ) -> ServerAnswer {
+        let links: [HTML] = places.filter { visit.may($0.right) && (!$0.isOfAll || visit.seesAllMachines) }.map {
+            place in
             let isHere = place.path == "/" ? visit.request.path == "/" : visit.request.path.hasPrefix(place.path)
-            return isHere
-                ? "<a href=\"\(place.path)\" aria-current=\"page\">\(place.title)</a>"
-                : "<a href=\"\(place.path)\">\(place.title)</a>"
+            let mark: HTML = isHere ? " aria-current=\"page\"" : .nothing
+            return
+                "<a href=\"\(place.path)\"\(mark)>\(place.title)\(place.path == "/alerts" ? badge(visit) : .nothing)</a>"
         }
+        let feedMark: HTML = feed.map { " data-feed=\"\($0)\"" } ?? .nothing
         let account: HTML =
             visit.visitor.map { visitor in
-                """
-                <form method="post" action="/sign-out" class="account">
-                <a href="/me">\(visitor.account.name)</a>
-                <input type="hidden" name="form" value="\(visitor.formToken)">
-                <button class="quiet">Sign out</button></form>
-                """
+                let count = BasketPage.count(visit)
+                let basket: HTML? = count > 0 ? "<a class=\"basket-link\" href=\"/basket\">Basket (\(count))</a>" : nil
+                return """
+                    <form method="post" action="/sign-out" class="account">\(basket)
+                    <a href="/me">\(visitor.account.name)</a>
+                    <input type="hidden" name="form" value="\(visitor.formToken)">
+                    <button class="quiet">Sign out</button></form>
+                    """
             } ?? .nothing
         return .page(
             """
@@ -38,11 +76,11 @@ enum Layout {
             <link rel="icon" type="image/svg+xml" href="\(Assets.icon.path)">
             <link rel="stylesheet" href="\(Assets.style.path)">
             <script type="module" src="\(Assets.script.path)"></script></head>
-            <body><a class="skip" href="#content">To the content</a>
+            <body\(feedMark)><a class="skip" href="#content">To the content</a>
             <header><a class="mark" href="/"><img src="\(Assets.icon.path)" alt="" width="24" height="24">Holdfast</a>
             <nav aria-label="Pages">\(links)</nav>\(account)</header>
             <main id="content"\(wide ? " class=\"wide\"" : .nothing)><h1>\(title)</h1>\(content)</main>
-            <footer>Holdfast \(ProgramVersion.current)</footer></body></html>
+            <footer>Holdfast \(ProgramVersion.current), at \(served(visit))</footer><p id="live-note" role="status" hidden></p></body></html>
             """)
     }
 
@@ -95,7 +133,7 @@ enum Piece {
     /// A relative time; the absolute one on hover, and for machines.
     static func time(_ time: Timestamp, now: Timestamp) -> HTML {
         let text = TimeText.rfc3339(Timestamp(seconds: time.seconds))
-        return "<time datetime=\"\(text)\" title=\"\(text)\">\(relative(now.since(time)))</time>"
+        return "<time datetime=\"\(text)\" title=\"\(text)\" data-relative>\(relative(now.since(time)))</time>"
     }
 
     static func relative(_ nanoseconds: Int64) -> String {
@@ -118,6 +156,15 @@ enum Piece {
 
     static func size(_ bytes: UInt64) -> HTML {
         "<span class=\"number\" title=\"\(bytes) bytes\">\(Units.binarySize(bytes))</span>"
+    }
+
+    /// A sentence in which what stands between backquotes is for a terminal.
+    static func prose(_ text: String) -> HTML {
+        let parts = text.split(separator: "`", omittingEmptySubsequences: false).map(String.init)
+        // One that has no other at its end is a letter like others.
+        guard parts.count % 2 == 1 else { return "\(text)" }
+        return HTML.joined(
+            parts.enumerated().map { index, part in index % 2 == 0 ? "\(part)" : "<code>\(part)</code>" }, by: .nothing)
     }
 
     /// Says that there is nothing, and what to do first.

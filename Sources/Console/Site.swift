@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Model
@@ -8,30 +9,59 @@ import Vault
 package struct Site: Sendable {
     let core: ServerCore
     let accounts: AccountBook
-    let shelf: PointShelf
+    var shelf: PointShelf { core.shelf }
+    let baskets = Baskets()
 
     package init(_ core: ServerCore) {
         self.core = core
-        shelf = PointShelf(core)
         accounts = core.accounts
     }
 
     /// What is to be served beside the API.
     package var operations: [Operation] {
         var operations = Assets.all.map { asset in
-            Operation("GET", asset.path, "An asset of the console.", tag: "console", access: .open) { _, _ in
+            Operation("GET", asset.path, "An asset of the console.", tag: Operation.pageTag, access: .open) { _, _ in
                 ServerAnswer(asset)
             }
         }
+        operations.append(
+            Operation("GET", "/favicon.ico", "The console's icon.", tag: Operation.pageTag, access: .open) { _, _ in
+                var answer = ServerAnswer(Assets.icon)
+                // Its address does not change with it.
+                answer.headers[0] = ("Cache-Control", "public, max-age=86400")
+                return answer
+            })
         let site = self
         for page in Page.all {
             operations.append(
                 Operation(
-                    page.method, page.path, page.title, tag: "console", access: .open,
-                    request: page.method == "POST" ? .text("a form") : .none, maximumBody: 1 << 20
+                    page.method, page.path, page.title, tag: Operation.pageTag, access: .open,
+                    request: page.method == "POST" ? .text("a form") : .none, maximumBody: 1 << 20,
+                    isGuessable: page.isGuessable
                 ) { _, request in site.answer(page, request) })
         }
         return operations
+    }
+
+    /// What a browser is shown instead of a page, by the status.
+    package static func missing(_ status: Int) -> ServerAnswer {
+        let (title, text): (String, HTML) =
+            switch status {
+            case 404: ("Not found", "There is no page at this address.")
+            case 405: ("Not found", "There is no page at this address, or it cannot be opened like this.")
+            case 413: ("Too much", "That is more than this page takes; nothing was done.")
+            case 429:
+                ("Too often", "Too many attempts came from your address. Wait a minute, then go back and try again.")
+            case 500...599:
+                ("Not now", "The server cannot do this at the moment; nothing was done. Go back and try again soon.")
+            default: ("It did not work", "Nothing was done. Go back and try again.")
+            }
+        return guarded(
+            Layout.plain(
+                title,
+                """
+                <p>\(text)</p><p><a class="button" href="/">To the overview</a></p>
+                """, status: status))
     }
 
     // MARK: From a request to a page
@@ -42,13 +72,25 @@ package struct Site: Sendable {
             guard Self.isOfThisSite(request) || page.method == "GET" else {
                 throw HoldfastError(.denied, "This form was sent from another site; nothing was done.")
             }
-            visitor = try request.cookie(Self.cookieName).flatMap { try accounts.visitor($0) }
+            visitor = try request.cookie(Self.cookieName).flatMap {
+                try accounts.visitor($0, isThere: !request.isRefresh)
+            }
             let visit = Visit(site: self, request: request, visitor: visitor)
             switch page.access {
             case .anybody: break
             case .right(let right):
                 guard let visitor else { return try signInFirst(visit) }
+                // Who has files of their own and nothing else begins there.
+                if page.path == "/", visitor.account.role == .person {
+                    return Self.guarded(.redirect(MyFilesPage.path))
+                }
                 guard visitor.may(right) else {
+                    throw HoldfastError(.denied, "Your account (\(visitor.account.role.title)) may not see or do this.")
+                }
+                try checkForm(page, visit)
+            case .anyRight(let rights):
+                guard let visitor else { return try signInFirst(visit) }
+                guard rights.contains(where: visitor.may) else {
                     throw HoldfastError(.denied, "Your account (\(visitor.account.role.title)) may not see or do this.")
                 }
                 try checkForm(page, visit)
@@ -114,13 +156,24 @@ struct Page: Sendable {
         case anybody
         case signedIn
         case right(AccountRight)
+        /// One of them.
+        case anyRight([AccountRight])
     }
 
     var method: String
     var path: String
     var title: String
     var access: Access
+    /// Takes a secret that somebody could try to guess.
+    var isGuessable = false
     var body: @Sendable (Visit) throws -> ServerAnswer
+
+    /// The same page, with addresses bounded that are wrong too often.
+    var guessable: Page {
+        var page = self
+        page.isGuessable = true
+        return page
+    }
 
     static func get(
         _ path: String, _ title: String, _ access: Access, _ body: @escaping @Sendable (Visit) throws -> ServerAnswer
@@ -131,10 +184,13 @@ struct Page: Sendable {
     ) -> Page { Page(method: "POST", path: path, title: "A form of the console.", access: access, body: body) }
 
     static let all: [Page] =
-        SignInPages.all + OverviewPage.all + MachinePages.all + FilesPage.all + FilePage.all
-        + SearchPage.all + DownloadPages.all
-        + AlertPages.all + JobPages.all + EnrolmentPages.all + AccountPages.all + OwnPages.all + AuditPage.all
-        + VaultPage.all
+        SignInPages.all + OverviewPage.all + MyFilesPage.all + MachineList.all + MachinePages.all
+        + MachineGrowthPage.all
+        + FilesPage.all + FilePage.all + SearchPage.all + DownloadPages.all + RestoreOrderPages.all
+        + AlertPages.all + AlertMutePages.all + JobPages.all + EnrolmentPages.all + AccountPages.all + AccountPage.all
+        + OwnPages.all
+        + AuditPage.all + VaultPage.all + BasketPage.all + PolicyPages.all + SettingsPages.all + ReportPages.all
+        + [FeedPage.page]
 }
 
 /// A request to a page, with who asks.
@@ -161,39 +217,37 @@ struct Visit: Sendable {
 
     func may(_ right: AccountRight) -> Bool { visitor?.may(right) ?? false }
 
+    /// Whether who asks may see contents of files: of any, or of their own.
+    var mayRead: Bool { visitor?.person.mayRead ?? false }
+
     /// The name of who asks.
     var name: String { visitor?.account.name ?? "" }
 
     /// Whether nothing is hidden from who asks because of its group.
-    var seesAllMachines: Bool {
-        guard let account = visitor?.account else { return false }
-        switch account.role {
-        case .owner, .administrator, .auditor: return true
-        case .operator, .helpDesk: return account.groups.isEmpty
-        case .person: return false
+    var seesAllMachines: Bool { visitor?.person.seesAllMachines ?? false }
+
+    /// What who asks may see and do, in the same way as through the API. Throws `keyNeeded` when nobody is signed in.
+    var desk: Desk {
+        get throws {
+            guard let visitor else { throw HoldfastError(.keyNeeded, "Sign in first.") }
+            return Desk(core, visitor.person, address: request.address)
         }
     }
 
     /// Writes down what is about to be done.
     func note(_ action: String, to object: String = "", _ detail: [String: JSONValue] = [:]) throws {
-        try site.accounts.audit.note(action, by: name, from: request.address, to: object, detail)
+        try desk.note(action, to: object, detail)
     }
 
     /// By what name the browser reaches this server; machines may reach it by the same.
     var origin: String { "https://" + (request.host.isEmpty ? "localhost" : request.host) }
 
     /// The machines that who asks may see, by name.
-    func machines() throws -> [ManagedMachine] {
-        guard let visitor else { return [] }
-        return try core.catalog.machines().filter { visitor.covers(group: $0.group) }
-    }
+    func machines() throws -> [ManagedMachine] { try desk.machines() }
 
     /// A machine that who asks may see. Throws `notFound`, in the same words for one of another's.
     func machine(_ hex: String?) throws -> ManagedMachine {
-        guard let id = hex.flatMap({ MachineID(hex: $0) }), let machine = try core.catalog.machine(id),
-            visitor?.covers(group: machine.group) == true
-        else { throw HoldfastError(.notFound, "There is no such machine.") }
-        return machine
+        try desk.machine(hex)
     }
 }
 
@@ -204,8 +258,12 @@ extension ServerAnswer {
 
     /// To another page of this server, by GET.
     static func redirect(_ path: String) -> ServerAnswer {
-        // Never to another host, whatever was asked for.
-        let isOwn = path.hasPrefix("/") && !path.hasPrefix("//") && !path.contains("\\") && !path.contains("\n")
+        // Never to another host, whatever was asked for. Browsers pass over tabs and ends of lines, and take a backslash for a
+        // slash; what is no plain character is percent-encoded in our own addresses.
+        let bytes = Array(path.utf8)
+        let isPlain = bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") }
+        let slash = UInt8(ascii: "/")
+        let isOwn = isPlain && bytes.first == slash && (bytes.count < 2 || bytes[1] != slash)
         return ServerAnswer(status: 303, headers: [("Location", isOwn ? path : "/")])
     }
 

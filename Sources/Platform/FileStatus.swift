@@ -73,6 +73,8 @@ package struct FileStatus: Hashable, Sendable {
     package var size: UInt64
     /// Room taken, in units of 512 bytes.
     package var blocks: UInt64
+    /// Bytes that it takes on the disk, and no more than it is long: holes are none, and what reading it gives at most.
+    package var usedBytes: UInt64 { min(size, blocks * 512) }
     package var inode: UInt64
     /// How many names the file has.
     package var links: UInt32

@@ -40,6 +40,7 @@ package final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Waits until `body` answers true, at most so long; answers what it said last.
+    @discardableResult
     package func waitUntil(_ body: (inout State) throws -> Bool, nanoseconds: Int64) rethrows -> Bool {
         let end = SystemClock.monotonic + nanoseconds
         gate.lock()

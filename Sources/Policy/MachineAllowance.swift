@@ -2,15 +2,32 @@ import Model
 
 /// What a server may make the machine do as root: the file `/etc/holdfast/allow.yaml` of the machine.
 ///
-/// No server changes it. Without the file a server may put protected files back where they were, and nothing else.
+/// No server changes it. Without the file a server may have the machine's own points restored into new folders below
+/// `/var/restored`, and nothing else: whoever holds the server must not be able to overwrite a file here, which would be to
+/// run programs as root.
 package struct MachineAllowance: Hashable, Sendable {
     /// Where the file lies.
     package static let defaultPath = "/etc/holdfast/allow.yaml"
+    /// New folders are made below this unless the file names another.
+    package static let usualFolders = Array("/var/restored".utf8)
 
-    /// Protected files may be put back in place.
-    package var restoresInPlace = true
+    /// What may be put back where it was.
+    package enum InPlace: Hashable, Sendable {
+        case nothing
+        /// What the policy protects; the policy is the server's.
+        case protected
+        /// What lies below these.
+        case paths([[UInt8]])
+    }
+
+    /// Files may be put back in place.
+    package var inPlace = InPlace.nothing
+    /// Each order may be given a new folder below this one; `nil`: none may.
+    package var newFolders: [UInt8]? = usualFolders
     /// Directories below which anything may be restored; absolute.
     package var restorePaths: [[UInt8]] = []
+    /// Points of other machines may be restored as well, where the others say that something may be.
+    package var otherMachines = false
     /// Commands that policies may run, word for word.
     package var hooks: [String] = []
 
@@ -20,28 +37,39 @@ package struct MachineAllowance: Hashable, Sendable {
     /// What holds while the file cannot be read or has a mistake.
     package static let nothing: MachineAllowance = {
         var allowance = MachineAllowance()
-        allowance.restoresInPlace = false
+        allowance.newFolders = nil
         return allowance
     }()
 
-    /// Whether a server may restore to `path`.
+    /// Whether a server may have `path` put back where it was.
     ///
     /// Texts are compared: whoever restores must not follow symbolic links on the way.
-    /// - Parameter protected: the paths that the policy protects.
-    package func allowsRestore(to path: [UInt8], protected: [[UInt8]]) -> Bool {
-        guard let text = String(validating: path, as: UTF8.self) else {
-            // Names that are not UTF-8: the part before them decides, dots excluded by hand.
-            let names = path.split(separator: UInt8(ascii: "/"))
-            guard path.first == UInt8(ascii: "/"), !names.contains(where: { $0 == [0x2E] || $0 == [0x2E, 0x2E] })
-            else { return false }
-            return allows(path, protected)
+    /// - Parameters:
+    ///   - path: absolute, one slash between names, none at the end.
+    ///   - protected: the paths that the policy protects.
+    package func allowsInPlace(_ path: [UInt8], protected: [[UInt8]]) -> Bool {
+        guard Self.isPlain(path) else { return false }
+        return switch inPlace {
+        case .nothing: false
+        case .protected: protected.contains { PathText.contains($0, path) }
+        case .paths(let allowed): allowed.contains { PathText.contains($0, path) }
         }
-        guard let plain = try? PathText.parse(text) else { return false }
-        return allows(plain, protected)
     }
 
-    private func allows(_ path: [UInt8], _ protected: [[UInt8]]) -> Bool {
-        (restorePaths + (restoresInPlace ? protected : [])).contains { PathText.contains($0, path) }
+    /// The directory below which a server may restore into `path`; `nil` when it may not. Neither the directory of new folders
+    /// itself, nor what is above a directory that was named, is meant.
+    package func place(for path: [UInt8]) -> [UInt8]? {
+        guard Self.isPlain(path) else { return nil }
+        if let base = newFolders, PathText.contains(base, path), base != path { return base }
+        return restorePaths.first { PathText.contains($0, path) }
+    }
+
+    /// Names that are not UTF-8 are judged like others.
+    private static func isPlain(_ path: [UInt8]) -> Bool {
+        let names = path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        if path == [UInt8(ascii: "/")] { return true }
+        return names.first?.isEmpty == true && names.count > 1
+            && names.dropFirst().allSatisfy { !$0.isEmpty && $0 != [0x2E] && $0 != [0x2E, 0x2E] && !$0.contains(0) }
     }
 
     /// Whether a policy may run `command`. White space between words counts once; everything else must be the same.
@@ -82,23 +110,56 @@ package struct MachineAllowance: Hashable, Sendable {
             fields["hooks"], of: "hooks", policy: "allow", example: "[/usr/local/bin/dump-db]", allowsOverride: false
         ) { $0.value($1, of: "hooks", example: "/usr/local/bin/dump-db", parse: CommandText.parse) }
         self.hooks = hooks?.items.map(\.value) ?? []
-        guard let node = fields["restore"],
+        if let node = fields["restore"] { readRestores(node, &reader) }
+    }
+
+    private mutating func readRestores(_ node: YAMLNode, _ reader: inout NodeReader) {
+        guard
             let restore = reader.fields(
-                node, of: "restore", keys: ["in-place", "paths"],
-                synonyms: ["in_place": "in-place", "inplace": "in-place", "path": "paths", "elsewhere": "paths"],
-                example: "{in-place: true, paths: [/srv/restore]}")
+                node, of: "restore", keys: ["in-place", "new-folder", "paths", "other-machines"],
+                synonyms: [
+                    "in_place": "in-place", "inplace": "in-place", "path": "paths", "elsewhere": "paths",
+                    "new-folders": "new-folder", "new_folder": "new-folder", "others": "other-machines",
+                    "other_machines": "other-machines", "other-machine": "other-machines",
+                ], example: "{in-place: [/home], paths: [/srv/restore]}")
         else { return }
-        let inPlace = reader.value(restore["in-place"], of: "in-place", example: "true or false") {
-            text throws(TextProblem) in
+        if case .sequence = restore["in-place"]?.content {
+            inPlace = .paths(Self.paths(restore["in-place"], "in-place", "[/home]", &reader))
+        } else if Self.flag(restore["in-place"], "in-place", "true, false, or a list of paths", &reader) == true {
+            inPlace = .protected
+        }
+        let folder = reader.value(restore["new-folder"], of: "new-folder", example: "false, or a path") {
+            text throws(TextProblem) -> [UInt8]? in
+            if text == "false" { return nil }
+            return text == "true" ? Self.usualFolders : try PathText.parse(text)
+        }
+        if let folder { newFolders = folder }
+        if newFolders == [UInt8(ascii: "/")], let node = restore["new-folder"] {
+            reader.report(
+                node.position, "\"new-folder\" cannot be the root of the machine.",
+                instead: "Name a directory for nothing else, such as /var/restored.")
+        }
+        restorePaths = Self.paths(restore["paths"], "paths", "[/srv/restore]", &reader)
+        otherMachines = Self.flag(restore["other-machines"], "other-machines", "true or false", &reader) ?? false
+    }
+
+    private static func flag(
+        _ node: YAMLNode?, _ key: String, _ example: String, _ reader: inout NodeReader
+    ) -> Bool? {
+        reader.value(node, of: key, example: example) { text throws(TextProblem) in
             guard text == "true" || text == "false" else {
-                throw TextProblem(message: "\"in-place\" cannot be \(shown(text)).", instead: "Write true or false.")
+                throw TextProblem(message: "\"\(key)\" cannot be \(shown(text)).", instead: "Write \(example).")
             }
             return text == "true"
         }
-        restoresInPlace = inPlace ?? true
+    }
+
+    private static func paths(
+        _ node: YAMLNode?, _ key: String, _ example: String, _ reader: inout NodeReader
+    ) -> [[UInt8]] {
         let paths: ListSetting<[UInt8]>? = reader.list(
-            restore["paths"], of: "paths", policy: "allow", example: "[/srv/restore]", allowsOverride: false
-        ) { $0.path($1, of: "paths") }
-        restorePaths = paths?.items.map(\.value) ?? []
+            node, of: key, policy: "allow", example: example, allowsOverride: false
+        ) { $0.path($1, of: key) }
+        return paths?.items.map(\.value) ?? []
     }
 }

@@ -29,6 +29,7 @@ final class Examiner {
     private let suffix: [UInt8]
     private var attributes = AttributeReader()
     private let own: OwnPlaces
+    private let withholdsPrivileges: Bool
     /// What was found to differ although size and time do not, by path in the point.
     private let differing: Set<[UInt8]>
     /// The files with several names that entries were compared with.
@@ -72,6 +73,7 @@ final class Examiner {
         self.setsOwners = setsOwners
         suffix = Array(".restored-\(reader.point.hex.prefix(8))".utf8)
         own = request.own
+        withholdsPrivileges = request.withholdsPrivileges
         differing = request.differing ?? []
         isFresh = place?.isFresh != false
         isResumed = place?.isUnfinished == true && isFresh
@@ -294,7 +296,8 @@ final class Examiner {
         _ name: TerminatedName, _ entry: Entry, _ owner: Ownership?, _ status: FileStatus,
         _ handle: OpenHandle
     ) throws(Errno) -> Bool {
-        let privileges = Privileges(of: entry, owner, uid: status.uid, gid: status.gid)
+        let privileges = Privileges(
+            of: entry, owner, uid: status.uid, gid: status.gid, withheld: withholdsPrivileges)
         if entry.kind != .symbolicLink, status.mode != privileges.mode { return false }
         if setsOwners, let owner, status.uid != owner.uid || status.gid != owner.gid { return false }
         if status.modified != FileInstant(entry.mtime) { return false }

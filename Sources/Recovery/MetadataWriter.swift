@@ -15,9 +15,11 @@ final class MetadataWriter {
         let gid: UInt32
         /// Permission bits that the kernel takes from new files.
         let umask: UInt16
+        /// No set-user-id and set-group-id bits and no capabilities are given, whoever owns the file.
+        var withholdsPrivileges = false
         var isRoot: Bool { uid == 0 }
 
-        static func current() -> Rights {
+        static func current(withholding: Bool = false) -> Rights {
             var mask: UInt16 = 0o777
             // Asking for the mask by setting it would race with other threads.
             if let file = try? FileDescriptor.open("/proc/self/status", .readOnly),
@@ -28,7 +30,7 @@ final class MetadataWriter {
                     mask = UInt16(String(decoding: digits, as: UTF8.self), radix: 8) ?? 0o777
                 }
             }
-            return Rights(uid: geteuid(), gid: getegid(), umask: mask)
+            return Rights(uid: geteuid(), gid: getegid(), umask: mask, withholdsPrivileges: withholding)
         }
     }
 
@@ -130,7 +132,8 @@ final class MetadataWriter {
         let status = try? FileSystem.status(at: directory, name)
         // Nobody has the number -1.
         let privileges = Privileges(
-            of: target.entry, target.owner, uid: status?.uid ?? .max, gid: status?.gid ?? .max)
+            of: target.entry, target.owner, uid: status?.uid ?? .max, gid: status?.gid ?? .max,
+            withheld: rights.withholdsPrivileges)
         let hasCapabilities = target.entry.attributes.contains { $0.name == Privileges.capability }
         if privileges.mode == target.entry.mode, privileges.keepsCapabilities || !hasCapabilities { return }
         target.entry.mode = privileges.mode

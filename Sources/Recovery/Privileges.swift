@@ -36,9 +36,15 @@ struct Privileges: Hashable, Sendable {
     ///   - owner: who was to own it; `nil`: whoever makes it.
     ///   - uid: who owns it indeed.
     ///   - gid: the group that it belongs to indeed.
-    init(of entry: Entry, _ owner: Ownership?, uid: UInt32, gid: UInt32) {
+    ///   - withheld: none are given, whoever owns it.
+    init(of entry: Entry, _ owner: Ownership?, uid: UInt32, gid: UInt32, withheld: Bool = false) {
         mode = entry.mode
         if entry.kind == .directory || entry.kind == .symbolicLink { return }
+        if withheld {
+            mode &= ~0o6000
+            keepsCapabilities = false
+            return
+        }
         let isUser =
             owner.map { $0.isSameUser && $0.uid == uid }
             ?? (Ownership.counterpart(entry.uid, entry.user, isUser: true) == uid)

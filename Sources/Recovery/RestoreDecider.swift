@@ -331,6 +331,7 @@ final class RestoreDecider: RestoreWalkHandler {
             if entry.remarks.contains(.fuzzy) {
                 log.add(.incomplete, source(), "it was changing while the point was made")
             }
+            if let refusal = request.refusal(of: entry) { return log.add(.conflict, source(), refusal) }
         }
         do {
             let decision = try examiner.decide(name, entry, owner: owner, in: directory, linkedTo: cell)

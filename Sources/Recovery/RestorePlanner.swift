@@ -231,6 +231,9 @@ package final class RestorePlanner: RestoreWalkHandler {
                 .incomplete, directory.sourcePath(name.name), "its content could not be read when the point was made")
             return
         }
+        if let refusal = request.refusal(of: entry) {
+            return log.add(.conflict, directory.sourcePath(name.name), refusal)
+        }
         if directory.isMissing {
             plan.creates.add(size, path())
             return note(entry, path(), cell, nil)

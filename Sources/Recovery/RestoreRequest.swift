@@ -58,6 +58,9 @@ package struct RestoreRequest: Sendable {
     package var openFiles = 0
     /// Check every blob against its content key, besides the tag of its seal.
     package var checkContents = true
+    /// Nothing is brought back that gives rights beyond those of who owns it: no set-user-id and set-group-id bits, no
+    /// capabilities, no devices. For what somebody elsewhere has ordered.
+    package var withholdsPrivileges = false
     /// What is never changed: the vault and the state of this program.
     package var own = OwnPlaces()
 
@@ -84,6 +87,12 @@ package struct RestoreRequest: Sendable {
 
     /// Whether files that are there are read before anything is decided on.
     var readsContents: Bool { checksContents || verify }
+
+    /// Why an entry is not restored at all; `nil` when it may be.
+    func refusal(of entry: Entry) -> String? {
+        let isDevice = entry.kind == .characterDevice || entry.kind == .blockDevice
+        return withholdsPrivileges && isDevice ? "a device: the order of a server makes none" : nil
+    }
 
     /// Throws `usage` for wishes that exclude each other or the point's nature, and `notFound` for paths that are not in it.
     func check(_ reader: PointReader) throws {

@@ -107,7 +107,8 @@ private final class RestoreCrew {
         // Half for unfinished files and directories; the other half is the vault's, and a reserve.
         self.openLimit = max(openLimit / 4, 8)
         context = FileWriter.Context(
-            root: place.handle, log: log, progress: progress, rights: .current(), openLimit: max(openLimit / 2, 8),
+            root: place.handle, log: log, progress: progress,
+            rights: .current(withholding: request.withholdsPrivileges), openLimit: max(openLimit / 2, 8),
             mark: FileWriter.mark(of: reader.point), destination: request.destination.root, differing: differing,
             moment: request.moment)
     }

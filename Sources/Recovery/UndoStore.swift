@@ -60,6 +60,12 @@ package struct UndoRecord: Hashable, Sendable {
     /// The files that are still needed.
     var lists: Set<String> { Set((steps + taking).map(\.list)) }
 
+    /// Stands for this restore, on this machine.
+    package var identifier: String { list }
+
+    /// Whether it is a restore, or goes on with taking it back.
+    package func isAbout(_ identifier: String) -> Bool { lists.contains(identifier) }
+
     /// It was to take something back, and did not come to its end.
     package var isUnfinishedUndo: Bool { !isComplete && !taking.isEmpty }
 

@@ -26,6 +26,9 @@ enum System {
     /// Whether this process may do everything.
     static var isRoot: Bool { geteuid() == 0 }
 
+    /// Who this process acts as.
+    static var owner: (user: UInt32, group: UInt32) { (geteuid(), getegid()) }
+
     /// Ends the process without running what other threads left behind.
     static func exit(_ status: ExitStatus) -> Never { _exit(status.rawValue) }
 

@@ -166,6 +166,21 @@ struct AgentServiceTests {
         try fixture.checkSequence()
     }
 
+    @Test(
+        "an agent that has ended gives its spool to the next, whoever still asks it something",
+        arguments: [true, false])
+    func successor(isOrderly: Bool) throws {
+        guard let fixture = try AgentFixture() else { return }
+        try fixture.start()
+        let ended = try #require(fixture.agent)
+        if isOrderly { ended.stop(seconds: 20) } else { ended.abandon() }
+        try fixture.start()
+        #expect(ended.status.activity != .scanning && fixture.agent !== ended)
+        fixture.put("after", [1, 2, 3])
+        try fixture.settle()
+        try fixture.checkNewest()
+    }
+
     @Test("after an end without notice the next start finds what was missed, and the sequence goes on")
     func restart() throws {
         guard let fixture = try AgentFixture() else { return }

@@ -95,7 +95,7 @@ private final class FakeOrders: OrderSource {
         try state.withLock { try SignedPolicy($0.document, signing: key) }
     }
 
-    func orders(policy: Bytes32?, done: [RequestNonce], wait: Int) throws -> MachineOrders {
+    func orders(policy: Bytes32?, done: [RequestNonce], restores: String?, wait: Int) throws -> MachineOrders {
         let (isAway, cuts) = state.update { state in
             state.asked.append(wait)
             state.commands.removeAll { done.contains($0.id) }

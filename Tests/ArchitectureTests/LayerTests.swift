@@ -8,6 +8,7 @@ private let layers: [String: Set<String>] = [
     "CXXHash": [],
     "CZlib": [],
     "CCrypto": [],
+    "CFuse": [],
     "Platform": ["CLinux"],
     "Model": [],
     "Policy": ["Model"],
@@ -15,13 +16,15 @@ private let layers: [String: Set<String>] = [
     "Catalog": ["Platform", "Model", "Policy", "Vault"],
     "Capture": ["Platform", "Model", "Policy", "Vault", "Catalog"],
     "Recovery": ["Platform", "Model", "Policy", "Vault", "Catalog", "CZlib"],
+    "Browsing": ["Platform", "Model", "Vault", "Recovery"],
+    "Mounting": ["Platform", "Model", "Vault", "CFuse"],
     "Client": ["Platform", "Model", "Policy", "Vault"],
-    "Agent": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Client"],
-    "Server": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client"],
-    "Console": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client", "Server", "Recovery"],
+    "Agent": ["Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client"],
+    "Server": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client", "Recovery", "Browsing"],
+    "Console": ["Platform", "Model", "Policy", "Vault", "Catalog", "Client", "Server", "Recovery", "Browsing"],
     "holdfast": [
-        "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Client", "Agent", "Server",
-        "Console",
+        "Platform", "Model", "Policy", "Vault", "Catalog", "Capture", "Recovery", "Mounting", "Client", "Agent",
+        "Server", "Console",
     ],
 ]
 

@@ -119,15 +119,20 @@ struct ListingTests {
         try check(again, [machine.id], &generator)
     }
 
-    @Test("points before which nothing ends, as of a machine whose clock is dead, cost a page no more than a list")
-    func endless() throws {
-        let fixture = try VaultFixture()
+    /// A machine with one point.
+    private func onePoint(_ fixture: VaultFixture) throws -> (vault: LocalVault, machine: TestMachine, point: PointID) {
         let vault = try fixture.open()
         let machine = try fixture.join(vault)
         let writer = try TestWriter(vault, machine)
         let root = writer.make.node("root", [])
         try writer.store([root])
-        try writer.commit(writer.point(root: root))
+        return (vault, machine, try writer.commit(writer.point(root: root)).point)
+    }
+
+    @Test("points before which nothing ends, as of a machine whose clock is dead, cost a page no more than a list")
+    func endless() throws {
+        let fixture = try VaultFixture()
+        let (vault, machine, _) = try onePoint(fixture)
         try fixture.changeCatalog(
             """
             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
@@ -150,12 +155,7 @@ struct ListingTests {
     @Test("the newest points and points by id of a machine with very many are found without reading them all")
     func cost() throws {
         let fixture = try VaultFixture()
-        let vault = try fixture.open()
-        let machine = try fixture.join(vault)
-        let writer = try TestWriter(vault, machine)
-        let root = writer.make.node("root", [])
-        try writer.store([root])
-        let last = try writer.commit(writer.point(root: root)).point
+        let (vault, machine, last) = try onePoint(fixture)
         // Older ones, as if a point had been made every second; of what is not read nothing is believed.
         try fixture.changeCatalog(
             """

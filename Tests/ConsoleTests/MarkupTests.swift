@@ -1,3 +1,5 @@
+import Browsing
+import Server
 import Testing
 
 @testable import Console
@@ -61,11 +63,11 @@ struct MarkupTests {
         var new = old
         new[19] = "another"
         new.insert("between", at: 30)
-        let shown = TextDifference.show(old.joined(separator: "\n"), new.joined(separator: "\n")).source
+        let shown = DifferenceView.show(old.joined(separator: "\n"), new.joined(separator: "\n")).source
         #expect(shown.contains("<del>- line 20</del>\n<ins>+ another</ins>"))
         #expect(shown.contains("<ins>+ between</ins>"))
         #expect(shown.contains("16 equal lines") && !shown.contains("line 5<"))
-        #expect(TextDifference.show("same", "same").source.contains("the same"))
+        #expect(DifferenceView.show("same", "same").source.contains("the same"))
     }
 
     @Test("pictures are known by their beginnings, and what can hold script is none")

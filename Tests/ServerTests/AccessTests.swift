@@ -51,6 +51,7 @@ struct AccessTests {
         "POST /api/v1/machines/{machine}/status": [.owner],
         "GET /api/v1/alerts": people,
         "POST /api/v1/alerts/{number}/acknowledge": [.administrator],
+        "POST /api/v1/alerts/{number}/resolve": [.administrator],
         "POST /api/v1/alerts/test": [.administrator],
         "PUT /api/v1/machines/{machine}/key": [.owner],
         "PUT /api/v1/machines/{machine}/record": [.owner],
@@ -65,6 +66,9 @@ struct AccessTests {
         "GET /api/v1/jobs": people,
         "GET /api/v1/jobs/{job}": people,
         "DELETE /api/v1/jobs/{job}": [.administrator],
+        "GET /api/v1/settings": [.administrator],
+        "PUT /api/v1/settings": [.administrator],
+        "POST /api/v1/policy-previews": [.administrator],
         "GET /api/v1/policies": people,
         "POST /api/v1/policies": [.administrator],
         "GET /api/v1/policies/{policy}": people,
@@ -77,6 +81,52 @@ struct AccessTests {
         "GET /api/v1/machines/{machine}/policy": people.union([.owner]),
         "GET /api/v1/machines/{machine}/commands": [.owner],
         "POST /api/v1/machines/{machine}/commands": [.administrator],
+        "GET /api/v1/machines/{machine}": people,
+        "GET /api/v1/machines/{machine}/points": readers,
+        "GET /api/v1/machines/{machine}/files": readers,
+        "GET /api/v1/machines/{machine}/versions": readers,
+        "GET /api/v1/machines/{machine}/names": readers,
+        "GET /api/v1/machines/{machine}/content": readers,
+        "GET /api/v1/machines/{machine}/preview": readers,
+        "GET /api/v1/machines/{machine}/difference": readers,
+        "POST /api/v1/machines/{machine}/archive": readers,
+        "GET /api/v1/accounts": [.administrator],
+        "POST /api/v1/accounts": [.administrator],
+        "PUT /api/v1/accounts/{account}": [.administrator],
+        "DELETE /api/v1/accounts/{account}": [.administrator],
+        "POST /api/v1/accounts/{account}/link": [.administrator],
+        "DELETE /api/v1/accounts/{account}/second-factor": [.administrator],
+        "POST /api/v1/links/use": Set([.nobody]).union(people).union(machines),
+        "GET /api/v1/me": people,
+        // An access code is nobody's account: tokens of accounts are tried where the console is.
+        "POST /api/v1/me/password": [],
+        "POST /api/v1/me/second-factor": [],
+        "GET /api/v1/me/sessions": [],
+        "DELETE /api/v1/me/sessions": [],
+        "GET /api/v1/me/tokens": [],
+        "POST /api/v1/me/tokens": [],
+        "DELETE /api/v1/me/tokens/{token}": [],
+        "GET /api/v1/audit": [.administrator],
+        "GET /api/v1/audit/verification": [.administrator],
+        "GET /api/v1/audit/export": [.administrator],
+        "GET /api/v1/enrolment-codes": [.administrator],
+        "POST /api/v1/enrolment-codes": [.administrator],
+        "DELETE /api/v1/enrolment-codes/{code}": [.administrator],
+        "POST /api/v1/restores": [.administrator],
+        "GET /api/v1/restores": [.administrator],
+        "GET /api/v1/restores/{order}": [.administrator],
+        "POST /api/v1/restores/{order}/undo": [.administrator],
+        "GET /api/v1/reports/protection": people,
+        "POST /api/v1/reports/protection/mail": [.administrator],
+        "GET /api/v1/machines/{machine}/growth": readers,
+        "GET /api/v1/alert-mutes": people,
+        "POST /api/v1/alert-mutes": [.administrator],
+        "DELETE /api/v1/alert-mutes/{mute}": [.administrator],
+        "POST /api/v1/settings/webhooks": [.administrator],
+        "DELETE /api/v1/settings/webhooks": [.administrator],
+        "POST /api/v1/restores/{order}/confirm": [.administrator],
+        "POST /api/v1/restores/{order}/stop": [.administrator],
+        "POST /api/v1/machines/{machine}/restores/{order}": [.owner],
     ]
 
     @Test("every operation is in the table, and the table names no other")
@@ -92,12 +142,16 @@ struct AccessTests {
             let remote = RemoteVault(ServerConnection(owner.credentials), vault: server.core.vaultID)
             let writer = try TestWriter(remote, TestMachine(id: owner.credentials.machine, secrets: owner.secrets))
             let point = try writer.backup(["something"]).point
+            let order = try server.core.restores.add(
+                RestoreWish(
+                    source: owner.credentials.machine, target: owner.credentials.machine, point: point, paths: [.root],
+                    destination: .newFolder), by: "test")
             let senders = try Self.senders(server, owner: owner, other: other)
             let client = try RawClient(server)
             for operation in Operation.all {
                 let name = "\(operation.method) \(operation.path)"
                 let allowed = try #require(Self.allowed[name])
-                let target = Self.target(operation, server, owner, point)
+                let target = Self.target(operation, server, owner, point).replacing("{order}", with: order.id.hex)
                 let body = Self.body(operation, point, remote)
                 for who in Who.allCases {
                     // A change of the key would end the owner's signatures.
@@ -148,6 +202,7 @@ struct AccessTests {
             ("lease", LeaseID.random().hex), ("job", JobID.random().hex), ("file", "09-passphrase.json"),
             ("number", "1"), ("package", ServerFixture.program), ("policy", "none"), ("group", "default"),
             ("pack", String(repeating: "0", count: 64)),
+            ("account", AccountID.random().hex), ("token", "none"), ("code", "none"),
         ] {
             target = target.replacing("{\(name)}", with: value)
         }

@@ -24,6 +24,47 @@ struct AlertTests {
         for end in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: path + end) }
     }
 
+    @Test("a muted alert is listed and told to nobody, and told when the rule ends while it is open")
+    func muted() throws {
+        let clock = TestClock()
+        let path = NSTemporaryDirectory() + "alerts-\(UUID().uuidString).sqlite"
+        defer { remove(path) }
+        let catalog = try SQLiteServerCatalog(path: path)
+        let mutes = AlertMutes(catalog, clock: { clock.now })
+        let book = AlertBook(catalog, clock: { clock.now }, settling: 0, isMuted: { mutes.covers($0) }) { ["mail"] }
+        try book.load()
+        let machine = MachineID.random()
+        func rule(_ id: String, kind: String?, machine: MachineID?, seconds: Int64) -> AlertMute {
+            AlertMute(
+                id: id, kind: kind, machine: machine, group: nil,
+                until: clock.now.advanced(by: seconds * 1_000_000_000), reason: "", by: "ann", created: clock.now)
+        }
+        try mutes.add(rule("a", kind: "lag", machine: machine, seconds: 600))
+        let findings = [machine, .random()].map {
+            AlertBook.Finding(key: AlertBook.Key(kind: .lag, machine: $0), text: "late")
+        }
+        let silent = AlertBook.Finding(key: AlertBook.Key(kind: .silent, machine: machine), text: "silent")
+        try book.reconcile(findings + [silent], of: [.lag, .silent])
+        #expect(try catalog.alerts(resolved: 0).count == 3 && catalog.messageCount() == 2, "one of three is muted")
+        clock.advance(seconds: 500)
+        try book.reconcile(findings + [silent], of: [.lag, .silent])
+        #expect(try catalog.messageCount() == 2)
+        // What another process knows is the same.
+        let others = AlertMutes(catalog, clock: { clock.now })
+        try others.load()
+        #expect(others.all.map(\.id) == ["a"] && others.covers(findings[0].key) && !others.covers(silent.key))
+        clock.advance(seconds: 200)
+        #expect(mutes.all.isEmpty)
+        try book.reconcile(findings + [silent], of: [.lag, .silent])
+        #expect(try catalog.messageCount() == 3, "it is still open")
+        // Its end is told while nothing mutes it, and not while something does.
+        try mutes.add(rule("b", kind: nil, machine: nil, seconds: 600))
+        try book.reconcile([], of: [.lag, .silent])
+        #expect(try catalog.alerts(resolved: 0).isEmpty && catalog.messageCount() == 3)
+        try mutes.remove("b")
+        #expect(throws: HoldfastError.self) { try mutes.remove("b") }
+    }
+
     @Test("an alert is raised once, acknowledged, and resolved by itself; each of the two is told once")
     func states() throws {
         let clock = TestClock()
@@ -57,6 +98,31 @@ struct AlertTests {
         try book.reconcile([finding], of: [.lag])
         #expect(try catalog.alerts(resolved: 10).map(\.number) == [2, 1])
         #expect(throws: HoldfastError.self) { try book.acknowledge(99, by: "x") }
+    }
+
+    @Test("an alert that somebody resolves is over, and what still holds is raised anew without telling it again")
+    func byHand() throws {
+        let clock = TestClock()
+        let (book, catalog, path) = try book(clock, settling: 60_000_000_000)
+        defer { remove(path) }
+        let key = AlertBook.Key(kind: .lag, machine: .random())
+        let finding = AlertBook.Finding(key: key, text: "late")
+        try book.reconcile([finding], of: [.lag])
+        let told = try catalog.messageCount()
+        let resolved = try book.resolve(1, by: "ann")
+        #expect(resolved.state == .resolved && resolved.by == "ann" && !book.isOpen(key))
+        #expect(try catalog.messageCount() == told * 2, "each is told that it is over")
+        #expect(try book.resolve(1, by: "bob").by == "ann")
+        clock.advance(seconds: 10)
+        try book.reconcile([], of: [.lag])
+        #expect(try catalog.alerts(resolved: 0).isEmpty)
+        try book.reconcile([finding], of: [.lag])
+        #expect(try catalog.alerts(resolved: 0).map(\.number) == [2])
+        #expect(try catalog.messageCount() == told * 2, "nobody is told within the hour")
+        // One that was seen is resolved as well.
+        #expect(try book.acknowledge(2, by: "ann").state == .acknowledged)
+        #expect(try book.resolve(2, by: "bob").by == "bob")
+        #expect(throws: HoldfastError.self) { try book.resolve(99, by: "x") }
     }
 
     @Test("what a clock that was years ahead has put off goes out, and what it saw end is resolved")
@@ -113,7 +179,7 @@ struct AlertTests {
             #expect(server.core.alerts.isOpen(key))
             #expect(!server.core.alerts.isOpen(.init(kind: .silent, machine: laptop.credentials.machine)))
             #expect(try MachineLifeTests.fields(server, laptop).string("condition") == "asleep")
-            #expect(try MachineLifeTests.fields(server, desk).string("condition") == "silent")
+            #expect(try MachineLifeTests.fields(server, desk).string("condition") == "lost")
             _ = try MachineLifeTests.send(sampleReport(time: clock.now), desk)
             for _ in 0..<2 {
                 try server.core.lookForAlerts(all: false)
@@ -131,7 +197,7 @@ struct AlertTests {
             server.core.setObjectives { _ in nil }
             try server.core.lookForAlerts(all: false)
             #expect(server.core.alerts.isOpen(asleep))
-            #expect(try MachineLifeTests.fields(server, laptop).string("condition") == "silent")
+            #expect(try MachineLifeTests.fields(server, laptop).string("condition") == "lost")
             // What is expected can be said by others.
             server.core.setObjectives { _ in MachineObjectives(lag: 1, silent: 60_000_000_000) }
             clock.advance(seconds: 120)

@@ -171,8 +171,24 @@ struct FuzzTests {
                 { _ = try RetentionReport.decode(try JSONFields(parsing: $0, document: "x", atMost: 1 << 20)) }
             ),
             (
-                "what a machine may", Array("restore: {in-place: true, paths: [/srv]}\nhooks: [/bin/true]\n".utf8),
+                "what a machine may",
+                Array(
+                    "restore: {in-place: [/home], new-folder: /v, other-machines: true, paths: [/srv]}\nhooks: [/bin/true]\n"
+                        .utf8),
                 { _ = try MachineAllowance.parse($0) }
+            ),
+            (
+                "a wish", JSONValue.object(RestoreSamples.wish.members).encoded(),
+                { _ = try RestoreWish(JSONFields(parsing: $0, document: "x")).members }
+            ),
+            ("an order", RestoreSamples.order.encoded(), { _ = try RestoreOrder.decode($0).encoded() }),
+            (
+                "a restore's report", RestoreSamples.report.encoded(),
+                { _ = try RestoreOrderReport.decode($0).encoded() }
+            ),
+            (
+                "an answer about an order", RestoreOrderAnswer(RestoreSamples.order).encoded(),
+                { _ = try RestoreOrderAnswer(decoding: $0) }
             ),
             ("token file", Array("hfa_x.y\n".utf8), { _ = try AccessCode(file: $0) }),
         ]

@@ -133,7 +133,7 @@ struct PolicyTests {
             let machine = try server.enrol("ann")
             let id = machine.credentials.machine
             let orders = Self.orders(server, machine)
-            let first = try orders.orders(policy: nil, done: [], wait: 20)
+            let first = try orders.orders(policy: nil, done: [], restores: nil, wait: 20)
             #expect(try first.policy == book.document(of: id).revision, "what is not known is told at once")
             _ = try book.put(Self.laptops, file: "x")
 
@@ -143,22 +143,25 @@ struct PolicyTests {
                 try? book.assign("laptops", toGroup: "default")
             }
             let begun = SystemClock.monotonic
-            let second = try orders.orders(policy: first.policy, done: [], wait: 20)
+            let second = try orders.orders(policy: first.policy, done: [], restores: nil, wait: 20)
             changer.join()
             #expect(second.policy != first.policy)
             #expect(SystemClock.monotonic - begun < 10_000_000_000)
 
             // Nothing new: the time is waited out.
             let quiet = SystemClock.monotonic
-            #expect(try orders.orders(policy: second.policy, done: [], wait: 1) == second)
+            #expect(try orders.orders(policy: second.policy, done: [], restores: nil, wait: 1) == second)
             #expect(SystemClock.monotonic - quiet >= 900_000_000)
 
             try book.backUpNow(id)
             try book.backUpNow(id)
-            let told = try orders.orders(policy: second.policy, done: [], wait: 20)
+            let told = try orders.orders(policy: second.policy, done: [], restores: nil, wait: 20)
             #expect(told.commands.map(\.kind) == [MachineOrders.backUpNow], "asked for twice it is one")
-            #expect(try orders.orders(policy: second.policy, done: [], wait: 20).commands == told.commands)
-            #expect(try orders.orders(policy: second.policy, done: told.commands.map(\.id), wait: 0).commands.isEmpty)
+            #expect(
+                try orders.orders(policy: second.policy, done: [], restores: nil, wait: 20).commands == told.commands)
+            #expect(
+                try orders.orders(policy: second.policy, done: told.commands.map(\.id), restores: nil, wait: 0).commands
+                    .isEmpty)
         }
     }
 
@@ -168,7 +171,7 @@ struct PolicyTests {
         try await ServerFixture.blocking {
             let machine = try server.enrol("ann")
             let orders = Self.orders(server, machine)
-            let first = try orders.orders(policy: nil, done: [], wait: 0)
+            let first = try orders.orders(policy: nil, done: [], restores: nil, wait: 0)
             // As a command on the server's machine does it: past the process that serves.
             let book = PolicyBook(server.core.catalog, zones: SystemZones.source, author: "command line") {
                 Timestamp(nanoseconds: SystemClock.wall)
@@ -177,7 +180,7 @@ struct PolicyTests {
             try book.assign("laptops", toGroup: "default")
             var next = first
             for _ in 0..<20 where next.policy == first.policy {
-                next = try orders.orders(policy: first.policy, done: [], wait: 5)
+                next = try orders.orders(policy: first.policy, done: [], restores: nil, wait: 5)
             }
             #expect(next.policy != first.policy)
         }

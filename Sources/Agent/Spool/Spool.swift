@@ -32,7 +32,7 @@ package final class Spool: BlobIntake, BlobSource {
     private let vault: VaultID
     private let packs: FileDescriptor
     private let limits: SpoolLimits
-    /// Held for as long as the spool is open: packs that one does not know it takes for leftovers.
+    /// Held until `close`: packs that one does not know it takes for leftovers.
     private let lock: FileLockHolder
 
     private struct State {
@@ -85,7 +85,11 @@ package final class Spool: BlobIntake, BlobSource {
     private final class FileLockHolder: Sendable {
         private let held: Mutex<FileLock?>
         init(_ lock: consuming sending FileLock) { held = Mutex(lock) }
+        func release() { held.withLock { if let lock = $0.take() { lock.release() } } }
     }
+
+    /// Lets another agent have the spool, whoever still looks into this one. To be called when nothing is captured or sent any more.
+    package func close() { lock.release() }
 
     private static func lock(_ directory: [UInt8]) throws -> FileLockHolder {
         do throws(Errno) {

@@ -27,7 +27,7 @@ package struct ChangeSurvey: Sendable {
     ) {
         var own: UInt64 = 0
         if let status = try? FileSystem.status([UInt8(ascii: "/")] + directory.bytes), status.kind == .regular {
-            own = min(status.size, status.blocks * 512)
+            own = status.usedBytes
         }
         add(directory, own)
         var seen: Set<TreePath> = []

@@ -61,7 +61,7 @@ package struct DirectoryListing: Sendable {
             names.append(
                 Name(
                     name: name, identity: FileIdentity(status), kind: kind, size: status.size,
-                    used: min(status.size, status.blocks * 512), mtime: FileTime(status.modified)))
+                    used: status.usedBytes, mtime: FileTime(status.modified)))
         }
     }
 

@@ -264,8 +264,10 @@ final class WatchedFileSystem {
             let isTold =
                 event.place?.name.elementsEqual(part.name) == true
                 && places.allSatisfy { place in told.contains { $0.path == place.path } }
-            if isTold, file.status.links == 1 { return }
             if !isTold { part.name.withUnsafeBytes { translator.translate(event.mask, places, $0, into: &facts) } }
+            // It has one name, which is known now; names that it had before were told when they went. Asking for others costs a search
+            // of everything that is protected, and every program that saves beside and renames would bring that about.
+            if file.status.links == 1 { return }
         }
         let before = facts.count
         let writer: DirtyFact.Writer =

@@ -9,10 +9,20 @@ extension Account {
             "created": .integer(created.nanoseconds), "last_step": .integer(lastStep), "disabled": .bool(isDisabled),
             "groups": .array(groups.map { .string($0) }),
             "places": .array(
-                places.map {
+                places.map { place in
+                    var fields: [String: JSONValue] = [
+                        "machine": .string(place.machine.hex), "path": .string(Hex.encode(place.path.bytes)),
+                    ]
+                    if let uid = place.uid { fields["uid"] = .integer(Int64(uid)) }
+                    if let user = place.user { fields["user"] = .string(user) }
+                    return .object(fields)
+                }),
+            "tokens": .array(
+                tokens.map { token in
                     .object([
-                        "machine": .string($0.machine.hex), "path": .string(Hex.encode($0.path.bytes)),
-                        "uid": .integer(Int64($0.uid)),
+                        "hash": .string(Hex.encode(token.hash.array)), "name": .string(token.name),
+                        "rights": .array(token.rights.map { .string($0) }),
+                        "created": .integer(token.created.nanoseconds), "expires": .integer(token.expires.nanoseconds),
                     ])
                 }),
             "backup_codes": .array(backupCodes.map { .string(Hex.encode($0.array)) }),
@@ -53,7 +63,21 @@ extension Account {
             guard let machine = MachineID(hex: try place.string("machine")),
                 let bytes = Hex.decode(try place.string("path")), let path = TreePath(normalizing: bytes)
             else { throw damaged("its places") }
-            return Place(machine: machine, path: path, uid: UInt32(try place.integer("uid", in: 0...Int64(UInt32.max))))
+            let uid = place.has("uid") ? UInt32(try place.integer("uid", in: 0...Int64(UInt32.max))) : nil
+            return Place(
+                machine: machine, path: path, uid: uid, user: place.has("user") ? try place.string("user") : nil)
+        }
+        if fields.has("tokens") {
+            tokens = try fields.array("tokens", atMost: 10_000).map { value in
+                let token = try JSONFields(value, document: "a token of an account")
+                func time(_ name: String) throws -> Timestamp {
+                    Timestamp(nanoseconds: try token.integer(name, in: Int64.min...Int64.max))
+                }
+                return Token(
+                    hash: try digest(try token.string("hash")), name: try token.string("name"),
+                    rights: try token.strings("rights", atMost: 100), created: try time("created"),
+                    expires: try time("expires"))
+            }
         }
         backupCodes = try fields.array("backup_codes", atMost: 100).map { value in
             guard case .string(let text) = value else { throw damaged("its codes") }

@@ -33,6 +33,15 @@ package protocol AccountCatalog: AnyObject, Sendable {
     /// Forgets sessions that were begun or last used before then.
     func forgetSessions(begunBefore begun: Timestamp, usedBefore used: Timestamp) throws
 
+    // MARK: Tokens
+
+    /// The account that has the token with this hash, whether either still holds or not.
+    func account(token hash: Bytes32) throws -> Account?
+    /// Notes that a token was used.
+    func touch(token hash: Bytes32, at time: Timestamp, from address: String) throws
+    /// When and from where the tokens of an account were used last, by their hashes; those that never were are missing.
+    func tokenUses(of account: AccountID) throws -> [Bytes32: TokenUse]
+
     // MARK: Audit
 
     /// Adds a line to the audit log; `seal` is given its number and the hash of the line before, and answers the line's own.
@@ -75,13 +84,34 @@ package struct Account: Hashable, Sendable {
         package var machine: MachineID
         /// What they may look at; what they could read at that time they may have.
         package var path: TreePath
-        /// Who they are on that machine.
-        package var uid: UInt32
+        /// Who they are on that machine: a number, a name, or both, which must then belong together.
+        package var uid: UInt32?
+        package var user: String?
 
-        package init(machine: MachineID, path: TreePath, uid: UInt32) {
+        package init(machine: MachineID, path: TreePath, uid: UInt32?, user: String? = nil) {
             self.machine = machine
             self.path = path
             self.uid = uid
+            self.user = user
+        }
+    }
+
+    /// What stands in for a password and a second factor in programs. Of its secret only the hash is kept.
+    package struct Token: Hashable, Sendable {
+        package let hash: Bytes32
+        /// For people: what it is for.
+        package var name: String
+        /// Words of the rights that it has, as far as its account has them.
+        package var rights: [String]
+        package let created: Timestamp
+        package let expires: Timestamp
+
+        package init(hash: Bytes32, name: String, rights: [String], created: Timestamp, expires: Timestamp) {
+            self.hash = hash
+            self.name = name
+            self.rights = rights
+            self.created = created
+            self.expires = expires
         }
     }
 
@@ -93,6 +123,7 @@ package struct Account: Hashable, Sendable {
     package var groups: [String] = []
     /// Persons: what is theirs.
     package var places: [Place] = []
+    package var tokens: [Token] = []
     /// As `PasswordHash` writes it; `nil` until a link has been used.
     package var password: String?
     /// The secret of the second factor, and the last step of it that was used.
@@ -135,6 +166,12 @@ package struct AccountSession: Hashable, Sendable {
         self.address = address
         self.browser = browser
     }
+}
+
+/// The last use of a token.
+package struct TokenUse: Hashable, Sendable {
+    package let time: Timestamp
+    package let address: String
 }
 
 /// Who did what when from where.

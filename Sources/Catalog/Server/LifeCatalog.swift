@@ -82,7 +82,7 @@ package struct AlertRecord: Hashable, Sendable {
     package let raised: Timestamp
     /// When its state changed last.
     package var changed: Timestamp
-    /// Who acknowledged it.
+    /// Who acknowledged or resolved it.
     package var by: String?
 
     package init(

@@ -14,6 +14,22 @@ extension SQLiteServerCatalog {
             try session.run(
                 "INSERT INTO account (id, name, document) VALUES ($1, $2, $3)", .id(account.id), .text(account.name),
                 .bytes(account.json.encoded()))
+            try Self.index(account.tokens, of: account.id, before: [], session)
+        }
+    }
+
+    /// Keeps the table by which an account is found by one of its tokens.
+    private static func index(
+        _ tokens: [Account.Token], of account: AccountID, before: [Account.Token], _ session: SQLiteSession
+    ) throws {
+        let (old, new) = (Set(before.map(\.hash)), Set(tokens.map(\.hash)))
+        for hash in old.subtracting(new) {
+            try session.run("DELETE FROM account_token WHERE hash = $1", .digest(hash))
+        }
+        for hash in new.subtracting(old) {
+            try session.run(
+                "INSERT INTO account_token (hash, account, used, address) VALUES ($1, $2, 0, '')", .digest(hash),
+                .id(account))
         }
     }
 
@@ -39,6 +55,7 @@ extension SQLiteServerCatalog {
             try session.run(
                 "UPDATE account SET name = $2, document = $3 WHERE id = $1", .id(id), .text(changed.name),
                 .bytes(changed.json.encoded()))
+            try Self.index(changed.tokens, of: id, before: known.tokens, session)
             // When somebody signed in last is no change that has to be put into safety.
             var compared = changed
             compared.lastSignIn = known.lastSignIn
@@ -51,6 +68,7 @@ extension SQLiteServerCatalog {
     package func removeAccount(_ id: AccountID) throws {
         try write(isChange: true) { session in
             try session.run("DELETE FROM session WHERE account = $1", .id(id))
+            try session.run("DELETE FROM account_token WHERE account = $1", .id(id))
             guard try session.run("DELETE FROM account WHERE id = $1", .id(id)) == 1 else { throw Self.noAccount }
         }
     }
@@ -125,6 +143,35 @@ extension SQLiteServerCatalog {
 
     package func forgetSessions(begunBefore begun: Timestamp, usedBefore used: Timestamp) throws {
         _ = try write { try $0.run("DELETE FROM session WHERE begun < $1 OR used < $2", .time(begun), .time(used)) }
+    }
+
+    // MARK: Tokens
+
+    package func account(token hash: Bytes32) throws -> Account? {
+        try read {
+            try $0.first(
+                """
+                SELECT account.document FROM account_token JOIN account ON account.id = account_token.account
+                WHERE account_token.hash = $1
+                """, .digest(hash), decode: Self.account)
+        }
+    }
+
+    package func touch(token hash: Bytes32, at time: Timestamp, from address: String) throws {
+        _ = try write {
+            try $0.run(
+                "UPDATE account_token SET used = $2, address = $3 WHERE hash = $1", .digest(hash), .time(time),
+                .text(address))
+        }
+    }
+
+    package func tokenUses(of account: AccountID) throws -> [Bytes32: TokenUse] {
+        let rows = try read {
+            try $0.all(
+                "SELECT hash, used, address FROM account_token WHERE account = $1 AND used <> 0", .id(account)
+            ) { (try $0.digest(0), TokenUse(time: $0.time(1), address: $0.text(2))) }
+        }
+        return Dictionary(rows) { first, _ in first }
     }
 
     // MARK: Audit

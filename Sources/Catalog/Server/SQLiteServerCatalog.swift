@@ -257,8 +257,11 @@ package final class SQLiteServerCatalog: ServerCatalog {
         try write { _ = try $0.run("UPDATE revision SET safe = $1 WHERE safe < $1", .integer(revision)) }
     }
 
-    package func set(_ name: String, _ value: [UInt8]) throws {
-        try write(isChange: true) {
+    package func set(_ name: String, _ value: [UInt8]) throws { try set(name, value, isChange: true) }
+    package func keep(_ name: String, _ value: [UInt8]) throws { try set(name, value, isChange: false) }
+
+    private func set(_ name: String, _ value: [UInt8], isChange: Bool) throws {
+        try write(isChange: isChange) {
             _ = try $0.run(
                 """
                 INSERT INTO setting (name, value) VALUES ($1, $2)

@@ -3,7 +3,7 @@ package import Vault
 
 /// What a server keeps beside its vault: machines, tokens and settings. Rows are small and few; every method is one
 /// transaction, durable on return.
-package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog {
+package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog, RestoreCatalog {
     // MARK: Machines
 
     /// Adds a machine. Throws `exists` when there is one with this id.
@@ -41,6 +41,8 @@ package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog {
 
     func setting(_ name: String) throws -> [UInt8]?
     func set(_ name: String, _ value: [UInt8]) throws
+    /// The same for what need not be put into safety because of it: what the server notes of itself from time to time.
+    func keep(_ name: String, _ value: [UInt8]) throws
     /// All of them.
     func settings() throws -> [String: [UInt8]]
 

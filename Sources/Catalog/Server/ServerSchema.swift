@@ -67,6 +67,21 @@ enum ServerSchema {
         life,
         PolicySchema.step,
         accounts,
+        accountTokens,
+        RestoreSchema.step,
+    ]
+
+    /// Finds accounts by their tokens, and keeps what changes with each use of one.
+    private static let accountTokens: [SQLText] = [
+        """
+        CREATE TABLE account_token (
+            hash BLOB PRIMARY KEY,
+            account BLOB NOT NULL,
+            used INTEGER NOT NULL,
+            address TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX account_token_account ON account_token (account)",
     ]
 
     /// People, and what they did.

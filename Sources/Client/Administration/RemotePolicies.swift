@@ -103,9 +103,13 @@ package final class ServerOrders: Sendable {
     /// - Parameters:
     ///   - policy: the revision that the machine knows.
     ///   - done: commands that it has heard of; the server forgets them.
-    package func orders(policy: Bytes32?, done: [RequestNonce], wait: Int) throws -> MachineOrders {
+    ///   - restores: the digest of the restores that it knows of; empty for none, `nil` when it does none.
+    package func orders(
+        policy: Bytes32?, done: [RequestNonce], restores: String?, wait: Int
+    ) throws -> MachineOrders {
         var target = "/api/v1/machines/\(machine.hex)/commands?wait=\(wait)"
         if let policy { target += "&policy=\(Hex.encode(policy.array))" }
+        if let restores { target += "&restores=\(restores.isEmpty ? "none" : restores)" }
         if !done.isEmpty { target += "&done=\(done.map(\.hex).joined(separator: ","))" }
         return try MachineOrders.decode(try connection.request("GET", target, seconds: wait + 20))
     }

@@ -14,7 +14,7 @@ package struct AlertSummary: Hashable, Sendable {
     package var state: String
     package var raised: Timestamp
     package var changed: Timestamp
-    /// Who acknowledged it.
+    /// Who acknowledged or resolved it.
     package var by: String?
 
     package init(
@@ -77,8 +77,8 @@ package struct AlertTrial: Hashable, Sendable {
 
 /// Alerts, asked for through a server by a person.
 package struct RemoteAlerts: Sendable {
-    private let connection: ServerConnection
-    private static let document = "the server's alerts"
+    let connection: ServerConnection
+    static let document = "the server's alerts"
     /// Alerts in one answer.
     package static let maximumList = 5_000
 
@@ -94,6 +94,11 @@ package struct RemoteAlerts: Sendable {
     /// Says that somebody has seen an alert.
     package func acknowledge(_ number: Int64) throws -> AlertSummary {
         try AlertSummary(try JSONValue(parsing: try connection.request("POST", "/api/v1/alerts/\(number)/acknowledge")))
+    }
+
+    /// Says that an alert is over.
+    package func resolve(_ number: Int64) throws -> AlertSummary {
+        try AlertSummary(try JSONValue(parsing: try connection.request("POST", "/api/v1/alerts/\(number)/resolve")))
     }
 
     /// Sends a message on every way on which alerts go out.

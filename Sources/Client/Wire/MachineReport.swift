@@ -13,6 +13,8 @@ package struct MachineReport: Hashable, Sendable {
         case capturing
         /// The vault could not be written to; it is tried again.
         case waiting
+        /// Somebody there wants nothing to be protected for a while.
+        case paused
         /// The machine sleeps or goes down: silence from here on is no reason to worry, for some days.
         case asleep
         /// The agent ends and the machine does not: somebody has stopped it, and silence from here on is silence.

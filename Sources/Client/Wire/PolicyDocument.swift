@@ -160,32 +160,60 @@ package struct MachineOrders: Hashable, Sendable {
     /// The longest that a server lets a machine wait, in seconds.
     package static let longestWait = 50
 
+    /// Restores of one answer; the others come when these have ended.
+    package static let maximumRestores = 16
+
+    /// The restores that are to be done or are being done, and a digest that tells whether something about them is new.
+    package struct Restores: Hashable, Sendable {
+        package var digest: String
+        package var orders: [RestoreOrder]
+
+        package init(_ orders: [RestoreOrder]) {
+            self.orders = orders
+            let text = orders.map { "\($0.id.hex):\($0.revision)\n" }.joined()
+            digest = Hex.encode(Array(text.utf8).withUnsafeBytes { BlobCrypto.sha256($0) }.array.prefix(16))
+        }
+    }
+
     /// The revision of the machine's policies.
     package var policy: Bytes32
     package var commands: [Command]
+    /// `nil` unless the machine said what it knows of them.
+    package var restores: Restores?
 
-    package init(policy: Bytes32, commands: [Command]) {
+    package init(policy: Bytes32, commands: [Command], restores: Restores? = nil) {
         self.policy = policy
         self.commands = commands
+        self.restores = restores
     }
 
     package func encoded() -> [UInt8] {
-        JSONValue.object([
+        var fields: [String: JSONValue] = [
             "policy": .string(Hex.encode(policy.array)),
             "commands": .array(
                 commands.map {
                     .object(["id": .string($0.id.hex), "kind": .string($0.kind), "owner": .string($0.owner)])
                 }),
-        ]).encoded()
+        ]
+        if let restores { fields["restores"] = .array(restores.orders.map(\.json)) }
+        return JSONValue.object(fields).encoded()
     }
 
     package static func decode(_ bytes: [UInt8]) throws -> MachineOrders {
-        let fields = try JSONFields(parsing: bytes, document: "the server's orders")
+        let fields = try JSONFields(
+            parsing: bytes, document: "the server's orders", atMost: maximumRestores * RestoreOrder.maximumLength)
         let commands = try fields.array("commands", atMost: maximumCommands).map { value in
             let inner = try JSONFields(value, document: fields.document)
             return Command(
                 id: try inner.identifier("id"), kind: try inner.string("kind"), owner: try inner.string("owner"))
         }
-        return MachineOrders(policy: try fields.digest("policy"), commands: commands)
+        var orders = MachineOrders(policy: try fields.digest("policy"), commands: commands)
+        if fields.has("restores") {
+            orders.restores = Restores(
+                try fields.array("restores", atMost: maximumRestores).map {
+                    try RestoreOrder(JSONFields($0, document: fields.document))
+                })
+        }
+        return orders
     }
 }

@@ -9,6 +9,9 @@ enum JobPages {
     static let all: [Page] = [
         .get("/jobs", "Long work of the server.", .right(.seeStates), list),
         .get("/jobs/{job}", "A job: how far it is, and what it said.", .right(.seeStates), show),
+        .get("/jobs.csv", "Jobs as a table for other programs.", .right(.seeStates)) { visit in
+            table(visit).file(try rows(visit), visit, name: "jobs")
+        },
         .post("/jobs", .right(.manageSettings)) { visit in
             guard let work = works.first(where: { $0.name == visit.form.text("kind") }) else {
                 throw HoldfastError(.usage, "There is no such work.")
@@ -54,31 +57,76 @@ enum JobPages {
     }
 
     @Sendable private static func list(_ visit: Visit) throws -> ServerAnswer {
-        let jobs = visit.seesAllMachines ? try visit.core.catalog.jobs(newest: 100) : []
-        let rows: [HTML] = jobs.map { job in
-            """
-            <tr><th scope="row"><a href="/jobs/\(job.id.hex)">\(title(job.kind))</a><small>\(job.owner)</small></th>
-            <td>\(state(job))</td><td>\(Piece.time(job.started, now: visit.now))</td>
-            <td class="number">\(job.ended.map { Piece.span(max($0.since(job.started), 0) / 1_000_000_000) } ?? "")</td></tr>
-            """
-        }
         let buttons: HTML? =
             visit.may(.manageSettings)
             ? """
-            <form method="post" action="/jobs" class="filter">\(Piece.formToken(visit))<label>Work<select name="kind">\
+            <form method="post" action="/jobs" class="filter begin">\(Piece.formToken(visit))<label>Begin work<select name="kind">\
             \(works.map { "<option value=\"\($0.name)\">\($0.title)</option>" as HTML })</select></label>
             <button>Begin</button></form>
             """ : nil
-        let table: HTML =
-            rows.isEmpty
-            ? Piece.empty(
-                "No work yet", "<p>Retention, checks and cleaning up show here while they run and afterwards.</p>")
-            : """
-            <table><thead><tr><th>What</th><th>How it went</th><th>Begun</th><th class="number">Took</th></tr></thead>
-            <tbody>\(rows)</tbody></table>
-            """
-        return Layout.page("Jobs", visit, "\(buttons)\(table)")
+        let restores = try RestoreOrderView.list(visit)
+        let heading: HTML? = restores.source.isEmpty ? nil : "<h2>Of the server</h2>"
+        return Layout.page(
+            "Jobs", visit, feed: FeedPage.states,
+            "\(restores)\(heading)\(table(visit).show(try rows(visit), visit))\(buttons)")
     }
+
+    private static func rows(_ visit: Visit) throws -> [JobRecord] {
+        visit.seesAllMachines ? try visit.core.catalog.jobs(newest: 1_000) : []
+    }
+
+    private static func length(_ job: JobRecord) -> Int64 {
+        job.ended.map { max($0.since(job.started), 0) / 1_000_000_000 } ?? -1
+    }
+
+    private static func table(_ visit: Visit) -> Table<JobRecord> {
+        let now = visit.now
+        var table = Table<JobRecord>(
+            path: "/jobs", noun: ("job", "jobs"),
+            columns: [
+                .init(
+                    "kind", "What", by: { title($0.kind) }, plain: { title($0.kind) },
+                    cell: { "<a href=\"/jobs/\($0.id.hex)\">\(title($0.kind))</a>" }),
+                .init(
+                    "state", "How it went", by: { "\($0.state)" }, plain: { "\($0.state)" },
+                    cell: { job in
+                        job.state == .running && job.total > 0
+                            ? "\(state(job)) <progress max=\"\(job.total)\" value=\"\(min(job.done, job.total))\" aria-label=\"How far it is\"></progress>"
+                            : state(job)
+                    }),
+                .init("owner", "By", by: \.owner, plain: \.owner),
+                .init(
+                    "started", "Begun", startsLargest: true, by: \.started.nanoseconds,
+                    plain: { TimeText.rfc3339($0.started) }, cell: { Piece.time($0.started, now: now) }),
+                .init(
+                    "length", "Took", isNumber: true, startsLargest: true, by: length,
+                    plain: { job in job.ended == nil ? "" : "\(length(job))" },
+                    cell: { job in job.ended == nil ? .nothing : "\(Piece.span(length(job)))" }),
+            ], usualOrder: "-started")
+        table.filters = [
+            Table.Filter(
+                name: "kind", title: "Work",
+                choices: kinds.map { ($0, title($0)) }
+            ) { $0.kind == $1 },
+            Table.Filter(
+                name: "state", title: "How it went",
+                choices: [
+                    ("running", "Running"), ("done", "Done"), ("failed", "Failed or interrupted"),
+                    ("cancelled", "Stopped"),
+                ]
+            ) { "\($0.state)" == $1 || ($1 == "failed" && $0.state == .interrupted) },
+        ]
+        table.empty = Piece.empty(
+            "No work yet",
+            "<p>Retention, checks and cleaning up show here while they run and afterwards. The server begins what is due by itself.</p>"
+        )
+        return table
+    }
+
+    /// Kinds of work that can be looked for.
+    private static let kinds = [
+        "retention", "reclaim", "verify", "plan-retention", "plan-reclaim", "rebuild", "delete-points",
+    ]
 
     static func title(_ kind: String) -> String {
         switch kind {
@@ -107,26 +155,35 @@ enum JobPages {
         let problem: HTML? = failure.flatMap { Self.text($0, "detail") ?? Self.text($0, "title") }.map {
             "<p class=\"error\" role=\"alert\">\($0)</p>"
         }
+        let seconds = max((job.ended ?? visit.now).since(job.started) / 1_000_000_000, 0)
+        let speed = job.done > 0 && seconds > 0 ? Units.binarySize(job.done / UInt64(seconds)) + "/s" : nil
         let bar: HTML? =
             job.state == .running
-            ? "<progress max=\"\(max(job.total, 1))\" value=\"\(min(job.done, job.total))\" aria-label=\"How far it is\"></progress>"
+            ? """
+            <progress max="\(max(job.total, 1))" value="\(min(job.done, job.total))" aria-label="How far it is"></progress>\
+            <p class="hint">\(job.total > 0 ? "\(Units.binarySize(job.done)) of \(Units.binarySize(job.total))" : "How much there is to do is not known yet.")</p>
+            """
             : nil
         let stop: HTML? =
             job.state == .running && visit.may(.manageSettings)
             ? """
             <form method="post" action="/jobs/\(job.id.hex)/stop">\(Piece.formToken(visit))<button>Stop</button></form>
             """ : nil
+        let found = JobFindings.show(job)
+        let isSilent = lines.isEmpty && (found != nil || job.state == .running)
         let log: HTML =
             lines.isEmpty
             ? "<p class=\"hint\">It has said nothing.</p>"
-            : "<pre>\(lines.map { "\(TimeText.local($0.time, in: visit.zone))  \($0.text)" }.joined(separator: "\n"))</pre>"
+            : "<pre tabindex=\"0\">\(lines.map { "\(TimeText.local($0.time, in: visit.zone))  \($0.text)" }.joined(separator: "\n"))</pre>"
+        let said: HTML? = isSilent ? nil : "<section><h2>What it said</h2>\(log)</section>"
         return Layout.page(
-            title(job.kind), visit,
+            title(job.kind), visit, feed: job.state == .running ? FeedPage.jobs : nil,
             """
-            <div data-live="\(job.state == .running ? "5" : "")"><dl class="facts card"><div><dt>How it stands</dt><dd>\(state(job))</dd></div>
-            <div><dt>Begun by</dt><dd>\(job.owner)</dd></div>
-            <div><dt>Begun</dt><dd>\(Piece.time(job.started, now: visit.now))</dd></div></dl>\(bar)\(problem)\(stop)
-            <section><h2>What it said</h2>\(log)</section></div>
+            <div id="job" data-live><dl class="facts card"><div><dt>How it stands</dt><dd>\(state(job))</dd></div>
+            <div><dt>Begun by</dt><dd>\(job.owner)</dd></div><div><dt>Begun</dt><dd>\(Piece.time(job.started, now: visit.now))</dd></div>
+            <div><dt>\(job.state == .running ? "Runs for" : "Took")</dt><dd>\(Piece.span(seconds))</dd></div>
+            \(speed.map { "<div><dt>Speed</dt><dd>\($0)</dd></div>" as HTML })</dl>\(bar)\(problem)\(stop)
+            \(found)\(said)</div><p><a href="/jobs">All jobs</a></p>
             """)
     }
 

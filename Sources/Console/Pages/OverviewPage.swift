@@ -2,126 +2,151 @@ import Catalog
 import Client
 import Model
 import Server
+import Vault
 
 /// Whether everything is protected, in five seconds.
 enum OverviewPage {
-    static let all: [Page] = [.get("/", "How everything stands.", .right(.seeStates), show)]
+    static let all: [Page] = [
+        .get("/", "How everything stands.", .right(.seeStates), show),
+        .post("/first-hour", .right(.manageSettings)) { visit in
+            try visit.note("settings.changed", to: "first hour", ["dismissed": .bool(true)])
+            try FirstHour.dismiss(visit.core.catalog)
+            return .redirect("/")
+        },
+    ]
 
     @Sendable private static func show(_ visit: Visit) throws -> ServerAnswer {
-        let machines = try visit.machines().map { visit.core.overview(of: $0) }
-        if machines.isEmpty {
+        let machines = try visit.machines()
+        let report = visit.core.protectionReport(of: machines, days: 1)
+        let checklist = try FirstHour.show(visit, machines)
+        if report.machines.isEmpty {
             return Layout.page(
-                "Overview", visit,
-                Piece.empty(
+                "Overview", visit, feed: FeedPage.states,
+                """
+                \(checklist)\(Piece.empty(
                     "No machine is protected yet",
-                    """
-                    <p>Print the line that enrols one, on this server:</p>
-                    <pre><code>holdfast server token</code></pre>
-                    """))
+                    visit.may(.manageMachines)
+                        ? """
+                        <p>A machine comes in by one line that is pasted on it.</p><p><a class="button main" href="/enrolment">Make the line</a></p>
+                        """ : "<p>An administrator makes the line that brings one in, under Enrolment.</p>"))
+                """)
         }
         var counts: [MachineState: Int] = [:]
-        for machine in machines { counts[MachineState(machine.condition), default: 0] += 1 }
+        for (condition, count) in report.counts { counts[MachineState(condition), default: 0] += count }
         let tiles: [HTML] = MachineState.allCases.filter { counts[$0, default: 0] > 0 }.map { state in
             """
-            <li><a href="/machines?state=\(state.rawValue)"><strong>\(counts[state, default: 0])</strong>
+            <li><a href="/machines?state=\(state.rawValue)"><strong>\(Units.count(counts[state, default: 0]))</strong>
             \(Piece.state(state.colour, state.word))</a></li>
             """
         }
-        let lags = machines.compactMap { $0.machine.state == .active ? $0.report?.lag : nil }.sorted()
-        let lag: HTML =
-            lags.isEmpty
-            ? .nothing
-            : """
-            <section><h2>Protection lag</h2><dl class="facts">
-            <div><dt>Median</dt><dd>\(Piece.span(lags[lags.count / 2] / 1_000_000_000))</dd></div>
-            <div><dt>Worst</dt><dd>\(Piece.span((lags.last ?? 0) / 1_000_000_000))</dd></div></dl></section>
-            """
+        let bad = report.needing.count
+        let verdict: HTML =
+            bad == 0
+            ? "<p class=\"verdict good\">\(report.verdict)</p>"
+            : "<p class=\"verdict bad\"><a href=\"/machines?state=attention\">\(report.verdict)</a></p>"
         return Layout.page(
-            "Overview", visit,
+            "Overview", visit, feed: FeedPage.states,
             """
-            \(verdict(counts))<ul class="tiles" aria-label="Machines by state">\(tiles)</ul>
-            \(lag)\(try alerts(visit, machines))
+            <div id="standing" data-live>\(verdict)<ul class="tiles" aria-label="Machines by state">\(tiles)</ul></div>
+            \(checklist)<div class="halves" id="figures" data-live>\(lag(report.lag))\(storage(report, visit))</div>
+            <div id="alerts" data-live>\(alerts(report, visit))</div><div id="work" data-live>\(try work(report, visit))</div>
             """)
     }
 
-    private static func verdict(_ counts: [MachineState: Int]) -> HTML {
-        let bad = counts.filter { $0.key.needsSomebody }.values.reduce(0, +)
-        let all = counts.filter { $0.key != .retired }.values.reduce(0, +)
-        if bad == 0 {
-            return
-                "<p class=\"verdict good\">\(all == 1 ? "The machine is" : "All \(all) machines are") looked after.</p>"
+    private static func lag(_ lag: LagSummary) -> HTML {
+        func text(_ lag: Int64?) -> HTML {
+            guard let lag else { return "unknown" }
+            return lag < 1_000_000_000 ? "none" : "\(Piece.span(lag / 1_000_000_000))"
         }
         return """
-            <p class="verdict bad">\(bad) of \(all) machine\(all == 1 ? "" : "s") need\(bad == 1 ? "s" : "") somebody.</p>
+            <section><h2>Protection lag</h2><p class="hint">How long the oldest change waits that is not stored yet.</p><dl class="facts">
+            <div><dt>Median</dt><dd><a href="/machines?sort=lag">\(text(lag.median))</a></dd></div>
+            <div><dt>Worst</dt><dd><a href="/machines?sort=-lag">\(text(lag.worst))</a></dd></div></dl></section>
             """
     }
 
-    private static func alerts(_ visit: Visit, _ machines: [MachineOverview]) throws -> HTML {
-        let names = Dictionary(machines.map { ($0.machine.id, $0.machine.name) }) { first, _ in first }
-        let open = try visit.core.openAlerts().filter { alert in
-            alert.machine.map { names[$0] != nil } ?? true
+    private static func storage(_ report: ProtectionReport, _ visit: Visit) -> HTML {
+        guard visit.seesAllMachines else { return .nothing }
+        if let trouble = report.vaultTrouble {
+            return "<section><h2>Storage</h2><p class=\"error\">\(trouble)</p></section>"
+        }
+        let room: HTML? = report.space.map { space in
+            """
+            <div><dt>Room left</dt><dd><a href="/vault">\(Piece.size(space.available))</a><small>of \(Units.binarySize(space.total))</small></dd></div>
+            """
+        }
+        return """
+            <section><h2>Storage</h2><p class="hint">The vault \(ReportText.words(report.outlook)).</p><dl class="facts"><div><dt>Stored</dt>\
+            <dd><a href="/vault">\(Piece.size(report.stored))</a></dd></div>\(room)
+            <div><dt>Full in</dt><dd><a href="/vault">\(fullIn(report.outlook))</a></dd></div></dl></section>
+            """
+    }
+
+    static func fullIn(_ outlook: UsageHistory.Outlook) -> HTML {
+        switch outlook {
+        case .tooEarly: "not known yet"
+        case .steady: "never, as it goes"
+        case .growing(_, nil): "not known"
+        case .growing(_, let days?):
+            days >= 3_650
+                ? "over ten years"
+                : days < 30 ? Piece.state("bad", Units.count(days, "day")) : "\(Units.count(days, "day"))"
+        }
+    }
+
+    private static func alerts(_ report: ProtectionReport, _ visit: Visit) -> HTML {
+        let names = Dictionary(report.machines.map { ($0.id, $0.name) }) { first, _ in first }
+        let open = report.open.filter {
+            $0.machine == nil ? visit.seesAllMachines : names[$0.machine ?? .random()] != nil
         }
         if open.isEmpty { return "<section><h2>Alerts</h2><p class=\"hint\">Nothing is open.</p></section>" }
-        let rows: [HTML] = open.prefix(20).map { alert in
+        let worst = open.filter { $0.severity == .critical } + open.filter { $0.severity != .critical }
+        let rows: [HTML] = worst.prefix(8).map { alert in
+            let place: HTML =
+                alert.machine.map { "<a href=\"/machines/\($0.hex)\">\(names[$0] ?? "a machine")</a>" } ?? "This server"
+            let seen: HTML? = alert.by.map { ", seen by \($0)" }
+            return """
+                <li>\(AlertPages.severity(alert))<div>\(Piece.prose(alert.text))<small>\(place), \(Piece.time(alert.raised, now: visit.now))\(seen)</small></div></li>
+                """
+        }
+        let more: HTML = open.count > 8 ? "All \(open.count) alerts" : "To the alerts"
+        return """
+            <section><h2>Open alerts</h2><ul class="alerts">\(rows)</ul><p><a href="/alerts">\(more)</a></p></section>
             """
-            <li>\(Piece.state(alert.severity == .critical ? "bad" : "warn", alert.severity == .critical ? "Critical" : "Warning"))
-            <div>\(alert.text)<small>\(alert.machine.flatMap { names[$0] } ?? "This server"), \
-            \(Piece.time(alert.raised, now: visit.now))</small></div></li>
+    }
+
+    /// What runs, and what came of the work of the last day.
+    private static func work(_ report: ProtectionReport, _ visit: Visit) throws -> HTML {
+        guard visit.seesAllMachines else { return .nothing }
+        let running = try visit.core.catalog.jobs(newest: 100).filter { $0.state == .running }
+        let bars: [HTML] = try running.map { job in
+            let live = try visit.core.job(job.id) ?? job
+            return """
+                <tr><th scope="row"><a href="/jobs/\(job.id.hex)">\(JobPages.title(job.kind))</a><small>by \(job.owner), \(Piece.time(job.started, now: visit.now))</small></th>
+                <td><progress max="\(max(live.total, 1))" value="\(min(live.done, live.total))" aria-label="How far it is"></progress></td></tr>
+                """
+        }
+        let runs: HTML =
+            running.isEmpty
+            ? .nothing : "<section><h2>Running now</h2><table class=\"plain\"><tbody>\(bars)</tbody></table></section>"
+        let rows: [HTML] = report.work.map { work in
+            func count(_ number: Int, _ state: String, _ mark: HTML) -> HTML {
+                number == 0 ? "0" : "<a href=\"/jobs?kind=\(work.kind)&state=\(state)\">\(mark)</a>"
+            }
+            return """
+                <tr><th scope="row"><a href="/jobs?kind=\(work.kind)">\(JobPages.title(work.kind))</a></th>
+                <td class="number" data-label="Done">\(count(work.done, "done", "\(work.done)"))</td>
+                <td class="number" data-label="Failed">\(count(work.failed, "failed", Piece.state("bad", "\(work.failed)")))</td>
+                <td class="number" data-label="Running">\(count(work.running, "running", "\(work.running)"))</td></tr>
+                """
+        }
+        let table: HTML =
+            rows.isEmpty
+            ? "<p class=\"hint\">The server had no work of its own. Retention, checks and cleaning up show here.</p>"
+            : """
+            <table class="plain"><thead><tr><th scope="col">Work</th><th scope="col" class="number">Done</th>\
+            <th scope="col" class="number">Failed</th><th scope="col" class="number">Running</th></tr></thead><tbody>\(rows)</tbody></table>
             """
-        }
-        return "<section><h2>Alerts</h2><ul class=\"alerts\">\(rows)</ul></section>"
+        return "\(runs)<section><h2>The server's work of the last 24 hours</h2>\(table)</section>"
     }
-}
-
-/// The states that people see, and how serious they are.
-enum MachineState: String, CaseIterable, Hashable {
-    case atRisk = "at-risk"
-    case offline
-    case waiting
-    case never
-    case catchingUp = "catching-up"
-    case issues
-    case asleep
-    case protected
-    case retired
-
-    init(_ condition: MachineCondition) {
-        switch condition {
-        case .protected: self = .protected
-        case .behind: self = .catchingUp
-        case .warnings: self = .issues
-        case .problem: self = .atRisk
-        case .asleep: self = .asleep
-        case .silent: self = .offline
-        case .unreported: self = .never
-        case .waiting: self = .waiting
-        case .retired: self = .retired
-        }
-    }
-
-    var word: String {
-        switch self {
-        case .protected: "Protected"
-        case .catchingUp: "Catching up"
-        case .issues: "Completed with issues"
-        case .atRisk: "At risk"
-        case .offline: "Offline"
-        case .asleep: "Asleep"
-        case .never: "Never reported"
-        case .waiting: "Waiting for approval"
-        case .retired: "Retired"
-        }
-    }
-
-    var colour: String {
-        switch self {
-        case .protected: "good"
-        case .catchingUp, .issues: "warn"
-        case .atRisk: "bad"
-        case .waiting: "ask"
-        case .offline, .asleep, .never, .retired: "grey"
-        }
-    }
-
-    var needsSomebody: Bool { self == .atRisk || self == .waiting || self == .offline || self == .never }
 }

@@ -20,22 +20,49 @@ enum OwnPages {
             } catch let error as HoldfastError where error.code == .denied || error.code == .usage {
                 return try show(visit, problem: error.message)
             }
-            return try show(visit, done: "The password is changed. All your other sessions have ended.")
+            return try show(
+                visit,
+                done:
+                    "The password is changed. All your other sessions have ended; tokens for programs go on until you end them below."
+            )
         },
         .post("/me/second-factor", .signedIn, secondFactor),
+        .post("/me/tokens", .signedIn, makeToken),
+        .post("/me/tokens/{token}/end", .signedIn) { visit in
+            try visit.desk.endOwnToken(visit.request.parameters["token"] ?? "")
+            return try show(visit, done: "The token has ended.")
+        },
         .post("/me/sessions", .signedIn) { visit in
             guard let visitor = visit.visitor else { throw HoldfastError(.keyNeeded, "Sign in first.") }
-            try visit.note("session.others-ended")
-            try visit.core.catalog.removeSessions(of: visitor.account.id, except: visitor.session)
+            try visit.desk.endOwnSessions(except: visitor.session)
             return try show(visit, done: "All your other sessions have ended.")
         },
     ]
+
+    @Sendable private static func makeToken(_ visit: Visit) throws -> ServerAnswer {
+        guard let days = visit.form.number("days", in: 1...Int(AccountBook.longestToken / 86_400)) else {
+            throw HoldfastError(.usage, "A token holds for 1 to \(AccountBook.longestToken / 86_400) days.")
+        }
+        let rights = visit.form.all("right").compactMap { AccountRight(rawValue: String(decoding: $0, as: UTF8.self)) }
+        do {
+            // Who finds an open browser must not take something away that outlives it.
+            try visit.site.accounts.confirm(
+                try visit.desk.ownAccount(), visit.form.text("password"), address: visit.request.address)
+            let made = try visit.desk.makeOwnToken(
+                name: visit.form.text("name"), rights: Set(rights), seconds: Int64(days) * 86_400)
+            return Layout.page("Your account", visit, OwnTokens.shown(made.token, made.code, visit))
+        } catch let error as HoldfastError where [.usage, .exists, .denied].contains(error.code) {
+            return try show(visit, problem: error.message)
+        }
+    }
 
     @Sendable private static func secondFactor(_ visit: Visit) throws -> ServerAnswer {
         guard let visitor = visit.visitor, let secret = Hex.decode(visit.form.text("secret")),
             secret.count == OneTimePassword.secretLength
         else { throw HoldfastError(.usage, "Load the page again.") }
         do {
+            try visit.site.accounts.confirm(
+                visitor.account, visit.form.text("password"), address: visit.request.address)
             let codes = try visit.site.accounts.enableSecondFactor(
                 visitor, secret: secret, code: visit.form.text("code"), address: visit.request.address)
             return Layout.page(
@@ -76,7 +103,7 @@ enum OwnPages {
             <label>A new one<input name="new" type="password" autocomplete="new-password" minlength="10" required></label>
             <label>Once more<input name="again" type="password" autocomplete="new-password" minlength="10" required></label>
             <button>Change it</button></form>
-            \(factor(visit, account, secret ?? OneTimePassword.newSecret()))
+            \(factor(visit, account, secret ?? OneTimePassword.newSecret()))\(try OwnTokens.show(visit, account))
             <h2>Sessions</h2><table><thead><tr><th>From</th><th>Begun</th><th>Last used</th><th></th></tr></thead><tbody>\(rows)</tbody></table>
             <form method="post" action="/me/sessions">\(Piece.formToken(visit))<p><button>End all others</button></p></form>
             """)
@@ -97,6 +124,7 @@ enum OwnPages {
             <p>Type this key into an app for one-time codes (as a time-based key), or <a href="\(address)">open it there</a>:</p>
             <pre tabindex="0"><code>\(spaced)</code></pre><input type="hidden" name="secret" value="\(Hex.encode(secret))">
             <label>The code that the app shows now<input name="code" inputmode="numeric" autocomplete="one-time-code" required></label>
+            <label>Your password<input name="password" type="password" autocomplete="current-password" required></label>
             <button>Turn it on</button></form>
             """
     }

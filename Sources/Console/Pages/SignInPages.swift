@@ -10,7 +10,7 @@ enum SignInPages {
             if visit.visitor != nil { return .redirect(visit.query.text("to").isEmpty ? "/" : visit.query.text("to")) }
             return form(visit, to: visit.query.text("to"))
         },
-        .post("/sign-in", .anybody, signIn),
+        .post("/sign-in", .anybody, signIn).guessable,
         .post("/sign-out", .signedIn) { visit in
             if let visitor = visit.visitor { try visit.site.accounts.signOut(visitor, address: visit.request.address) }
             var answer = ServerAnswer.redirect("/sign-in")
@@ -19,8 +19,8 @@ enum SignInPages {
         },
         .get("/welcome/{secret}", "Sets the password of an account.", .anybody) { visit in
             try welcome(visit, problem: nil)
-        },
-        .post("/welcome/{secret}", .anybody, setPassword),
+        }.guessable,
+        .post("/welcome/{secret}", .anybody, setPassword).guessable,
     ]
 
     // MARK: Signing in

@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Model
@@ -7,45 +8,73 @@ import Vault
 /// One file: how it was then, what it looked like, and all its versions.
 enum FilePage {
     static let all: [Page] = [
-        .get("/machines/{machine}/file", "A file at a point, and its versions.", .right(.seeNames), show),
-        .get("/machines/{machine}/preview", "A picture as it was at a point.", .right(.seeContents), picture),
         .get(
-            "/machines/{machine}/difference", "What changed in a text between two points.", .right(.seeContents),
+            "/machines/{machine}/file", "A file at a point, and its versions.", .anyRight([.seeNames, .seeOwn]), show),
+        .get(
+            "/machines/{machine}/preview", "A picture as it was at a point.", .anyRight([.seeContents, .seeOwn]),
+            picture),
+        .get(
+            "/machines/{machine}/difference", "What changed in a text between two points.",
+            .anyRight([.seeContents, .seeOwn]),
             difference),
     ]
 
     private static let textLimit: UInt64 = 64 << 10
-    private static let pictureLimit: UInt64 = 20 << 20
     /// Versions that are looked for, the newest; a page with more is no help.
     private static let versionLimit = 200
 
     @Sendable private static func show(_ visit: Visit) throws -> ServerAnswer {
         guard let place = try RestorePlace(visit) else { return .redirect("/machines") }
-        let mayRead = visit.may(.seeContents)
-        let opened = try visit.site.shelf.point(place.point.id)
-        let (entry, head) = try opened.use { reader -> (Entry?, [UInt8]) in
-            guard let entry = try reader.entry(of: place.path) else { return (nil, []) }
-            guard mayRead, entry.kind == .regular else { return (entry, []) }
-            return (entry, try beginning(of: entry, reader))
+        let mayRead = visit.mayRead
+        func beginning(_ place: RestorePlace) throws -> (entry: Entry, bytes: [UInt8])? {
+            let found = try place.files.beginning(of: place.path, at: place.point, limit: mayRead ? textLimit : 0)
+            // Written down before it is shown, like a download.
+            if found?.bytes.isEmpty == false {
+                try visit.desk.noteShown(place.path, at: place.point, of: place.machine)
+            }
+            return found
         }
-        if entry?.kind == .directory { return .redirect(place.address()) }
+        let found = try beginning(place)
+        if found?.entry.kind == .directory { return .redirect(place.address()) }
+        let history = try place.files.versions(of: place.path, limit: versionLimit)
         let content: HTML
-        if let entry {
+        if let (entry, head) = found {
             content = "\(facts(entry, place, visit))\(mayRead ? preview(entry, head, place) : .nothing)"
         } else {
-            content = Piece.empty("It was not there then", "<p>\(place.path.displayText) is not in this point.</p>")
+            // Who looks for what is gone gets it here.
+            let seen = LastSeen(history, place)
+            let then = seen.map { place.at($0.point) }
+            let last = try then.flatMap { try beginning($0) }
+            content = """
+                \(LastSeen.show(seen, place, visit))\
+                \(then.flatMap { then in last.map { facts($0.entry, then, visit, isPast: true) } })\
+                \(then.flatMap { then in last.map { mayRead ? preview($0.entry, $0.bytes, then) : .nothing } })
+                """
         }
-        let history = try versions(visit, place)
+        let current = history.first { $0.point.effective <= place.point.effective }
         return Layout.page(
             FilesPage.title(place), visit, wide: true,
-            "\(TimeLine.show(place, visit, page: "file"))\(place.crumbs)\(content)\(table(history, place, visit))")
+            """
+            \(TimeLine.show(place, visit, page: "file", changed: current))\
+            \(try FolderTree.frame(
+                place, directory: place.path.parent, "\(place.crumbs)\(content)\(table(history, place, visit))"))
+            """
+        )
     }
 
-    private static func facts(_ entry: Entry, _ place: RestorePlace, _ visit: Visit) -> HTML {
+    /// - Parameter isPast: it is not the point that is looked at.
+    private static func facts(_ entry: Entry, _ place: RestorePlace, _ visit: Visit, isPast: Bool = false) -> HTML {
+        if entry.kind == .directory { return .nothing }
+        let which: HTML = isPast ? "Download that version" : "Download this version"
+        let download: HTML? =
+            entry.kind == .regular && visit.mayRead
+            ? "<a class=\"button main\" href=\"\(place.address("download"))\" download>\(which)</a>" : nil
+        let back: HTML = isPast ? "Restore it to the machine …" : "Restore to the machine …"
+        let restore: HTML? =
+            Desk.restoreRights.contains(where: visit.may)
+            ? "<a class=\"button\" href=\"\(place.address("restore"))\">\(back)</a>" : nil
         let link: HTML? =
-            entry.kind == .regular && visit.may(.seeContents)
-            ? "<p><a class=\"button main\" href=\"\(place.address("download"))\" download>Download this version</a></p>"
-            : nil
+            download == nil && restore == nil ? nil : "<div class=\"actions\">\(download)\(restore)</div>"
         let target: HTML? =
             entry.kind == .symbolicLink
             ? "<div><dt>Leads to</dt><dd>\(TreePath.display(entry.target))</dd></div>" : nil
@@ -62,18 +91,9 @@ enum FilePage {
 
     // MARK: Preview
 
-    private static func beginning(of entry: Entry, _ reader: PointReader) throws -> [UInt8] {
-        var head: [UInt8] = []
-        try reader.read(entry, length: min(entry.size, textLimit)) { bytes in
-            head.append(contentsOf: bytes)
-            return head.count < textLimit
-        }
-        return head
-    }
-
     private static func preview(_ entry: Entry, _ head: [UInt8], _ place: RestorePlace) -> HTML {
         if entry.kind != .regular || head.isEmpty { return .nothing }
-        if Picture.type(of: head) != nil, entry.size <= pictureLimit {
+        if Picture.type(of: head) != nil, entry.size <= MachineFiles.pictureLimit {
             return """
                 <section><h2>Preview</h2><img class="preview" src="\(place.address("preview"))" alt="The picture as it was then"></section>
                 """
@@ -85,19 +105,10 @@ enum FilePage {
     }
 
     @Sendable private static func picture(_ visit: Visit) throws -> ServerAnswer {
-        guard let place = try RestorePlace(visit) else { throw Self.gone }
-        let bytes = try visit.site.shelf.point(place.point.id).use { reader -> [UInt8] in
-            guard let entry = try reader.entry(of: place.path), entry.kind == .regular, entry.size <= pictureLimit
-            else { throw Self.gone }
-            var bytes: [UInt8] = []
-            try reader.read(entry) { part in
-                bytes.append(contentsOf: part)
-                return true
-            }
-            return bytes
-        }
-        // Only what browsers decode as pictures; never SVG, which can hold script.
-        guard let type = Picture.type(of: bytes) else { throw Self.gone }
+        guard let place = try RestorePlace(visit),
+            let (type, bytes) = try place.files.picture(place.path, at: place.point)
+        else { throw Self.gone }
+        try visit.desk.noteShown(place.path, at: place.point, of: place.machine)
         return ServerAnswer(contentType: type, body: bytes)
     }
 
@@ -105,50 +116,37 @@ enum FilePage {
 
     // MARK: Versions
 
-    private struct Version: Sendable {
-        var point: PointSummary
-        var change: VersionHistory.Change
-        var entry: Entry?
-    }
-
-    private static func versions(_ visit: Visit, _ place: RestorePlace) throws -> [Version] {
-        let keys = try visit.site.shelf.keys
-        let vault = try visit.core.vault
-        let history = VersionHistory(
-            path: place.path, service: vault, keys: keys, machines: try vault.machineRecords(of: place.machine.id))
-        var found: [Version] = []
-        for point in place.points {
-            // A point that cannot be read is one version fewer, not none.
-            guard let version = try? history.next(point) else { continue }
-            found.append(Version(point: point, change: version.change, entry: version.entry))
-        }
-        return found.suffix(versionLimit).reversed()
-    }
-
-    private static func table(_ versions: [Version], _ place: RestorePlace, _ visit: Visit) -> HTML {
+    private static func table(_ versions: [MachineFiles.Version], _ place: RestorePlace, _ visit: Visit) -> HTML {
         if versions.isEmpty { return .nothing }
-        let mayRead = visit.may(.seeContents)
+        let mayRead = visit.mayRead
         // The version that holds at the point that is looked at.
         let current = versions.first { $0.point.effective <= place.point.effective }?.point.id
         let rows: [HTML] = versions.enumerated().map { index, version in
             let isFile = version.entry?.kind == .regular
-            let before = versions.dropFirst(index + 1).first { $0.entry?.kind == .regular }
+            let earlier = versions.dropFirst(index + 1).first { $0.entry?.kind == .regular }
             let download: HTML? =
                 isFile && mayRead
                 ? "<a href=\"\(place.address("download", point: version.point))\" download>Download</a>" : nil
             let difference: HTML? =
                 isFile && mayRead && version.change == .content
-                ? before.map { before in
+                ? earlier.map { earlier in
                     let address = place.address(
-                        "difference", point: version.point, [("from", before.point.id.hex)])
+                        "difference", point: version.point, [("from", earlier.point.id.hex)])
                     return " <a href=\"\(address)\">What changed</a>"
                 } : nil
             let mark: HTML = version.point.id == current ? " aria-current=\"true\"" : .nothing
+            let time = TimeText.local(version.point.effective, in: visit.zone)
+            let before: HTML? = place.files.point(before: version.point).map { point in
+                """
+                <small><a href="\(place.address("file", point: point))" title="The newest point before this change" \
+                aria-label="The second before the change of \(time)">The second before</a></small>
+                """
+            }
             return """
                 <tr\(mark)><th scope="row"><a href="\(place.address("file", point: version.point))">\
-                \(TimeText.local(version.point.effective, in: visit.zone))</a>\
+                \(time)</a>\
                 <small>\(Piece.time(version.point.effective, now: visit.now))</small></th>
-                <td>\(word(version.change))</td>
+                <td>\(word(version.change))\(before)</td>
                 <td class="number">\(version.entry.map { Piece.size($0.size) })</td>
                 <td>\(download)\(difference)</td></tr>
                 """
@@ -176,21 +174,10 @@ enum FilePage {
         guard let place = try RestorePlace(visit),
             let from = place.points.first(where: { $0.id.hex == visit.query.text("from") })
         else { throw HoldfastError(.notFound, "One of the two points is not kept any more.") }
-        func text(_ point: PointSummary) throws -> String? {
-            try visit.site.shelf.point(point.id).use { reader in
-                guard let entry = try reader.entry(of: place.path), entry.kind == .regular, entry.size <= 256 << 10
-                else { return nil }
-                var bytes: [UInt8] = []
-                try reader.read(entry) { part in
-                    bytes.append(contentsOf: part)
-                    return true
-                }
-                return TextPreview.text(bytes, isWhole: true)
-            }
-        }
         let body: HTML
-        if let old = try text(from), let new = try text(place.point) {
-            body = TextDifference.show(old, new)
+        if let (old, new) = try place.files.texts(place.path, from: from, to: place.point) {
+            try visit.desk.noteShown(place.path, at: place.point, of: place.machine)
+            body = DifferenceView.show(old, new)
         } else {
             body = Piece.empty(
                 "No difference can be shown",

@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Model
@@ -7,23 +8,12 @@ import Vault
 /// Files of a machine as of some time: when above, where below.
 enum FilesPage {
     static let all: [Page] = [
-        .get("/machines/{machine}/files", "Files of a machine as of some time.", .right(.seeNames), show)
+        .get("/machines/{machine}/files", "Files of a machine as of some time.", .anyRight([.seeNames, .seeOwn]), show)
     ]
 
-    private static let pageLength = 500
+    private static let pageLength = 200
 
-    struct Row: Sendable {
-        var path: TreePath
-        var entry: Entry
-        /// The last point that had it, when it is not in the one that is looked at.
-        var lastPoint: PointSummary?
-    }
-
-    private struct Listing: Sendable {
-        var entry: Entry?
-        var rows: [Row] = []
-        var isMore = false
-    }
+    typealias Row = MachineFiles.Item
 
     @Sendable private static func show(_ visit: Visit) throws -> ServerAnswer {
         guard let place = try RestorePlace(visit) else {
@@ -35,35 +25,26 @@ enum FilesPage {
                     "<p>Its first backup makes the first point; how far it is shows <code>holdfast agent status</code> there.</p>"
                 ))
         }
+        place.files.prepare()
         let after = visit.query.bytes("after")
-        let listing = try visit.site.shelf.point(place.point.id).use { reader -> Listing in
-            guard let entry = try reader.entry(of: place.path) else { return Listing() }
-            var listing = Listing(entry: entry)
-            if entry.kind == .directory {
-                let items = try reader.tree.list(place.path, after: after, limit: pageLength + 1)
-                listing.isMore = items.count > pageLength
-                listing.rows = try items.prefix(pageLength).map {
-                    Row(path: place.path.appending($0.name), entry: try $0.entry())
-                }
-            }
-            return listing
-        }
+        let listing = try place.files.listing(of: place.path, at: place.point, after: after, limit: pageLength)
         let showsDeleted = visit.query.text("deleted") == "1"
-        let gone = showsDeleted && after == nil ? try deleted(visit, place, listing.rows.map(\.path)) : []
+        let gone =
+            showsDeleted && after == nil
+            ? try place.files.deleted(
+                in: place.path, before: place.point, known: listing.items.map(\.path), limit: pageLength) : []
         let body: HTML
         switch listing.entry?.kind {
         case nil where gone.isEmpty:
-            body = Piece.empty(
-                "It was not there then",
-                "<p>\(place.path.displayText) is not in this point. Choose another time above, or a directory above it.</p>"
-            )
+            body = LastSeen.show(LastSeen(try place.files.versions(of: place.path, limit: 50), place), place, visit)
         case .directory?, nil:
-            body = table(listing, gone, place, visit, showsDeleted: showsDeleted)
+            body = table(listing, gone, place, visit, showsDeleted: showsDeleted, after: after != nil)
         case _?: return .redirect(place.address("file"))
         }
         return Layout.page(
             title(place), visit, wide: true,
-            "\(TimeLine.show(place, visit))\(search(place))\(place.crumbs)\(body)")
+            "\(TimeLine.show(place, visit))\(search(place))\(try FolderTree.frame(place, listing: after == nil ? listing : nil, gone: gone, "\(place.crumbs)\(body)"))"
+        )
     }
 
     static func title(_ place: RestorePlace) -> String {
@@ -82,50 +63,90 @@ enum FilesPage {
     // MARK: The table
 
     private static func table(
-        _ listing: Listing, _ gone: [Row], _ place: RestorePlace, _ visit: Visit, showsDeleted: Bool
+        _ listing: MachineFiles.Listing, _ gone: [Row], _ place: RestorePlace, _ visit: Visit, showsDeleted: Bool,
+        after: Bool
     ) -> HTML {
         let deletedLink: HTML =
             showsDeleted
-            ? "<a href=\"\(place.address())\">Hide what was deleted</a>"
+            ? "<a href=\"\(place.address("files", [("deleted", nil)]))\">Hide what was deleted</a>"
             : "<a href=\"\(place.address("files", [("deleted", "1")]))\">Show what was deleted before, too</a>"
         let choices: HTML = "<p class=\"choices\">\(deletedLink)</p>"
-        if listing.rows.isEmpty, gone.isEmpty {
+        if listing.items.isEmpty, gone.isEmpty {
             return "\(Piece.empty("Empty", "<p>Nothing was in this directory then.</p>"))\(choices)"
         }
-        let mayRead = visit.may(.seeContents)
-        let rows = (listing.rows + gone).map { row($0, place, visit, isSelectable: mayRead) }
+        let isSelectable = visit.mayRead || mayRestore(visit)
+        let order = Order(place)
+        let rows = order.sorted(listing.items + gone).map { row($0, place, visit, isSelectable: isSelectable) }
         let more: HTML? =
             listing.isMore
-            ? listing.rows.last.map { last in
+            ? listing.items.last.map { last in
                 let next = place.address() + "&after=" + Address.encode(Array(last.path.name))
                 return "<nav class=\"pager\"><a href=\"\(next)\">More</a></nav>"
             } : nil
-        let head: HTML = mayRead ? "<th class=\"pick\"><span class=\"unseen\">Select</span></th>" : .nothing
+        let head: HTML = isSelectable ? "<th class=\"pick\"><span class=\"unseen\">Select</span></th>" : .nothing
+        let part: HTML? =
+            (listing.isMore || after) && !order.isByName
+            ? "<p class=\"hint\">Sorted are the \(listing.items.count) names of this page.</p>" : nil
         let table: HTML = """
-            <table class="listing"><thead><tr>\(head)<th>Name</th><th class="number">Size</th><th>Changed</th>
-            <th>Owner</th></tr></thead><tbody>\(rows)</tbody></table>
+            \(part)<table class="listing"><thead><tr>\(head)\(order.heads(place))<th scope="col">Owner</th></tr></thead>
+            <tbody>\(rows)</tbody></table>
             """
-        guard mayRead else { return "\(choices)\(table)\(more)" }
+        guard isSelectable else { return "\(choices)\(table)\(more)" }
+        let hint: HTML =
+            gone.isEmpty
+            ? "Nothing selected: all of this directory."
+            : "Nothing selected: all that is in this directory. What was deleted is fetched by the basket, as it was last."
         return """
-            \(choices)<form method="post" action="/machines/\(place.machine.id.hex)/archive">\(Piece.formToken(visit))\(place.fields)
-            \(table)<div class="basket"><button class="main">Download what is selected as ZIP</button>
-            <span class="hint">Nothing selected: all of this directory.</span></div></form>\(more)
+            \(choices)<form method="post" action="/machines/\(place.machine.id.hex)/archive">\(Piece.formToken(visit))\(place.fields)\
+            \(place.keptFields(on: "files"))
+            \(table)<div class="basket">\(fetching(place.machine, visit, withGone: !gone.isEmpty))
+            <button formaction="/machines/\(place.machine.id.hex)/basket">Put it into the basket</button>
+            <span class="hint">\(hint)</span></div></form>\(more)
             """
     }
+
+    /// What can be done with names that were selected: buttons of a form whose own address makes archives.
+    ///
+    /// - Parameter withGone: what was deleted can be selected, too; such a selection goes into the basket first.
+    static func fetching(_ machine: ManagedMachine, _ visit: Visit, withGone: Bool = false) -> HTML {
+        let download: HTML? =
+            visit.mayRead
+            ? """
+            <button class="main" name="format" value="zip">Download as ZIP</button>
+            <button name="format" value="tar.zst" title="With owners, exact times, attributes, holes and hard links">as tar.zst</button>
+            """ : nil
+        let restore: HTML? =
+            mayRestore(visit)
+            ? """
+            <button\(visit.mayRead ? .nothing : " class=\"main\"" as HTML) \
+            formaction="/machines/\(machine.id.hex)/\(withGone ? "basket" : "restore")"\
+            \(withGone ? " name=\"do\" value=\"restore\"" : .nothing as HTML)>\
+            Restore to the machine …</button>
+            """ : nil
+        return "\(download)\(restore)"
+    }
+
+    private static func mayRestore(_ visit: Visit) -> Bool { Desk.restoreRights.contains(where: visit.may) }
 
     static func row(_ row: Row, _ place: RestorePlace, _ visit: Visit, isSelectable: Bool, showsPath: Bool = false)
         -> HTML
     {
         let isDirectory = row.entry.kind == .directory
-        let point = row.lastPoint ?? place.point
         let name = TreePath.display(row.path.name)
+        let isLater = row.lastPoint.map { $0.effective > place.point.effective } ?? false
+        // The page of a deleted file tells exactly until when it was there, and gives it back.
+        let point = isDirectory || isLater ? row.lastPoint ?? place.point : place.point
         let address = place.address(isDirectory ? "files" : "file", path: row.path, point: point)
+        let value = row.lastPoint.map { GonePick(point: $0.id, path: row.path).text } ?? Hex.encode(row.path.bytes)
         let box: HTML = """
-            <td class="pick"><input type="checkbox" name="pick" value="\(Hex.encode(row.path.bytes))" aria-label="Select \(name)"\
-            \(row.lastPoint == nil ? .nothing : " disabled" as HTML)></td>
+            <td class="pick"><input type="checkbox" name="\(row.lastPoint == nil ? "pick" : GonePick.name)" value="\(value)" \
+            aria-label="Select \(name)\(row.lastPoint == nil ? "" : ", deleted")"></td>
             """
         let gone: HTML? = row.lastPoint.map { last in
-            "<small>deleted; there until \(TimeText.localMinute(last.effective, in: visit.zone)) at least</small>"
+            let time = TimeText.localMinute(last.effective, in: visit.zone)
+            return isLater
+                ? "<small>not there at this time; there at \(time)</small>"
+                : "<small>\(showsPath ? "not there at this time" : "deleted"); there until \(time) at least</small>"
         }
         let folder: HTML? =
             showsPath ? "<small>\((row.path.parent ?? .root).displayText)</small>" : nil
@@ -148,38 +169,77 @@ enum FilesPage {
         default: "special"
         }
     }
+}
 
-    // MARK: What was deleted
+/// In which order names are shown, within a page: `name`, `size` or `changed`, with `-` in front the other way round.
+private struct Order {
+    private static let columns = [("name", "Name", false), ("size", "Size", true), ("changed", "Changed", true)]
 
-    /// Points that are looked at for what was deleted before.
-    private static let samples = 16
+    private var column = "name"
+    private var isDescending = false
 
-    /// What earlier points have in this directory and this one does not; of the earlier ones some are looked at, spread over
-    /// their times, the newest first.
-    private static func deleted(_ visit: Visit, _ place: RestorePlace, _ known: [TreePath]) throws -> [Row] {
-        let earlier = place.points.filter { $0.effective < place.point.effective && $0.series == place.point.series }
-        guard let first = earlier.first, let last = earlier.last else { return [] }
-        var chosen: [PointSummary] = []
-        let width = max(last.effective.since(first.effective) / Int64(samples), 1)
-        for point in earlier.reversed() where chosen.count < samples {
-            guard let newest = chosen.last else {
-                chosen.append(point)
-                continue
+    var isByName: Bool { column == "name" }
+
+    init(_ place: RestorePlace) {
+        let text = place.kept.first { $0.name == "sort" }?.value ?? ""
+        let name = text.hasPrefix("-") ? String(text.dropFirst()) : text
+        guard Self.columns.contains(where: { $0.0 == name }) else { return }
+        (column, isDescending) = (name, text.hasPrefix("-"))
+    }
+
+    func sorted(_ items: [MachineFiles.Item]) -> [MachineFiles.Item] {
+        func isBefore(_ a: MachineFiles.Item, _ b: MachineFiles.Item) -> Bool {
+            let isNameBefore = a.path.bytes.lexicographicallyPrecedes(b.path.bytes)
+            switch column {
+            case "size":
+                // What has no size comes last, whichever way.
+                let (hasSize, otherHas) = (a.entry.kind == .regular, b.entry.kind == .regular)
+                if hasSize != otherHas { return hasSize }
+                if !hasSize || a.entry.size == b.entry.size { return isNameBefore }
+                return (a.entry.size < b.entry.size) != isDescending
+            case "changed":
+                let (time, other) = (a.entry.mtime.timestamp, b.entry.mtime.timestamp)
+                return time == other ? isNameBefore : (time < other) != isDescending
+            default: return isNameBefore != isDescending
             }
-            if newest.effective.since(point.effective) >= width || earlier.count <= samples { chosen.append(point) }
         }
-        var seen = Set(known)
-        var rows: [Row] = []
-        for point in chosen where rows.count < pageLength {
-            // What cannot be read any more says nothing of what was deleted.
-            guard let opened = try? visit.site.shelf.point(point.id) else { continue }
-            let found = try opened.use { reader in
-                try reader.tree.list(place.path, limit: pageLength).map { item -> Row in
-                    Row(path: place.path.appending(item.name), entry: try item.entry(), lastPoint: point)
-                }
-            }
-            for row in found where seen.insert(row.path).inserted { rows.append(row) }
+        // What was deleted stays behind the rest when names are as they come.
+        return isByName && !isDescending ? items : items.sorted(by: isBefore)
+    }
+
+    /// The heads of the columns, each a link that sorts by it.
+    func heads(_ place: RestorePlace) -> [HTML] {
+        Self.columns.map { name, title, isLargestFirst in
+            let isHere = name == column
+            let next = isHere ? !isDescending : isLargestFirst
+            let value = name == "name" && !next ? nil : (next ? "-" : "") + name
+            let sorted: HTML = isHere ? " aria-sort=\"\(isDescending ? "descending" : "ascending")\"" : .nothing
+            let arrow: HTML? =
+                isHere ? "<span class=\"arrow\" aria-hidden=\"true\">\(isDescending ? "▾" : "▴")</span>" : nil
+            return """
+                <th scope="col"\(name == "size" ? " class=\"number\"" : .nothing as HTML)\(sorted)>\
+                <a href="\(place.address("files", [("sort", value)]))">\(title)\(arrow)</a></th>
+                """
         }
-        return rows.sorted { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }
+    }
+}
+
+/// Something deleted that was selected, with the point that it is taken from.
+struct GonePick {
+    static let name = "gone"
+
+    var point: PointID
+    var path: TreePath
+
+    var text: String { "\(point.hex)-\(Hex.encode(path.bytes))" }
+
+    init(point: PointID, path: TreePath) { (self.point, self.path) = (point, path) }
+
+    init?(_ text: [UInt8]) {
+        let parts = String(decoding: text, as: UTF8.self).split(separator: "-", maxSplits: 1).map(String.init)
+        guard parts.count == 2, let point = PointID(hex: parts[0]),
+            let path = Hex.decode(parts[1]).flatMap({ TreePath(normalizing: $0) })
+        else { return nil }
+        self.init(point: point, path: path)
     }
 }

@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Model
@@ -7,7 +8,9 @@ import Vault
 /// Names over all times.
 enum SearchPage {
     static let all: [Page] = [
-        .get("/machines/{machine}/search", "Names of a machine's files at any time.", .right(.seeNames), show)
+        .get(
+            "/machines/{machine}/search", "Names of a machine's files at any time.", .anyRight([.seeNames, .seeOwn]),
+            show)
     ]
 
     private static let limit = 200
@@ -22,28 +25,20 @@ enum SearchPage {
                 "\(place.crumbs)\(FilesPage.search(place, text))<p class=\"hint\">Type two letters or more of a name.</p>"
             )
         }
-        let keys = try visit.site.shelf.keys
-        let found = try visit.site.shelf.names(of: place.machine.id).search(
-            words, below: place.path, limit: limit, points: place.points, core: visit.core, keys: keys)
-        // How they are at the point that is looked at.
-        let entries = try visit.site.shelf.point(place.point.id).use { reader in
-            try found.paths.map { try reader.entry(of: $0) }
-        }
-        let rows: [HTML] = zip(found.paths, entries).map { path, entry in
-            if let entry {
-                return FilesPage.row(
-                    FilesPage.Row(path: path, entry: entry), place, visit, isSelectable: false, showsPath: true)
-            }
+        let found = try place.files.search(words, below: place.path, at: place.point, limit: limit)
+        let rows: [HTML] = found.names.map { path, item in
+            if let item { return FilesPage.row(item, place, visit, isSelectable: false, showsPath: true) }
             return """
                 <tr class="gone"><th scope="row"><a class="file" href="\(place.address("file", path: path))">\
                 \(TreePath.display(path.name))</a><small>\((path.parent ?? .root).displayText)</small></th>
-                <td></td><td>not there at this time</td><td></td></tr>
+                <td></td><td>not there at this time; its page says when</td><td></td></tr>
                 """
         }
         let count = found.isMore ? "More than \(limit) names" : "\(rows.count) name\(rows.count == 1 ? "" : "s")"
         let partial: HTML? =
             found.isPartial
-            ? "<p class=\"hint\">Some points could not be read, so names may be missing here.</p>" : nil
+            ? "<p class=\"hint\">Not every name was looked at, so some may be missing here. More of the name finds fewer.</p>"
+            : nil
         let table: HTML =
             rows.isEmpty
             ? Piece.empty("Nothing is called that", "<p>All words must stand in the name. Fewer letters find more.</p>")
@@ -53,6 +48,9 @@ enum SearchPage {
             """
         return Layout.page(
             "Find", visit, wide: true,
-            "\(TimeLine.show(place, visit))\(place.crumbs)\(FilesPage.search(place, text))\(partial)\(table)")
+            """
+            \(TimeLine.show(place, visit, page: "search"))\(FilesPage.search(place, text))\
+            \(try FolderTree.frame(place, "\(place.crumbs)\(partial)\(table)"))
+            """)
     }
 }

@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Model
 import Vault
@@ -6,7 +7,10 @@ import Vault
 enum TimeLine {
     private static let parts = 72
 
-    static func show(_ place: RestorePlace, _ visit: Visit, page: String = "files") -> HTML {
+    /// - Parameter changed: the version of a file that is shown.
+    static func show(
+        _ place: RestorePlace, _ visit: Visit, page: String = "files", changed: MachineFiles.Version? = nil
+    ) -> HTML {
         let points = place.points
         let index = points.firstIndex { $0.id == place.point.id } ?? points.count - 1
         func link(_ point: PointSummary?, _ word: String, _ meaning: String) -> HTML {
@@ -20,19 +24,61 @@ enum TimeLine {
             place.point.isPinned || place.point.isHeld ? Piece.state("ask", "Kept whatever the rules say") : .nothing,
         ]
         let shown = TimeText.local(time, in: visit.zone)
+        let before: HTML? = changed.flatMap { place.files.point(before: $0.point) }.map { point in
+            link(
+                point,
+                changed?.change == .removed ? "The second before it was deleted" : "The second before it changed",
+                "The newest point before this change")
+        }
         return """
             <section class="times" aria-label="When"><div class="now"><p><strong>\(shown)</strong>
             <small>\(Piece.time(time, now: visit.now)), point \(index + 1) of \(points.count)</small></p>\(notes)
             <nav class="steps" aria-label="Other times">\(link(points.first, "Oldest", "The oldest point"))
             \(link(index > 0 ? points[index - 1] : nil, "‹ Earlier", "The point before this one"))
             \(link(index + 1 < points.count ? points[index + 1] : nil, "Later ›", "The point after this one"))
-            \(link(points.last, "Newest", "The newest point"))</nav></div>
-            <div class="bars" aria-hidden="true">\(bars(place, page, visit))</div>
+            \(link(points.last, "Newest", "The newest point"))\(before)</nav></div>
+            <script type="module" src="\(Assets.files.path)"></script>
+            <div class="bars" aria-hidden="true">\(bars(place, page, visit))</div>\(slider(place, page, visit))
             <form class="filter" method="get" action="/machines/\(place.machine.id.hex)/\(page)">
-            <input type="hidden" name="hex" value="\(Hex.encode(place.path.bytes))">
+            <input type="hidden" name="hex" value="\(Hex.encode(place.path.bytes))">\(place.keptFields(on: page))
             <label>As of, in words<input name="at" placeholder="10 minutes ago, yesterday 18:00" size="28"></label>
             <label>or by the calendar<input type="datetime-local" name="on" step="1" value="\(shown.replacing(" ", with: "T"))"></label>
-            <button>Show</button></form></section>
+            <button>Show</button><button name="just" value="before" title="The newest point before that time">The second before</button>\
+            </form></section>
+            """
+    }
+
+    /// Stops of the slider; of more points some are left out, evenly, which the steps lead to.
+    private static let mostStops = 1_000
+
+    /// Moves from point to point; the form is shown by the script that moves it. Each stop is a time in thousandths of seconds, as the
+    /// difference from the one before.
+    private static func slider(_ place: RestorePlace, _ page: String, _ visit: Visit) -> HTML? {
+        let points = place.points
+        guard points.count > 1, let here = points.firstIndex(where: { $0.id == place.point.id }) else { return nil }
+        var chosen = Array(points.indices)
+        if points.count > mostStops {
+            let even = (0..<mostStops).map { $0 * (points.count - 1) / (mostStops - 1) }
+            chosen = Set(even + [here]).sorted()
+        }
+        var (stops, clocks): ([Int64], [String]) = ([], [])
+        var (last, ahead): (Int64, Int?) = (0, nil)
+        for (index, point) in chosen.map({ points[$0] }).enumerated() {
+            let time = place.moment(of: point)
+            stops.append(time - last)
+            last = time
+            let offset = visit.zone.offset(at: point.effective.seconds)
+            if offset != ahead { clocks.append("\(index):\(offset)") }
+            ahead = offset
+        }
+        let value = chosen.firstIndex(of: here) ?? 0
+        return """
+            <form class="slide" method="get" action="/machines/\(place.machine.id.hex)/\(page)" hidden \
+            data-stops="\(stops.map(String.init).joined(separator: ","))" data-clocks="\(clocks.joined(separator: ","))">
+            <input type="hidden" name="hex" value="\(Hex.encode(place.path.bytes))">\(place.keptFields(on: page))\
+            <input type="hidden" name="moment" value="\(place.moment(of: place.point))">
+            <input type="range" min="0" max="\(chosen.count - 1)" value="\(value)" aria-label="Time" autocomplete="off">
+            <output></output><button>Show this time</button></form>
             """
     }
 

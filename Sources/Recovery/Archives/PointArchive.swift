@@ -1,31 +1,61 @@
 package import Model
 package import Vault
 
-/// Paths of a point as a ZIP archive.
+/// Paths of a point as an archive.
 package struct PointArchive {
-    private let reader: PointReader
-    private let base: TreePath
+    package enum Format: String, Sendable, CaseIterable {
+        /// For every system; names, contents and modes.
+        case zip
+        /// With everything that is known of a file: owners, times to the nanosecond, attributes, lists, holes, hard links, devices.
+        case tarZstd = "tar.zst"
+
+        package var mediaType: String {
+            switch self {
+            case .zip: "application/zip"
+            case .tarZstd: "application/zstd"
+            }
+        }
+    }
+
+    let reader: PointReader
+    let base: TreePath
     private let zone: TimeZoneRules
+    /// What is in it at all; the rest is passed over without a word.
+    let shows: (TreePath, Entry) throws -> Bool
 
     /// - Parameters:
     ///   - base: names in the archive begin below it.
     ///   - zone: times in a ZIP archive are those of a clock on a wall.
-    package init(reader: PointReader, base: TreePath, zone: TimeZoneRules) {
+    ///   - shows: what may be in it; asked for each name.
+    package init(
+        reader: PointReader, base: TreePath, zone: TimeZoneRules,
+        shows: @escaping (TreePath, Entry) throws -> Bool = { _, _ in true }
+    ) {
         self.reader = reader
         self.base = base
         self.zone = zone
+        self.shows = shows
     }
 
     /// The name of the text that says what is not in the archive.
-    private static let report = "NOT IN THIS ARCHIVE.txt"
-    private static let reportLimit = 1 << 20
+    static let report = "NOT IN THIS ARCHIVE.txt"
+    static let reportLimit = 1 << 20
 
     /// Writes paths and all below them. What cannot be in it (devices, files that could not be read when they were backed up)
     /// is listed in a text at its end.
     ///
     /// A file that turns out to be damaged ends the archive without its directory: no program takes it for whole.
-    package func write(_ paths: [TreePath], _ output: @escaping ZipWriter.Output) throws {
-        var writer = ZipWriter()
+    package func write(
+        _ paths: [TreePath], as format: Format = .zip, _ output: @escaping ZipWriter.Output
+    ) throws {
+        switch format {
+        case .zip: try writeZip(paths, output)
+        case .tarZstd: try writeTar(paths, output)
+        }
+    }
+
+    /// Gives everything that is to be in the archive; what `body` says against it is collected and answered.
+    func each(_ paths: [TreePath], _ body: (TreePath, Entry) throws -> String?) throws -> [UInt8] {
         var missing: [UInt8] = []
         for path in paths {
             // What lies below another one that was asked for comes with it.
@@ -34,12 +64,19 @@ package struct PointArchive {
                 let path = try item.path()
                 guard base.contains(path), path != base else { return true }
                 let entry = try item.entry()
-                if let reason = try add(path, entry, to: &writer, output), missing.count < Self.reportLimit {
+                guard try shows(path, entry) else { return true }
+                if let reason = try body(path, entry), missing.count < Self.reportLimit {
                     missing += Array("\(path.displayText): \(reason)\n".utf8)
                 }
                 return true
             }
         }
+        return missing
+    }
+
+    private func writeZip(_ paths: [TreePath], _ output: @escaping ZipWriter.Output) throws {
+        var writer = ZipWriter()
+        let missing = try each(paths) { try add($0, $1, to: &writer, output) }
         if !missing.isEmpty {
             try writer.addFile(
                 Array(Self.report.utf8), mode: 0o644, time: zone.civil(reader.locator.time),

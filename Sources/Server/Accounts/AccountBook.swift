@@ -24,6 +24,11 @@ package final class AccountBook: Sendable {
     private let limiter: FailureLimiter
     /// At most so many passwords are hashed at once: each takes 32 MiB and a core.
     private let hashing = Mutex<Void>(())
+    /// Those who wait for that, each on a thread; more are told to come back, so that nobody's signing in stops everything else.
+    private let waiting = Mutex(0)
+    static let mostWaiting = 8
+    /// When the uses of tokens were written down last, by a clock that only goes forward.
+    private let tokenUses = Mutex<[Bytes32: Timestamp]>([:])
 
     package init(
         _ catalog: any AccountCatalog, provider: (any IdentityProvider)? = nil,
@@ -34,6 +39,18 @@ package final class AccountBook: Sendable {
         self.clock = clock
         audit = AuditLog(catalog, clock: clock)
         limiter = FailureLimiter(burst: 10, perMinute: 2)
+    }
+
+    var time: Timestamp { clock() }
+
+    /// Whether the use of a token is to be written down now: not again within a minute.
+    func noteUse(_ token: Bytes32, _ now: Timestamp) -> Bool {
+        tokenUses.withLock { uses in
+            if let last = uses[token], now.since(last) < 60_000_000_000, now >= last { return false }
+            if uses.count > 10_000 { uses = [:] }
+            uses[token] = now
+            return true
+        }
     }
 
     // MARK: Signing in
@@ -54,12 +71,8 @@ package final class AccountBook: Sendable {
     ) throws -> SignIn {
         let name = name.lowercased().trimmed
         guard name.utf8.count <= 100 else { throw Self.wrong }
-        if let seconds = limiter.wait(name) {
-            throw HoldfastError(
-                .overloaded, "Too many attempts for this account. Try again in \(seconds) seconds.",
-                context: ["retry_after": "\(seconds)"], isTemporary: true)
-        }
-        let found = try hashing.withLock { _ in try provider.check(name: name, password: password) }
+        if let seconds = limiter.wait(name) { throw Self.tooMany(seconds) }
+        let found = try hashed { try provider.check(name: name, password: password) }
         guard let account = found else { throw try failed(name, address) }
         if let secret = account.secondFactor {
             guard let code, !code.trimmed.isEmpty else { return .codeNeeded }
@@ -127,20 +140,16 @@ package final class AccountBook: Sendable {
             return Hex.encode(text.withUnsafeBytes { BlobCrypto.sha256($0) }.array)
         }
 
-        package func may(_ right: AccountRight) -> Bool { account.role.rights.contains(right) }
+        /// With their rights and machines.
+        package var person: Person { Person(account) }
 
-        /// Whether the account is for machines of this group.
-        package func covers(group: String) -> Bool {
-            switch account.role {
-            case .operator, .helpDesk: account.groups.isEmpty || account.groups.contains(group)
-            case .person: false
-            default: true
-            }
-        }
+        package func may(_ right: AccountRight) -> Bool { person.may(right) }
     }
 
     /// Who a cookie belongs to; `nil` when its time is over or it was never given.
-    package func visitor(_ text: String) throws -> Visitor? {
+    ///
+    /// - Parameter isThere: somebody does something; a page that asks for itself anew keeps no session from ending.
+    package func visitor(_ text: String, isThere: Bool = true) throws -> Visitor? {
         guard let hash = SecretToken.hash(text), let session = try catalog.session(hash: hash) else { return nil }
         let now = clock()
         guard now.since(session.begun) < Self.longestTime, now.since(session.used) < Self.idleTime,
@@ -149,8 +158,18 @@ package final class AccountBook: Sendable {
             try catalog.removeSession(hash: hash)
             return nil
         }
-        if now.since(session.used) > 60_000_000_000 { try catalog.touch(session: hash, at: now) }
+        if isThere, now.since(session.used) > 60_000_000_000 { try catalog.touch(session: hash, at: now) }
         return Visitor(account: account, session: hash)
+    }
+
+    /// Whether a session still holds; looking at it does not make it last longer.
+    package func isOpen(_ visitor: Visitor) -> Bool {
+        guard let session = try? catalog.session(hash: visitor.session),
+            let account = try? catalog.account(visitor.account.id), !account.isDisabled
+        else { return false }
+        let now = clock()
+        return account.role == visitor.account.role && account.groups == visitor.account.groups
+            && now.since(session.begun) < Self.longestTime && now.since(session.used) < Self.idleTime
     }
 
     package func signOut(_ visitor: Visitor, address: String) throws {
@@ -208,20 +227,22 @@ package final class AccountBook: Sendable {
         }
     }
 
-    /// Sets the password by a link, which is then used up; all sessions of the account end.
+    /// Sets the password by a link, which is then used up; all sessions and tokens of the account end.
     package func setPassword(link text: String, _ password: String, address: String) throws -> Account {
         guard let hash = SecretToken.hash(text), let account = try account(link: text) else {
             throw HoldfastError(
                 .denied, "This link has been used, or its time is over.",
                 context: ["hint": "Ask an administrator for a new one: holdfast account link NAME."])
         }
-        let kept = try hashing.withLock { _ in try PasswordHash.make(password) }
+        let kept = try hashed { try PasswordHash.make(password) }
         let changed = try catalog.changeAccount(account.id) { current in
             // Of two that use it at once, one does.
             guard current.link == hash else { throw Self.wrong }
             current.password = kept
             current.link = nil
             current.linkEnds = nil
+            // Whoever had the account before has nothing left of it.
+            current.tokens = []
         }
         try catalog.removeSessions(of: account.id, except: nil)
         try audit.note("account.password", by: account.name, from: address, to: account.name)
@@ -230,21 +251,51 @@ package final class AccountBook: Sendable {
 
     /// Changes somebody's own password; their other sessions end.
     package func changePassword(_ visitor: Visitor, from old: String, to new: String, address: String) throws {
-        let isRight = try hashing.withLock { _ in try PasswordHash.matches(old, visitor.account.password) }
-        guard isRight else {
-            limiter.fail(visitor.account.name)
-            throw HoldfastError(.denied, "The password that you have now is another one.")
-        }
-        let kept = try hashing.withLock { _ in try PasswordHash.make(new) }
-        try catalog.changeAccount(visitor.account.id) { $0.password = kept }
-        try catalog.removeSessions(of: visitor.account.id, except: visitor.session)
-        try audit.note("account.password", by: visitor.account.name, from: address, to: visitor.account.name)
+        try changePassword(
+            of: visitor.account, from: old, to: new, except: visitor.session, who: visitor.account.name,
+            address: address)
     }
 
-    package func remove(_ id: AccountID, by who: String, from address: String) throws {
-        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
-        try audit.note("account.removed", by: who, from: address, to: account.name)
-        try catalog.removeAccount(id)
+    /// - Parameter session: goes on; all others end.
+    func changePassword(
+        of account: Account, from old: String, to new: String, except session: Bytes32?, who: String, address: String
+    ) throws {
+        try confirm(account, old, address: address)
+        let kept = try hashed { try PasswordHash.make(new) }
+        try catalog.changeAccount(account.id) { $0.password = kept }
+        try catalog.removeSessions(of: account.id, except: session)
+        try audit.note("account.password", by: who, from: address, to: account.name)
+    }
+
+    /// Throws `denied` unless this is the account's password; who tries many waits.
+    package func confirm(_ account: Account, _ password: String, address: String) throws {
+        if let seconds = limiter.wait(account.name) { throw Self.tooMany(seconds) }
+        let isRight = try hashed { try PasswordHash.matches(password, account.password) }
+        guard isRight else {
+            limiter.fail(account.name)
+            try audit.note("account.password", by: account.name, from: address, to: account.name, succeeded: false)
+            throw HoldfastError(.denied, "The password that you have now is another one.")
+        }
+    }
+
+    private func hashed<Result>(_ body: () throws -> Result) throws -> Result {
+        let isIn = waiting.withLock { waiting in
+            if waiting < Self.mostWaiting { waiting += 1 } else { return false }
+            return true
+        }
+        guard isIn else {
+            throw HoldfastError(
+                .overloaded, "Too many people sign in at this moment. Try again in some seconds.",
+                context: ["retry_after": "3"], isTemporary: true)
+        }
+        defer { waiting.withLock { $0 -= 1 } }
+        return try hashing.withLock { _ in try body() }
+    }
+
+    private static func tooMany(_ seconds: Int) -> HoldfastError {
+        HoldfastError(
+            .overloaded, "Too many attempts for this account. Try again in \(seconds) seconds.",
+            context: ["retry_after": "\(seconds)"], isTemporary: true)
     }
 
     /// The secret of the link for the first owner, as long as nobody has ever set a password; `nil` afterwards. Each call makes
@@ -264,6 +315,18 @@ package final class AccountBook: Sendable {
     package func enableSecondFactor(
         _ visitor: Visitor, secret: [UInt8], code: String, address: String
     ) throws -> [String] {
+        try enableSecondFactor(
+            of: visitor.account, secret: secret, code: code, except: visitor.session, who: visitor.account.name,
+            address: address)
+    }
+
+    func enableSecondFactor(
+        of owner: Account, secret: [UInt8], code: String, except session: Bytes32?, who: String, address: String
+    ) throws -> [String] {
+        // One that is on is turned off by an administrator, not replaced by who has found an open browser.
+        guard owner.secondFactor == nil else {
+            throw HoldfastError(.exists, "The second factor is on already; an administrator can turn it off.")
+        }
         guard let step = OneTimePassword.accept(code, secret, at: clock(), after: 0) else {
             throw HoldfastError(.denied, "That is not the code that the app shows for this key now.")
         }
@@ -271,13 +334,13 @@ package final class AccountBook: Sendable {
             let text = OneTimePassword.base32(PasswordHash.random(10)).lowercased()
             return text.prefix(8) + "-" + text.dropFirst(8)
         }.map(String.init)
-        try catalog.changeAccount(visitor.account.id) { account in
+        try catalog.changeAccount(owner.id) { account in
             account.secondFactor = secret
             account.lastStep = step
             account.backupCodes = codes.map { Self.hash(ofCode: $0) }
         }
-        try catalog.removeSessions(of: visitor.account.id, except: visitor.session)
-        try audit.note("account.second-factor", by: visitor.account.name, from: address, to: visitor.account.name)
+        try catalog.removeSessions(of: owner.id, except: session)
+        try audit.note("account.second-factor", by: who, from: address, to: owner.name)
         return codes
     }
 

@@ -37,6 +37,9 @@ extension ServerCore {
         bell.ring()
     }
 
+    /// Machines that wait for orders look at once.
+    package func policiesChanged() { bell.ring() }
+
     /// What the vault holds, and how much room there is where it lies.
     package func usage() throws -> (holds: CatalogStatistics, space: StoreSpace?) {
         let vault = try vault

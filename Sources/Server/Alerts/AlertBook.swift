@@ -2,8 +2,8 @@ import Catalog
 import Model
 import Synchronization
 
-/// Alerts from raised to resolved: each is raised once and resolved by itself. Only the process that serves changes them, but
-/// for acknowledging.
+/// Alerts from raised to resolved: each is raised once and resolved by itself, or by somebody. Only the process that serves
+/// changes them.
 final class AlertBook: Sendable {
     /// What an alert is about.
     struct Key: Hashable, Sendable {
@@ -22,7 +22,7 @@ final class AlertBook: Sendable {
         var record: AlertRecord
         /// Since when what it says does not hold any more.
         var goneSince: Timestamp?
-        /// Nobody was told of it: the last of its key was told of too short a time ago.
+        /// Nobody was told of it: the last of its key was told of too short a time ago, or a rule mutes it.
         var isUntold = false
     }
 
@@ -31,6 +31,7 @@ final class AlertBook: Sendable {
         /// When somebody was told of a key's last alert.
         var told: [Key: Timestamp] = [:]
         var isLoaded = false
+        var changes: UInt64 = 0
     }
 
     private let catalog: any ServerCatalog
@@ -38,6 +39,8 @@ final class AlertBook: Sendable {
     private let state = Mutex(State())
     /// Whom to tell of what is raised and resolved.
     private let targets: @Sendable () -> [String]
+    /// Whether nobody is to be told of some alerts now.
+    private let isMuted: @Sendable (Key) -> Bool
     /// What is gone for so long is resolved, in nanoseconds: what comes and goes is one alert, not fifty.
     let settling: Int64
     /// Of one key an alert is told once in this time, in nanoseconds, with its end: who makes the same thing come and go for ever
@@ -50,11 +53,12 @@ final class AlertBook: Sendable {
 
     init(
         _ catalog: any ServerCatalog, clock: @escaping @Sendable () -> Timestamp, settling: Int64 = 90_000_000_000,
-        targets: @escaping @Sendable () -> [String]
+        isMuted: @escaping @Sendable (Key) -> Bool = { _ in false }, targets: @escaping @Sendable () -> [String]
     ) {
         self.catalog = catalog
         self.clock = clock
         self.settling = settling
+        self.isMuted = isMuted
         self.targets = targets
     }
 
@@ -74,6 +78,9 @@ final class AlertBook: Sendable {
             state.isLoaded = true
         }
     }
+
+    /// Grows whenever an alert changes.
+    var changes: UInt64 { state.withLock { $0.changes } }
 
     /// The numbers of what is open, by kind; acknowledged ones apart.
     var counts: [(kind: AlertKind, open: Int, acknowledged: Int)] {
@@ -122,7 +129,7 @@ final class AlertBook: Sendable {
                 guard key.kind.isEvent else { continue }
                 state.open[key]?.goneSince = min(since, now)
                 if now.since(min(since, now)) >= settling { try resolve(key, now, &state) }
-            } else if entry.isUntold, state.told[key] == nil {
+            } else if entry.isUntold, state.told[key] == nil, !isMuted(key) {
                 try catalog.update(entry.record, tell: entry.record.state == .open ? targets() : [])
                 state.open[key]?.isUntold = false
                 state.told[key] = now
@@ -160,10 +167,11 @@ final class AlertBook: Sendable {
         var record = AlertRecord(
             kind: key.kind.rawValue, subject: key.subject, machine: key.machine, severity: key.kind.severity,
             text: text, raised: now, changed: now)
-        let isUntold = state.told[key].map { $0 <= now && now.since($0) < Self.silence } ?? false
+        let isUntold = isMuted(key) || state.told[key].map { $0 <= now && now.since($0) < Self.silence } ?? false
         guard let number = try catalog.add(record, tell: isUntold ? [] : targets()) else { return }
         record.number = number
         state.open[key] = Entry(record: record, isUntold: isUntold)
+        state.changes += 1
         if isUntold { try keepUntold(state) } else { state.told[key] = now }
     }
 
@@ -173,12 +181,36 @@ final class AlertBook: Sendable {
     }
 
     private func resolve(_ key: Key, _ now: Timestamp, _ state: inout State) throws {
-        guard let entry = state.open[key] else { return }
+        if let entry = state.open[key] { _ = try resolve(key, entry, now, by: nil, &state) }
+    }
+
+    /// - Parameter name: who says so; `nil` when it was found to be over.
+    private func resolve(
+        _ key: Key, _ entry: Entry, _ now: Timestamp, by name: String?, _ state: inout State
+    ) throws -> AlertRecord {
         var record = entry.record
         record.state = .resolved
+        if let name { record.by = name }
         record.changed = now
-        try catalog.update(record, tell: entry.isUntold ? [] : targets())
+        try catalog.update(record, tell: entry.isUntold || isMuted(key) ? [] : targets())
         state.open[key] = nil
+        state.changes += 1
+        return record
+    }
+
+    /// Resolves an alert because somebody says that it is over. What still holds is raised anew by the next look. One that is
+    /// resolved already stays as it is.
+    func resolve(_ number: Int64, by name: String) throws -> AlertRecord {
+        let now = clock()
+        return try state.withLock { state in
+            guard let (key, entry) = state.open.first(where: { $0.value.record.number == number }) else {
+                guard let record = try catalog.alert(number) else {
+                    throw HoldfastError(.notFound, "There is no alert \(number).")
+                }
+                return record
+            }
+            return try resolve(key, entry, now, by: name, &state)
+        }
     }
 
     /// Notes that somebody has seen an alert. One that is resolved or acknowledged already stays as it is.
@@ -199,6 +231,7 @@ final class AlertBook: Sendable {
             record.by = name
             record.changed = now
             try catalog.update(record, tell: [])
+            state.changes += 1
             if record.state == .resolved {
                 state.open[key] = nil
             } else {

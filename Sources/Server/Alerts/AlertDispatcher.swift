@@ -129,7 +129,8 @@ final class AlertDispatcher: Sendable {
         let summary = AlertSummary(message.alert, told: message.state, name: message.alert.machine.flatMap(names))
         if message.target == "mail" {
             if settings.mailTo.isEmpty { return }
-            return try Mailer(settings).send(subject: summary.subject, text: summary.mailText)
+            return try Mailer(settings).send(
+                Mail(to: settings.mailTo, subject: summary.subject, text: summary.mailText))
         }
         // A webhook that was removed meanwhile is not told any more.
         guard let hook = settings.webhooks.first(where: { "webhook \($0.url)" == message.target }) else { return }
@@ -174,8 +175,9 @@ final class AlertDispatcher: Sendable {
             trials.append(
                 trial("mail") {
                     try Mailer(settings).send(
-                        subject: "Holdfast: a test",
-                        text: "This is a test of the server \(server.hex). Alerts come to this address.\n")
+                        Mail(
+                            to: settings.mailTo, subject: "Holdfast: a test",
+                            text: "This is a test of the server \(server.hex). Alerts come to this address.\n"))
                 })
         }
         for hook in settings.webhooks {
@@ -188,79 +190,6 @@ final class AlertDispatcher: Sendable {
             trials.append(trial("heartbeat \(heartbeat)") { try callHeartbeat(heartbeat) })
         }
         return trials
-    }
-}
-
-/// Gives a mail to the system.
-struct Mailer {
-    private let settings: AlertSettings
-    /// Seconds until a program that does not end is ended.
-    private static let patience = 60
-
-    init(_ settings: AlertSettings) { self.settings = settings }
-
-    /// Throws `io` when the program does not take it.
-    func send(subject: String, text: String) throws {
-        try settings.check()
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: settings.sendmail)
-        // -t: to whom stands in the head; -i: a line with a dot does not end it.
-        process.arguments = ["-t", "-i"]
-        process.environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"]
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        // A file, and not a pipe: a program that does not read keeps nobody waiting.
-        let input = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "holdfast-mail-\(RequestNonce.random().hex)")
-        guard
-            FileManager.default.createFile(
-                atPath: input.path, contents: Data(message(subject, text).utf8), attributes: [.posixPermissions: 0o600])
-        else { throw HoldfastError(.io, "There is no room for a mail in \(input.path).", isTemporary: true) }
-        defer { try? FileManager.default.removeItem(at: input) }
-        do {
-            process.standardInput = try FileHandle(forReadingFrom: input)
-            try process.run()
-        } catch {
-            throw HoldfastError(
-                .io, "\(settings.sendmail) cannot be run.", context: ["hint": "Is a mail program installed?"],
-                cause: error, isTemporary: true)
-        }
-        let end = SystemClock.monotonic + Int64(Self.patience) * 1_000_000_000
-        while process.isRunning, SystemClock.monotonic < end { SystemClock.pause(milliseconds: 20) }
-        guard !process.isRunning else {
-            process.terminate()
-            throw HoldfastError(.io, "\(settings.sendmail) did not end.", isTemporary: true)
-        }
-        guard process.terminationStatus == 0 else {
-            throw HoldfastError(
-                .io, "\(settings.sendmail) ended with status \(process.terminationStatus).", isTemporary: true)
-        }
-    }
-
-    private func message(_ subject: String, _ text: String) -> String {
-        var head = "To: \(settings.mailTo.joined(separator: ", "))\n"
-        if let from = settings.mailFrom { head += "From: \(from)\n" }
-        head += "Subject: \(Self.encoded(subject))\n"
-        head += "Auto-Submitted: auto-generated\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
-        head += "Content-Transfer-Encoding: base64\n\n"
-        let lines = Data(text.utf8).base64EncodedString(options: [.lineLength76Characters, .endLineWithLineFeed])
-        return head + lines + "\n"
-    }
-
-    /// A subject that stays one line, whatever a machine is called.
-    static func encoded(_ text: String) -> String {
-        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) && text.utf8.count < 70 { return text }
-        var words: [String] = []
-        var word = ""
-        for character in text {
-            if word.utf8.count + String(character).utf8.count > 40 {
-                words.append(word)
-                word = ""
-            }
-            word.append(character)
-        }
-        words.append(word)
-        return words.map { "=?utf-8?B?\(Data($0.utf8).base64EncodedString())?=" }.joined(separator: "\n ")
     }
 }
 

@@ -27,6 +27,8 @@ package struct AlertSettings: SecretValue {
     package var mailFrom: String?
     /// The program that takes mail on its standard input.
     package var sendmail = "/usr/sbin/sendmail"
+    /// A mail server that mails are handed to instead.
+    package var submission: MailSubmission?
     package var webhooks: [Webhook] = []
     /// Asked for every `heartbeatSeconds`, so that who watches notices when this server is gone.
     package var heartbeat: String?
@@ -62,6 +64,7 @@ package struct AlertSettings: SecretValue {
         ]
         if let mailFrom { fields["mail_from"] = .string(mailFrom) }
         if let heartbeat { fields["heartbeat"] = .string(heartbeat) }
+        if let submission { fields["submission"] = submission.encoded }
         return JSONValue.object(fields).encoded()
     }
 
@@ -72,6 +75,7 @@ package struct AlertSettings: SecretValue {
         settings.mailFrom = fields.has("mail_from") ? try fields.string("mail_from") : nil
         settings.sendmail = try fields.string("sendmail")
         settings.heartbeat = fields.has("heartbeat") ? try fields.string("heartbeat") : nil
+        settings.submission = fields.has("submission") ? try MailSubmission(try fields.object("submission")) : nil
         settings.heartbeatSeconds = Int(try fields.integer("heartbeat_seconds", in: 1...86_400))
         settings.silentSeconds = try fields.integer("silent_seconds", in: 60...(366 * 86_400))
         settings.lagSeconds = try fields.integer("lag_seconds", in: 1...(366 * 86_400))
@@ -104,6 +108,7 @@ package struct AlertSettings: SecretValue {
             throw HoldfastError(
                 .usage, "The program that sends mail is named by its whole path, as /usr/sbin/sendmail.")
         }
+        try submission?.check()
         for hook in webhooks {
             _ = try OutgoingAddress(hook.url)
             guard hook.secret.count >= 16 else {
@@ -114,7 +119,7 @@ package struct AlertSettings: SecretValue {
     }
 
     /// An address goes into the head of a mail: nothing in it may end a line or begin an option.
-    private static func checkMail(_ text: String) throws {
+    static func checkMail(_ text: String) throws {
         let isPlain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !Array(",;:<>()\"\\".utf8).contains($0) }
         let parts = text.split(separator: "@", omittingEmptySubsequences: false)
         guard isPlain, text.utf8.count <= 254, parts.count <= 2, !parts.contains(""), !text.hasPrefix("-") else {

@@ -47,6 +47,16 @@ final class FailureLimiter: Sendable {
         }
     }
 
+    /// What was taken for a failure was none.
+    func giveBack(_ address: String) {
+        accounts.withLock { accounts in
+            guard var account = accounts[address] else { return }
+            account.credit = min(refilled(account) + 1_000, burst)
+            account.updated = now()
+            accounts[address] = account
+        }
+    }
+
     private func refilled(_ account: Account) -> Int64 {
         let elapsed = max(now() - account.updated, 0) / 1_000_000
         return min(burst, account.credit + elapsed * perMinute / 60_000)

@@ -140,6 +140,10 @@ extension ServerCore {
                 }
             }
             if !isPlan {
+                // What somebody is about to get back stays until they have it.
+                let wanted = try restores.pointsInUse()
+                doomed.usual.removeAll { wanted.contains($0) }
+                doomed.retired.removeAll { wanted.contains($0) }
                 try vault.deletePoints(doomed.usual)
                 try vault.deletePoints(doomed.retired, options: .init(includesNewest: true))
             }

@@ -43,6 +43,10 @@ final class JobRunner: Sendable {
     private let catalog: any ServerCatalog
     private let clock: @Sendable () -> Timestamp
     private let running = Mutex<[JobID: Running]>([:])
+    private let changeCount = Mutex<UInt64>(0)
+    /// Grows whenever a job begins, goes on, says something or ends.
+    var changes: UInt64 { changeCount.withLock { $0 } }
+    private func noteChange() { changeCount.withLock { $0 += 1 } }
     /// Jobs that have ended and are remembered.
     static let kept = 500
 
@@ -94,8 +98,11 @@ final class JobRunner: Sendable {
 
     private func work(_ job: JobRecord, _ stop: StopFlag, _ body: (Context) throws -> [UInt8]) {
         let (catalog, clock) = (catalog, clock)
-        let context = Context(stopped: stop, tell: { [weak self] in self?.tell(job.id, $0, $1) }) { text in
+        noteChange()
+        defer { noteChange() }
+        let context = Context(stopped: stop, tell: { [weak self] in self?.tell(job.id, $0, $1) }) { [weak self] text in
             try? catalog.append(text, to: job.id, at: clock())
+            self?.noteChange()
         }
         var state = JobRecord.State.done
         var result: [UInt8]?
@@ -118,6 +125,7 @@ final class JobRunner: Sendable {
 
     /// Progress is kept in memory, and in the database once a second.
     private func tell(_ id: JobID, _ done: UInt64, _ total: UInt64) {
+        noteChange()
         let due = running.withLock { running -> (UInt64, UInt64)? in
             guard var entry = running[id] else { return nil }
             entry.done += done

@@ -27,9 +27,11 @@ enum OpenAPI {
                     ]),
                     "token": .object([
                         "type": .string("http"), "scheme": .string("bearer"),
-                        "description": .string("An access token that the server has given out."),
+                        "description": .string(
+                            "A token of an account, or an access code of `holdfast server access`: a word that begins with hfa_."
+                        ),
                     ]),
-                ]), "schemas": .object(OpenAPISchemas.all.merging(OpenAPISchemas.life) { first, _ in first }),
+                ]), "schemas": .object(OpenAPISchemas.everything),
             ]),
         ]).encoded()
     }
@@ -72,7 +74,7 @@ enum OpenAPI {
         switch operation.access {
         case .open: fields["security"] = .array([])
         case .machine: fields["security"] = .array([.object(["machine": .array([])])])
-        case .person: fields["security"] = .array([.object(["token": .array([])])])
+        case .person, .personWithAny, .account: fields["security"] = .array([.object(["token": .array([])])])
         case .signedIn, .machineOr:
             fields["security"] = .array([.object(["machine": .array([])]), .object(["token": .array([])])])
         }

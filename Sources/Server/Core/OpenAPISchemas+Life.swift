@@ -52,7 +52,7 @@ extension OpenAPISchemas {
                 "state": text("open, acknowledged or resolved"),
                 "raised": number("When, nanoseconds since 1970."),
                 "changed": number("When its state changed last, nanoseconds since 1970."),
-                "by": text("Who acknowledged it."),
+                "by": text("Who acknowledged or resolved it."),
             ], optional: ["machine", "machine_name", "by"]),
         "AlertList": all(["alerts": list(reference("Alert"))]),
         "AlertTrials": all([

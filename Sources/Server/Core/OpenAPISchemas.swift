@@ -91,12 +91,24 @@ enum OpenAPISchemas {
             "document": text("JSON: the machine, its class, and what its policies say."),
             "signature": text("Of the document, by the server's identity key, in hexadecimal digits."),
         ]),
-        "MachineOrders": all([
-            "policy": digest("The revision of the machine's policies: SHA-256 of the document."),
-            "commands": list(
-                all(["id": identifier("The command."), "kind": text("back-up-now"), "owner": text("Who wants it.")])),
-        ]),
+        "MachineOrders": all(
+            [
+                "policy": digest("The revision of the machine's policies: SHA-256 of the document."),
+                "commands": list(
+                    all(["id": identifier("The command."), "kind": text("back-up-now"), "owner": text("Who wants it.")])
+                ),
+                "restores": list(reference("RestoreOrder")),
+            ], optional: ["restores"]),
         "MachineCommand": all(["kind": text("back-up-now")]),
+        "PolicyPreviewList": all([
+            "machines": list(
+                all([
+                    "machine": text("The machine."), "name": text("Its name."),
+                    "before": text("What holds now, as YAML; empty when it cannot be read."),
+                    "after": text("What would hold, each value with its origin."),
+                    "changes": flag("Whether anything would be different."),
+                ]))
+        ]),
         "PolicyChangeList": all([
             "changes": list(
                 all([
@@ -105,7 +117,36 @@ enum OpenAPISchemas {
         ]),
     ]
 
-    static let all: [String: JSONValue] = policies.merging(common) { $1 }
+    static let all: [String: JSONValue] = policies.merging(common) { $1 }.merging(settings) { $1 }
+
+    private static let settingFields: [String: JSONValue] = [
+        "mail_to": list(text("An address that is told of alerts.")),
+        "mail_from": text("The sender's address; empty for the usual one."),
+        "mail_server": all(
+            [
+                "host": text("The mail server."), "port": number("Its port."),
+                "security": text("implicit, upgrade, or none for the server's own machine."),
+                "user": text("Who signs in."),
+                "password": text("Only on the way in."),
+            ], optional: ["host", "port", "security", "user", "password"]),
+        "silent_seconds": number("A machine that is not heard of for so long is silent."),
+        "lag_seconds": number("A change that waits for so long is an alert."),
+        "heartbeat": text("An address that is called every minute; empty for none."),
+        "console_address": text("By what people reach the console; stands in mails."),
+        "report_to": list(text("An address that gets the weekly report.")),
+        "report_weekday": number("1 Monday to 7 Sunday."), "report_hour": number("After which hour of the day."),
+    ]
+
+    private static let settings: [String: JSONValue] = [
+        "Settings": all(
+            settingFields.merging(["webhooks": list(text("An address that gets alerts as JSON."))]) { $1 },
+            optional: ["mail_server"]),
+        "SettingsChange": all(settingFields, optional: Set(settingFields.keys)),
+    ]
+    static let everything: [String: JSONValue] = all.merging(life) { first, _ in first }.merging(people) { first, _ in
+        first
+    }
+    .merging(restores) { first, _ in first }.merging(reports) { first, _ in first }
 
     private static let common: [String: JSONValue] = [
         "Problem": all(

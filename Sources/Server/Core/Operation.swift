@@ -11,10 +11,14 @@ package struct Operation: Sendable {
         case signedIn
         /// A machine only.
         case machine
-        /// A machine, or a person with at least this role.
-        case machineOr(AccessRole)
-        /// A person with at least this role.
-        case person(AccessRole)
+        /// A machine, or a person with this right.
+        case machineOr(AccountRight)
+        /// A person with this right.
+        case person(AccountRight)
+        /// A person with one of these rights.
+        case personWithAny([AccountRight])
+        /// Somebody with an account, by a token of it.
+        case account
 
         /// Throws unless `principal` may ask at all. What comes with a body says so here: nobody who will be refused makes the
         /// server take one in.
@@ -23,10 +27,12 @@ package struct Operation: Sendable {
             case (.open, _): return
             case (_, .anonymous): throw HoldfastError(.keyNeeded, "sign in first")
             case (.signedIn, _), (.machine, .machine), (.machineOr, .machine): return
-            case (.machineOr(let least), .person(let role, _)) where role >= least: return
-            case (.person(let least), .person(let role, _)) where role >= least: return
+            case (.machineOr(let right), .person(let person)) where person.may(right): return
+            case (.person(let right), .person(let person)) where person.may(right): return
+            case (.personWithAny(let rights), .person(let person)) where rights.contains(where: person.may): return
+            case (.account, .person(let person)) where person.account != nil: return
             case (.machine, _): throw HoldfastError(.denied, "only a machine that is enrolled may do this")
-            case (.machineOr, _), (.person, _): throw ServerCore.notForYou
+            case (.machineOr, _), (.person, _), (.personWithAny, _), (.account, _): throw ServerCore.notForYou
             }
         }
     }
@@ -61,6 +67,9 @@ package struct Operation: Sendable {
     package var failures: [(status: Int, meaning: String)]
     /// Longest body in bytes.
     package var maximumBody: Int
+    /// A page of the console: what goes wrong is told as a page.
+    package var isPage: Bool { tag == Self.pageTag }
+    package static let pageTag = "console"
     /// Takes a secret in its body that somebody could try to guess.
     package var isGuessable = false
     package var run: @Sendable (ServerCore, ServerRequest) throws -> ServerAnswer
@@ -91,7 +100,8 @@ package struct Operation: Sendable {
         IdentityOperations.all + InstallOperations.all + EnrolmentOperations.all + VaultOperations.all
         + MachineOperations.all
         + AdministrationOperations.all + JobOperations.all + StatusOperations.all + AlertOperations.all
-        + PolicyOperations.all
+        + PolicyOperations.all + FileOperations.all + AccountOperations.all + OwnOperations.all + AuditOperations.all
+        + EnrolmentCodeOperations.all + SettingsOperations.all + RestoreOperations.all + ReportOperations.all
 }
 
 /// Thrown by an operation that was asked to wait and has nothing to tell yet: it is called again soon, without holding a

@@ -24,10 +24,12 @@ final class OrderBell: Sendable {
     var count: Int { state.withLock { $0.waiting.count } }
 
     /// Something has changed: everybody looks again.
-    func ring() {
+    ///
+    /// - Parameter keepsPolicies: nothing about policies has; their revisions need not be worked out again.
+    func ring(keepsPolicies: Bool = false) {
         let all = state.withLock { state in
             state.rings += 1
-            state.revisions = [:]
+            if !keepsPolicies { state.revisions = [:] }
             defer { state.waiting = [:] }
             return Array(state.waiting.values)
         }

@@ -5,8 +5,8 @@ package import Policy
 
 /// The server's policies, and which of them are whose. Used by the server itself and by commands on its machine.
 package final class PolicyBook: PolicyAdministration {
-    private let catalog: any ServerCatalog
-    private let zones: ZoneSource
+    let catalog: any ServerCatalog
+    let zones: ZoneSource
     private let clock: @Sendable () -> Timestamp
     /// Who changes things, for people.
     private let author: String

@@ -1,3 +1,4 @@
+package import Browsing
 package import Catalog
 import Client
 package import Model
@@ -21,11 +22,21 @@ package final class ServerCore: Sendable {
     let bell = OrderBell()
     let pages = PointPages()
     let housekeeping = Mutex(HousekeepingState())
+    /// Pages that are kept fresh.
+    /// Pages that are kept fresh, by account: each costs a connection and a look at some counters every second, and no thread.
+    package let views = Turnstile(maximum: 512, ofHolder: 24)
+    /// Bodies that are made while they are sent, by who asked: each costs a thread and an open point.
+    package let streams = Turnstile(maximum: 24, ofHolder: 6)
+    let reportFailure = Mutex<String?>(nil)
+    private let reportDue = Mutex<Int64>(0)
+    let knownRevision = Mutex<(number: Int64, time: Timestamp)>((0, Timestamp(nanoseconds: 0)))
     private let lastEpoch = Mutex<Int64?>(nil)
     let clock: @Sendable () -> Timestamp
     let holder: VaultHolder
     /// Where the vault lies, for what is done to it while nobody uses it.
     let vaultPath: [UInt8]?
+    /// What is typed on this server's machine to say the words of the key sheet; for administrators only, paths stand in it.
+    package let sheetCommand: String
     /// The certificate (PEM) that is shown, and whether clients are told to believe exactly it.
     let shownCertificate: Mutex<String?>
     private let pinsCertificate: Bool
@@ -40,9 +51,16 @@ package final class ServerCore: Sendable {
     let life: MachineLife
     /// People.
     package let accounts: AccountBook
+    /// Open points, and names of files, for people who look for some.
+    package let shelf: PointShelf
+    /// Restores on machines that somebody has ordered.
+    package let restores: RestoreOrderBook
     let alerts: AlertBook
     let dispatcher: AlertDispatcher
     let alertSettings: Shared<AlertSettings>
+    let mutes: AlertMutes
+    /// Machines of which something is in the vault, as far as somebody has looked.
+    let stored = Mutex<Set<MachineID>>([])
     let policyObjectives = Mutex(PolicyObjectives())
     /// What machines are given that have nothing yet, and how many are given it at once.
     let offer: PackageOffer
@@ -55,10 +73,12 @@ package final class ServerCore: Sendable {
     ///   - ownCertificate: the certificate (PEM) that this server made for itself; `nil` when one of a certificate authority
     ///     was given, which clients then check like a browser.
     ///   - vaultPath: where the vault lies.
+    ///   - sheetCommand: what is typed on this machine to say the words of the key sheet.
     ///   - offer: packages for machines that are to be protected.
     package init(
         identity: ServerIdentity, vault: LocalVault, keys: VaultKeys?, catalog: any ServerCatalog,
-        ownCertificate: String?, leaseSeconds: Int = 600, vaultPath: [UInt8]? = nil, metricsAreOpen: Bool = false,
+        ownCertificate: String?, leaseSeconds: Int = 600, vaultPath: [UInt8]? = nil,
+        sheetCommand: String = "holdfast server check-sheet", metricsAreOpen: Bool = false,
         offer: PackageOffer = .nothing,
         clock: @escaping @Sendable () -> Timestamp = { Timestamp(nanoseconds: SystemClock.wall) },
         protect: (@Sendable (ServerExport, LocalVault) throws -> Void)? = nil
@@ -67,6 +87,7 @@ package final class ServerCore: Sendable {
         self.keys = keys
         self.catalog = catalog
         self.vaultPath = vaultPath
+        self.sheetCommand = sheetCommand
         self.clock = clock
         self.protect = protect
         self.metricsAreOpen = metricsAreOpen
@@ -82,9 +103,13 @@ package final class ServerCore: Sendable {
         jobs = JobRunner(catalog, clock: clock)
         life = MachineLife(catalog)
         accounts = AccountBook(catalog, clock: clock)
+        shelf = PointShelf(keys: keys) { try holder.get() }
+        restores = RestoreOrderBook(catalog, clock: clock)
         let settings = Shared(AlertSettings())
         alertSettings = settings
-        alerts = AlertBook(catalog, clock: clock) { settings.withLock { $0 }.targets }
+        let mutes = AlertMutes(catalog, clock: clock)
+        self.mutes = mutes
+        alerts = AlertBook(catalog, clock: clock, isMuted: { mutes.covers($0) }) { settings.withLock { $0 }.targets }
         dispatcher = AlertDispatcher(
             catalog, server: identity.id, clock: clock, settings: { settings.withLock { $0 } },
             names: { [catalog] machine in (try? catalog.machine(machine))?.name })
@@ -102,6 +127,9 @@ package final class ServerCore: Sendable {
             time: clock().seconds)
     }
 
+    /// Whether the server makes the certificate itself that it shows.
+    var isCertificateOwn: Bool { pinsCertificate }
+
     /// Notes the certificate that is shown from now on.
     package func certificateChanged(_ pem: String) { shownCertificate.withLock { $0 = pem } }
 
@@ -112,8 +140,10 @@ package final class ServerCore: Sendable {
         _ = try catalog.interruptJobs(at: clock())
         try noteScript()
         try life.load()
+        try mutes.load()
         try alerts.load()
         refreshAlertSettings()
+        restores.listen()
         dispatcher.start()
         housekeeping.withLock { $0.notices += offer.problems }
         expectByPolicy()
@@ -126,8 +156,22 @@ package final class ServerCore: Sendable {
         holder.upkeep()
         protectIfChanged()
         ringIfChanged()
+        if restores.sweep() { bell.ring(keepsPolicies: true) }
         if isServing.withLock({ $0 }) { keepHouse() }
         lookForAlertsIfDue()
+        lookForReport()
+    }
+
+    /// Every ten minutes: handing a mail over may take a minute.
+    private func lookForReport() {
+        guard isServing.withLock({ $0 }) else { return }
+        let isDue = reportDue.withLock { due in
+            let now = SystemClock.monotonic
+            defer { if now >= due { due = now + 600_000_000_000 } }
+            return now >= due
+        }
+        // On a thread of its own: nothing else waits for a mail server.
+        if isDue { _ = try? WorkerThread(name: "report") { [self] in sendReportIfDue(zone: SystemZones.current) } }
     }
 
     /// Machines every ten seconds, the server itself every minute.
@@ -140,7 +184,10 @@ package final class ServerCore: Sendable {
             // What cannot be written down now is found again the next time.
             try? lookForAlerts(all: isAll)
             due.next = SystemClock.monotonic + 10_000_000_000
-            if isAll { due.nextAll = SystemClock.monotonic + 60_000_000_000 }
+            if isAll {
+                noteUsageIfDue()
+                due.nextAll = SystemClock.monotonic + 60_000_000_000
+            }
         }
     }
 
@@ -191,8 +238,8 @@ package final class ServerCore: Sendable {
     // MARK: Who asks
 
     /// Who a request is from, by its headers.
-    struct Sender: Sendable {
-        var principal: Principal
+    package struct Sender: Sendable {
+        package var principal: Principal
         /// In a signed request: the nonce and the body's hash that were signed.
         var nonce: RequestNonce?
         var body: Bytes32?
@@ -210,7 +257,9 @@ package final class ServerCore: Sendable {
     ///   - target: path and query as they were sent.
     /// - Throws: `denied` for a signature or token that does not hold, in the same words whatever is wrong; `clockUnknown` for
     ///   a time that is not this server's.
-    func signIn(authorization: String, method: String, target: String) throws -> Sender {
+    package func signIn(
+        authorization: String, method: String, target: String, address: String = ""
+    ) throws -> Sender {
         guard authorization.utf8.count < 8_192, authorization.hasPrefix("Bearer ") else { throw Self.notAccepted }
         let text = String(authorization.dropFirst("Bearer ".count))
         if let unverified = RequestToken.parse(text) {
@@ -234,11 +283,19 @@ package final class ServerCore: Sendable {
             try noteUse(unverified, of: machine)
             return Sender(principal: .machine(machine.id), nonce: token.nonce, body: token.body)
         }
+        return Sender(principal: .person(try person(token: text, from: address)))
+    }
+
+    /// Who an access code or a token of an account belongs to. Throws `denied`, in the same words whatever is wrong.
+    private func person(token text: String, from address: String) throws -> Person {
         // The look-up is by the hash of 256 random bits: how long it takes says nothing that helps.
-        guard let hash = SecretToken.hash(text), let token = try catalog.token(hash: hash), token.isValid(at: clock()),
-            let role = AccessRole(token.role)
-        else { throw Self.notAccepted }
-        return Sender(principal: .person(role: role, name: token.name))
+        guard let hash = SecretToken.hash(text) else { throw Self.notAccepted }
+        if let code = try catalog.token(hash: hash) {
+            guard code.isValid(at: clock()), let person = Person(code) else { throw Self.notAccepted }
+            return person
+        }
+        guard let person = try accounts.person(token: hash, from: address) else { throw Self.notAccepted }
+        return person
     }
 
     private func isSigned(_ unverified: RequestToken.Unverified, _ machine: ManagedMachine?) throws -> Bool {
@@ -268,11 +325,16 @@ package final class ServerCore: Sendable {
 
     // MARK: Who may
 
-    /// Throws `denied` unless the request comes from `machine` itself or from a person with at least this role.
-    func require(_ request: ServerRequest, machine: MachineID?, or role: AccessRole = .administrator) throws {
+    /// Throws `denied` unless the request comes from `machine` itself, or from a person who has this right over it; without a machine
+    /// from a person who has it over all machines.
+    func require(_ request: ServerRequest, machine: MachineID?, or right: AccountRight = .manageSettings) throws {
         switch request.principal {
         case .machine(let id) where id == machine: return
-        case .person(let held, _) where held >= role: return
+        case .person(let person) where person.may(right):
+            if person.seesAllMachines { return }
+            guard let machine, let known = try catalog.machine(machine), person.covers(group: known.group) else {
+                throw Self.notForYou
+            }
         default: throw Self.notForYou
         }
     }
@@ -289,18 +351,6 @@ package final class ServerCore: Sendable {
     func requireVault(_ request: ServerRequest) throws {
         guard try request.id("vault", as: VaultID.self) == vaultID else {
             throw HoldfastError(.notFound, "this server has no such vault")
-        }
-    }
-}
-
-extension AccessRole {
-    /// What a token lets a person do; `nil` for one that is for machines.
-    init?(_ role: AccessToken.Role) {
-        switch role {
-        case .enrolment: return nil
-        case .administrator: self = .administrator
-        case .reader: self = .reader
-        case .viewer: self = .viewer
         }
     }
 }

@@ -23,6 +23,8 @@ package struct ServerExport: SecretValue {
     package var tokens: [AccessToken]
     package var settings: [String: [UInt8]]
     package var policies = PolicyExport()
+    /// People, with what they sign in by; sessions are begun anew.
+    package var accounts: [Account] = []
 
     // MARK: Coding
 
@@ -47,7 +49,7 @@ package struct ServerExport: SecretValue {
             "vault": .string(vault.hex), "revision": .integer(revision), "time": .integer(time.nanoseconds),
             "machines": .array(machines.map(ServerExport.encode)), "tokens": .array(tokens.map(ServerExport.encode)),
             "settings": .object(settings.mapValues { .string(Hex.encode($0)) }),
-            "policies": policies.encoded,
+            "policies": policies.encoded, "accounts": .array(accounts.map(\.json)),
         ]
         if let serverKey { fields["server_key"] = .string(Hex.encode(serverKey)) }
         if let certificate {
@@ -79,7 +81,9 @@ package struct ServerExport: SecretValue {
             settings: Dictionary(
                 uniqueKeysWithValues: try settings.members.keys.map { ($0, try settings.bytes($0)) }),
             // Servers before this one had none.
-            policies: fields.has("policies") ? try PolicyExport(try fields.object("policies")) : PolicyExport())
+            policies: fields.has("policies") ? try PolicyExport(try fields.object("policies")) : PolicyExport(),
+            accounts: fields.has("accounts")
+                ? try fields.array("accounts", atMost: 1_000_000).map { try Account($0) } : [])
     }
 
     private static func time(_ fields: JSONFields, _ name: String) throws -> Timestamp {
@@ -162,6 +166,7 @@ package struct ServerExport: SecretValue {
         for token in tokens where try catalog.token(hash: token.hash) == nil { try catalog.add(token) }
         for (name, value) in settings { try catalog.set(name, value) }
         try policies.restore(to: catalog)
+        for account in accounts where try catalog.account(account.id) == nil { try catalog.add(account) }
         // Last: a restore that was interrupted before is begun again.
         try directory.keep(identity.encoded(), as: "identity.json", in: ServerState.folder, replacing: false)
     }
@@ -172,6 +177,7 @@ extension ServerCore {
     package func export(revision: Int64) throws -> ServerExport {
         ServerExport(
             identity: identity, vault: vaultID, revision: revision, time: clock(), machines: try catalog.machines(),
-            tokens: try catalog.tokens(), settings: try catalog.settings(), policies: try PolicyExport(catalog))
+            tokens: try catalog.tokens(), settings: try catalog.settings(), policies: try PolicyExport(catalog),
+            accounts: try catalog.accounts())
     }
 }

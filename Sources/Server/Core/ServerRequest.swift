@@ -7,17 +7,8 @@ import Vault
 package enum Principal: Hashable, Sendable {
     case anonymous
     case machine(MachineID)
-    /// Somebody with an access token.
-    case person(role: AccessRole, name: String)
-}
-
-/// What a person may do; each may all that those below may.
-package enum AccessRole: UInt8, Comparable, Sendable {
-    case viewer = 1
-    case reader = 2
-    case administrator = 3
-
-    package static func < (a: AccessRole, b: AccessRole) -> Bool { a.rawValue < b.rawValue }
+    /// Somebody with an access code, or with a token of an account.
+    case person(Person)
 }
 
 /// A request with its body, as the operations see it.
@@ -39,10 +30,27 @@ package struct ServerRequest: Sendable {
     package var browser = ""
     /// `Sec-Fetch-Site`; `nil` from what is no browser.
     package var fetchSite: String?
+    /// A page that stays open asks for itself anew: nobody may be there.
+    package var isRefresh = false
     /// The `Cookie` header.
     package var cookies = ""
     /// The time to wait is over: what there is is answered.
     var isLastLook = false
+
+    /// The person that asks. Throws `keyNeeded` when nobody has signed in, and `denied` for a machine.
+    package func person() throws -> Person {
+        switch principal {
+        case .person(let person): return person
+        case .machine: throw ServerCore.notForYou
+        case .anonymous: throw HoldfastError(.keyNeeded, "sign in first")
+        }
+    }
+
+    /// The query's fields as bytes: names of files are no text.
+    package var fields: FormFields {
+        let parts = target.split(separator: "?", maxSplits: 1)
+        return FormFields(parts.count > 1 ? String(parts[1]) : "")
+    }
 
     /// A cookie that came with it.
     package func cookie(_ name: String) -> String? {
@@ -93,6 +101,8 @@ package struct ServerAnswer: Sendable {
     var file: (body: FileBody, place: Admission.Place)?
     /// A body that is made while it is sent, instead of `body`.
     package var stream: Stream?
+    /// What is told as it happens, instead of `body`.
+    package var events: Events?
     /// A secret was presented that does not hold: its address is bounded like those of others who guess.
     package var isFailedGuess = false
 
@@ -100,15 +110,31 @@ package struct ServerAnswer: Sendable {
     package struct Stream: Sendable {
         /// Its length, where that is known beforehand.
         package var length: UInt64?
+        /// Held until it is made.
+        package var place: Turnstile.Place
         /// Gives the body piece by piece. What it throws cuts the answer short, which who reads can tell.
         package var body: @Sendable (_ write: @escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
         package init(
-            length: UInt64?,
+            length: UInt64?, place: Turnstile.Place,
             _ body: @escaping @Sendable (_ write: @escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
         ) {
             self.length = length
+            self.place = place
             self.body = body
+        }
+    }
+
+    /// Server-sent events. No thread waits for the next.
+    package struct Events: Sendable {
+        /// What is to be said now, looked for every second; empty for nothing, `nil` at the end.
+        package var next: @Sendable () -> String?
+        /// Held until who listens has gone.
+        package var place: Turnstile.Place
+
+        package init(place: Turnstile.Place, _ next: @escaping @Sendable () -> String?) {
+            self.place = place
+            self.next = next
         }
     }
 

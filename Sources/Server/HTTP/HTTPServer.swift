@@ -48,6 +48,8 @@ package final class HTTPServer: Sendable {
         package var freeFailures = 20
         /// What is served beside the API.
         package var pages: [Operation] = []
+        /// What a browser is shown where there is nothing, by the status; outside of the API.
+        package var missingPage: (@Sendable (Int) -> ServerAnswer)?
         /// Asked every minute: a new certificate is used for the connections that come then.
         package var renewedCertificate: @Sendable () throws -> (chain: String, key: String)? = { nil }
 
@@ -197,6 +199,7 @@ package final class HTTPServer: Sendable {
     }
 
     private static let fetchSiteField = HTTPField.Name("Sec-Fetch-Site")
+    private static let refreshField = HTTPField.Name("Holdfast-Refresh")
     private static let nonceField = HTTPField.Name(AnswerSignature.nonceHeader)
 
     private static func hasBody(_ request: Request) -> Bool {
@@ -224,7 +227,7 @@ package final class HTTPServer: Sendable {
         do {
             answer = try await self.answer(request, incoming, context, &progress)
         } catch let error as HoldfastError {
-            answer = problem(error, incoming)
+            answer = refusal(error, incoming)
             if !progress.hasBegun { try await passOver(request, incoming, context, &progress) }
         }
         core.metrics.count(
@@ -232,7 +235,8 @@ package final class HTTPServer: Sendable {
         logger.debug(
             "request",
             metadata: [
-                "method": "\(operation.method)", "path": "\(incoming.path)", "status": "\(answer.status)",
+                // Not as it was sent: links have their secret in it.
+                "method": "\(operation.method)", "path": "\(operation.path)", "status": "\(answer.status)",
                 "address": "\(incoming.address)", "bytes": "\(answer.body.count)",
                 "milliseconds": "\(Int((ContinuousClock.now - incoming.begun) / .milliseconds(1)))",
             ])
@@ -248,7 +252,14 @@ package final class HTTPServer: Sendable {
         let operation = incoming.operation
         let limit = operation.request == .none ? 0 : operation.maximumBody
         if let length = incoming.length, length > limit { throw Self.tooLong(limit) }
-        if operation.isGuessable, let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
+        // Taken before it is known whether it is one, and given back when it was none: a crowd of guesses at once is as bounded as one
+        // after the other.
+        var isCharged = operation.isGuessable
+        if isCharged {
+            if let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
+            failures.fail(incoming.address)
+        }
+        defer { if isCharged { failures.giveBack(incoming.address) } }
 
         let sender = try await signIn(incoming)
         try operation.access.require(sender.principal)
@@ -261,6 +272,7 @@ package final class HTTPServer: Sendable {
         asked.host = request.head.authority ?? ""
         asked.browser = request.headers[.userAgent] ?? ""
         asked.fetchSite = Self.fetchSiteField.flatMap { request.headers[$0] }
+        asked.isRefresh = Self.refreshField.map { request.headers[$0] != nil } ?? false
         asked.cookies = request.headers[values: .cookie].joined(separator: "; ")
         let longest = max(JobOperations.longestWait, MachineOrders.longestWait)
         let end = incoming.begun + .seconds(min(Int(incoming.query["wait"] ?? "") ?? 0, longest))
@@ -283,7 +295,10 @@ package final class HTTPServer: Sendable {
         case .success(.notYet):
             throw HoldfastError(.internalError, "an operation has nothing to tell at its last look")
         case .success(.answer(let answer)):
-            if answer.isFailedGuess { failed(incoming, "refused", isGuess: true) }
+            if answer.isFailedGuess {
+                failed(incoming, "refused", isGuess: !isCharged)
+                isCharged = false
+            }
             if answer.body.count > 64 << 10 {
                 guard let room = admission.room(for: .answer, of: sender.principal),
                     room.grow(by: answer.body.count)
@@ -295,7 +310,10 @@ package final class HTTPServer: Sendable {
             }
             return answer
         case .failure(let error):
-            if operation.isGuessable, error.code == .denied { failed(incoming, "refused", isGuess: true) }
+            if operation.isGuessable, error.code == .denied {
+                failed(incoming, "refused", isGuess: !isCharged)
+                isCharged = false
+            }
             throw error
         }
     }
@@ -323,9 +341,9 @@ package final class HTTPServer: Sendable {
     /// Who asks, by the headers alone.
     private func signIn(_ incoming: Incoming) async throws -> ServerCore.Sender {
         guard let authorization = incoming.authorization else { return ServerCore.Sender(principal: .anonymous) }
-        let (method, target) = (incoming.operation.method, incoming.target)
+        let (method, target, address) = (incoming.operation.method, incoming.target, incoming.address)
         let result = try await work { [core] in
-            try core.signIn(authorization: authorization, method: method, target: target)
+            try core.signIn(authorization: authorization, method: method, target: target, address: address)
         }
         switch result {
         case .success(let sender):
@@ -468,6 +486,15 @@ package final class HTTPServer: Sendable {
 
     // MARK: Answers
 
+    /// An answer to what did not work: a document for programs, a page where a page was asked for.
+    private func refusal(_ error: HoldfastError, _ incoming: Incoming) -> ServerAnswer {
+        let told = problem(error, incoming)
+        guard incoming.operation.isPage, let page = options.missingPage else { return told }
+        var answer = page(told.status)
+        answer.headers += told.headers
+        return answer
+    }
+
     private func problem(_ error: HoldfastError, _ incoming: Incoming?) -> ServerAnswer {
         // What the system refuses the server is no refusal of who asks.
         let isOwnFault = error.code == .denied && error.cause is Errno
@@ -513,8 +540,11 @@ package final class HTTPServer: Sendable {
     /// A signed answer for what has no route.
     fileprivate func noRoute(_ request: Request, _ context: ServerContext, status: Int) throws -> Response {
         if Self.hasBody(request) { closeLater(context.channel, seconds: options.lingering) }
+        let status = status == 405 ? 405 : 404
         var answer = problem(HoldfastError(.notFound, "there is nothing here"), nil)
-        answer.status = status == 405 ? 405 : 404
+        let isBrowser = request.headers[.accept]?.contains("text/html") ?? false
+        if isBrowser, !request.uri.path.hasPrefix("/api/"), let page = options.missingPage { answer = page(status) }
+        answer.status = status
         return try response(answer, nonce: Self.nonce(of: request), channel: context.channel, held: [])
     }
 
@@ -527,7 +557,8 @@ package final class HTTPServer: Sendable {
             if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
         }
         if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
-        if let nonce, let signature = HTTPField.Name(AnswerSignature.signatureHeader),
+        // What is made while it is sent has no hash yet.
+        if let nonce, answer.stream == nil, let signature = HTTPField.Name(AnswerSignature.signatureHeader),
             let time = HTTPField.Name(AnswerSignature.timeHeader)
         {
             let now = core.clock().seconds
@@ -545,7 +576,13 @@ package final class HTTPServer: Sendable {
             headers[.contentType] = answer.contentType
             return Response(
                 status: .init(code: answer.status), headers: headers,
-                body: StreamedBody.make(stream, pool: pool, channel: channel, slowest: options.slowest))
+                body: StreamedBody.make(stream, channel: channel, slowest: options.slowest))
+        }
+        if let events = answer.events {
+            headers[.contentType] = "text/event-stream"
+            return Response(
+                status: .init(code: answer.status), headers: headers,
+                body: EventBody.make(events, pool: pool, channel: channel) { [core] in core.bell.isClosed })
         }
         guard !answer.body.isEmpty else {
             return Response(status: .init(code: answer.status), headers: headers, body: .init())

@@ -39,14 +39,20 @@ package enum MachineCondition: String, Sendable, CaseIterable {
     case protected
     /// Stored later than it should be.
     case behind
+    /// It has an agent that reports, and nothing is stored of it yet.
+    case beginning
     /// Some paths cannot be kept as they are.
     case warnings
     /// It cannot write to the vault, or its spool is full.
     case problem
     /// It said that it goes to sleep or down, less than two weeks ago.
     case asleep
+    /// Somebody there has paused it.
+    case paused
     /// It said nothing for some minutes, or that its agent was stopped.
     case silent
+    /// The same, for longer than is expected of it.
+    case lost
     /// It has no agent that reports: backups are begun by somebody else.
     case unreported
     /// Its id is another's, and somebody has to decide.
@@ -56,9 +62,10 @@ package enum MachineCondition: String, Sendable, CaseIterable {
     /// Nanoseconds after which a machine that reports every minute is called silent. No alert yet: see `MachineObjectives`.
     static let silence: Int64 = 300_000_000_000
 
+    /// - Parameter hasPoints: whether anything of it is in the vault, where its report does not say.
     package init(
         _ machine: ManagedMachine, _ report: MachineReport?, received: Timestamp?, at now: Timestamp,
-        _ objectives: MachineObjectives
+        _ objectives: MachineObjectives, hasPoints: @autoclosure () -> Bool = true
     ) {
         switch machine.state {
         case .retired: self = .retired
@@ -73,9 +80,13 @@ package enum MachineCondition: String, Sendable, CaseIterable {
             } else if report.activity == .asleep, !objectives.isSilent(since: received, at: now, isAsleep: true) {
                 self = .asleep
             } else if report.activity == .stopped || now.since(received) > max(MachineCondition.silence, 0) {
-                self = .silent
+                self = objectives.isSilent(since: received, at: now, isAsleep: false) ? .lost : .silent
             } else if report.problem != nil || report.spool?.isFull == true {
                 self = .problem
+            } else if report.activity == .paused {
+                self = .paused
+            } else if report.newest == nil, !hasPoints() {
+                self = .beginning
             } else if report.lag > objectives.lag {
                 self = .behind
             } else {

@@ -25,6 +25,8 @@ final class MachineLife: Sendable {
         var changed: Set<MachineID> = []
         var seen: [MachineID: Timestamp] = [:]
         var traffic: [MachineID: Traffic] = [:]
+        /// Grows with all that a page may show.
+        var changes: UInt64 = 0
     }
 
     private let catalog: any ServerCatalog
@@ -51,6 +53,8 @@ final class MachineLife: Sendable {
 
     func live(_ machine: MachineID) -> Live? { state.withLock { $0.live[machine] } }
     var all: [MachineID: Live] { state.withLock { $0.live } }
+    /// Grows whenever something changes.
+    var changes: UInt64 { state.withLock { $0.changes } }
     /// Machines that have ever reported.
     var count: Int { state.withLock { $0.live.count } }
 
@@ -73,6 +77,7 @@ final class MachineLife: Sendable {
             state.live[machine] = Live(report: report, received: now, trail: trail)
             state.changed.insert(machine)
             state.seen[machine] = now
+            state.changes += 1
             return finding
         }
     }
@@ -84,6 +89,7 @@ final class MachineLife: Sendable {
             body(&live.trail)
             state.live[machine] = live
             state.changed.insert(machine)
+            state.changes += 1
         }
     }
 

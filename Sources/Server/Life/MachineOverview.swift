@@ -1,6 +1,8 @@
 package import Catalog
 package import Client
 package import Model
+import Synchronization
+import Vault
 
 /// A machine as a list shows it: what the server knows of it and what it said last.
 package struct MachineOverview: Sendable {
@@ -21,9 +23,19 @@ extension ServerCore {
         return MachineOverview(
             machine: machine,
             condition: MachineCondition(
-                machine, live?.report, received: live?.received, at: clock(), objectives(of: machine)),
+                machine, live?.report, received: live?.received, at: clock(), objectives(of: machine),
+                hasPoints: hasPoints(machine.id)),
             report: live?.report, lastSeen: max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen),
             cloneHost: live?.trail.cloneHost)
+    }
+
+    /// Whether anything of a machine is in the vault. Where that cannot be seen now nothing is claimed to be missing.
+    package func hasPoints(_ machine: MachineID) -> Bool {
+        if stored.withLock({ $0.contains(machine) }) { return true }
+        guard let points = try? vault.points(PointQuery(machine: machine, newest: 1)) else { return true }
+        if points.isEmpty { return false }
+        stored.withLock { _ = $0.insert(machine) }
+        return true
     }
 
     /// Alerts that hold.

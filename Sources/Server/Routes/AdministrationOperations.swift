@@ -15,8 +15,10 @@ enum AdministrationOperations {
             var mayRead = true
             if case .machine = request.principal {
             } else {
-                try core.require(request, machine: nil, or: .viewer)
-                mayRead = (try? core.require(request, machine: nil, or: .reader)) != nil
+                // For who sees some machines, too: it is how their commands find the vault.
+                let person = try request.person()
+                guard person.may(.seeStates) else { throw ServerCore.notForYou }
+                mayRead = person.may(.seeContents)
             }
             return .json(
                 JSONValue.object([
@@ -29,7 +31,7 @@ enum AdministrationOperations {
             response: .json("VaultStatistics")
         ) { core, request in
             try core.requireVault(request)
-            try core.require(request, machine: nil, or: .viewer)
+            try core.require(request, machine: nil, or: .seeStates)
             return .json(AdministrationMessages.encode(try LocalAdministration(try core.vault).overview()))
         },
         Operation(
@@ -37,13 +39,13 @@ enum AdministrationOperations {
             response: .json("HoldList")
         ) { core, request in
             try core.requireVault(request)
-            try core.require(request, machine: nil, or: .viewer)
+            try core.require(request, machine: nil, or: .seeStates)
             return .json(AdministrationMessages.encode(try core.vault.holds()))
         },
         Operation(
             "POST", base + "/holds",
             "Places or releases a hold. In an owner-only vault it comes with its record, signed by the vault's key.",
-            tag: "administration", access: .person(.administrator), request: .json("HoldRequest"), status: 204
+            tag: "administration", access: .person(.manageSettings), request: .json("HoldRequest"), status: 204
         ) { core, request in
             try core.requireVault(request)
             try core.require(request, machine: nil)
@@ -56,16 +58,19 @@ enum AdministrationOperations {
         ) { core, request in
             try core.requireVault(request)
             // Points of an owner-only vault are opened on its machines, by who has the passphrase.
-            if core.keys == nil, case .machine = request.principal {} else { try core.require(request, machine: nil) }
+            if core.keys == nil, case .machine = request.principal {
+            } else {
+                try core.require(request, machine: nil, or: .manageOwners)
+            }
             return .json(AdministrationMessages.encode(try KeyMaterial(try core.vault.store)))
         },
         Operation(
-            "PUT", base + "/keys/{file}", "Adds a key slot.", tag: "administration", access: .person(.administrator),
+            "PUT", base + "/keys/{file}", "Adds a key slot.", tag: "administration", access: .person(.manageOwners),
             request: .json("KeySlot"),
             status: 204, failures: [(409, "There is a slot of this number.")], maximumBody: KeyFiles.maximumLength
         ) { core, request in
             try core.requireVault(request)
-            try core.require(request, machine: nil)
+            try core.require(request, machine: nil, or: .manageOwners)
             let slot = try AdministrationOperations.slot(request)
             guard slot.kind != .server else {
                 throw HoldfastError(.denied, "slots of servers are added where the vault lies: `holdfast server init`")
@@ -80,7 +85,7 @@ enum AdministrationOperations {
         Operation("DELETE", base + "/keys/{file}", "Removes a key slot.", tag: "administration", status: 204) {
             core, request in
             try core.requireVault(request)
-            try core.require(request, machine: nil)
+            try core.require(request, machine: nil, or: .manageOwners)
             try core.removeSlot(named: request.parameters["file"] ?? "")
             return .nothing
         },

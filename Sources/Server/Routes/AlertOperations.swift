@@ -11,10 +11,10 @@ enum AlertOperations {
             tag: "alerts", query: [("resolved", "How many of those that are resolved, at most 2,000.")],
             response: .json("AlertList")
         ) { core, request in
-            try core.require(request, machine: nil, or: .viewer)
+            let desk = try core.desk(request)
             let limit = try request.number("resolved", in: 0...2_000) ?? 0
             let names = try core.machineNames()
-            let alerts = try core.catalog.alerts(resolved: limit).prefix(RemoteAlerts.maximumList).map { alert in
+            let alerts = try desk.alerts(resolved: limit).prefix(RemoteAlerts.maximumList).map { alert in
                 AlertSummary(alert, name: alert.machine.flatMap { names[$0] }).json
             }
             return .json(JSONValue.object(["alerts": .array(Array(alerts))]).encoded())
@@ -23,13 +23,52 @@ enum AlertOperations {
             "POST", "/api/v1/alerts/{number}/acknowledge", "Says that somebody has seen an alert.", tag: "alerts",
             response: .json("Alert")
         ) { core, request in
-            try core.require(request, machine: nil)
+            let desk = try core.desk(request)
+            try desk.require(.handleAlerts)
             guard let number = Int64(request.parameters["number"] ?? ""), number > 0 else {
                 throw HoldfastError(.usage, "an alert is named by its number")
             }
-            let alert = try core.alerts.acknowledge(number, by: request.owner)
+            let alert = try desk.acknowledge(alert: number)
             let name = try alert.machine.flatMap { try core.catalog.machine($0)?.name }
             return .json(AlertSummary(alert, name: name).json.encoded())
+        },
+        Operation(
+            "POST", "/api/v1/alerts/{number}/resolve",
+            "Says that an alert is over. What still holds is raised anew by the server's next look.", tag: "alerts",
+            response: .json("Alert")
+        ) { core, request in
+            let desk = try core.desk(request)
+            try desk.require(.handleAlerts)
+            guard let number = Int64(request.parameters["number"] ?? ""), number > 0 else {
+                throw HoldfastError(.usage, "an alert is named by its number")
+            }
+            let alert = try desk.resolve(alert: number)
+            let name = try alert.machine.flatMap { try core.catalog.machine($0)?.name }
+            return .json(AlertSummary(alert, name: name).json.encoded())
+        },
+        Operation(
+            "GET", "/api/v1/alert-mutes", "Rules by which nobody is told of some alerts for a while.", tag: "alerts",
+            access: .person(.seeStates), response: .json("AlertMuteList")
+        ) { core, request in
+            let mutes = try core.desk(request).alertMutes().map(\.json)
+            return .json(JSONValue.object(["mutes": .array(mutes)]).encoded())
+        },
+        Operation(
+            "POST", "/api/v1/alert-mutes",
+            "Mutes alerts by a rule: they are raised and listed, and nobody is told. What is open at its end is told then.",
+            tag: "alerts", access: .person(.handleAlerts), request: .json("NewAlertMute"),
+            response: .json("AlertMute"), status: 201,
+            failures: [(413, "There are too many rules.")], maximumBody: 16 << 10
+        ) { core, request in
+            let wish = try AlertMuteWish(JSONFields(parsing: request.body, document: "the rule"))
+            return ServerAnswer(status: 201, body: try core.desk(request).muteAlerts(wish).json.encoded())
+        },
+        Operation(
+            "DELETE", "/api/v1/alert-mutes/{mute}", "Ends a rule before its time.", tag: "alerts",
+            access: .person(.handleAlerts), status: 204, failures: [(404, "There is no such rule.")]
+        ) { core, request in
+            try core.desk(request).unmuteAlerts(request.parameters["mute"] ?? "")
+            return .nothing
         },
         Operation(
             "POST", "/api/v1/alerts/test", "Sends a message on every way on which alerts go out.", tag: "alerts",
@@ -66,7 +105,8 @@ extension ServerCore {
         for machine in machines {
             let known = live[machine.id]
             let condition = MachineCondition(
-                machine, known?.report, received: known?.received, at: now, objectives(of: machine))
+                machine, known?.report, received: known?.received, at: now, objectives(of: machine),
+                hasPoints: hasPoints(machine.id))
             conditions[condition, default: 0] += 1
             if let known, condition != .retired {
                 lags.append(

@@ -34,7 +34,7 @@ enum IdentityOperations {
         ) { core, request in
             if !core.metricsAreOpen {
                 if request.principal == .anonymous { throw HoldfastError(.keyNeeded, "sign in first") }
-                try core.require(request, machine: nil, or: .viewer)
+                try core.require(request, machine: nil, or: .seeStates)
             }
             return ServerAnswer(
                 contentType: "text/plain; version=0.0.4; charset=utf-8", body: Array(core.metricsText().utf8))

@@ -14,7 +14,7 @@ enum JobOperations {
             "POST", "/api/v1/jobs",
             "Begins long work: verify, plan-reclaim, reclaim, plan-retention, retention, rebuild or delete-points. One job of a "
                 + "kind at a time.",
-            tag: "jobs", access: .person(.administrator), request: .json("JobRequest"), response: .json("JobBegun"),
+            tag: "jobs", access: .person(.manageSettings), request: .json("JobRequest"), response: .json("JobBegun"),
             status: 202,
             failures: [(503, "A job of this kind runs already.")], maximumBody: 4 << 20
         ) { core, request in
@@ -30,7 +30,7 @@ enum JobOperations {
         Operation(
             "GET", "/api/v1/jobs", "The newest jobs, newest first.", tag: "jobs", response: .json("JobList")
         ) { core, request in
-            try core.require(request, machine: nil, or: .viewer)
+            try core.require(request, machine: nil, or: .seeStates)
             let jobs = try core.catalog.jobs(newest: 100).map { JSONValue.object(JobOperations.summary($0)) }
             return .json(JSONValue.object(["jobs": .array(jobs)]).encoded())
         },
@@ -42,7 +42,7 @@ enum JobOperations {
                 ("wait", "Seconds to wait for the job's end or for news, at most 30."),
             ], response: .lines("JobEvent")
         ) { core, request in
-            try core.require(request, machine: nil, or: .viewer)
+            try core.require(request, machine: nil, or: .seeStates)
             let id: JobID = try request.id("job")
             let after = try request.number("after", in: 0...Int.max) ?? 0
             let wait = try request.number("wait", in: 0...longestWait) ?? 0
@@ -107,7 +107,7 @@ extension ServerRequest {
         switch principal {
         case .anonymous: ""
         case .machine(let id): id.hex
-        case .person(_, let name): name
+        case .person(let person): person.name
         }
     }
 }

@@ -10,18 +10,18 @@ enum MachineOperations {
             "GET", "/api/v1/machines", "The machines that have enrolled, by name.", tag: "machines",
             response: .json("MachineList")
         ) { core, request in
-            try core.require(request, machine: nil, or: .viewer)
-            let machines = try core.catalog.machines().map { machine in
-                JSONValue.object(MachineOperations.encode(machine).merging(core.lifeFields(machine)) { $1 })
-            }
+            let desk = try core.desk(request)
+            try desk.require(.seeStates)
+            let machines = try desk.machines().map { JSONValue.object(describe($0, core)) }
             return .json(JSONValue.object(["machines": .array(machines)]).encoded())
         },
         Operation(
             "POST", "/api/v1/machines/{machine}/approve", "Lets a machine that waits go on with the history of its id.",
             tag: "machines", status: 204
         ) { core, request in
-            try core.require(request, machine: nil)
-            try core.approve(try request.id("machine"))
+            let desk = try core.desk(request)
+            try desk.require(.manageMachines)
+            try desk.answer(waiting: try desk.machine(request.parameters["machine"]), isApproved: true)
             return .nothing
         },
         Operation(
@@ -29,8 +29,9 @@ enum MachineOperations {
             tag: "machines",
             status: 204
         ) { core, request in
-            try core.require(request, machine: nil)
-            try core.refuse(try request.id("machine"))
+            let desk = try core.desk(request)
+            try desk.require(.manageMachines)
+            try desk.answer(waiting: try desk.machine(request.parameters["machine"]), isApproved: false)
             return .nothing
         },
         Operation(
@@ -58,16 +59,18 @@ enum MachineOperations {
             "Takes a machine out of service: its keys open nothing any more, its points stay as the rules say.",
             tag: "machines", status: 204
         ) { core, request in
-            try core.require(request, machine: nil)
-            try core.retire(try request.id("machine"))
+            let desk = try core.desk(request)
+            try desk.require(.manageMachines)
+            try desk.retire(try desk.machine(request.parameters["machine"]))
             return .nothing
         },
         Operation(
             "POST", "/api/v1/machines/{machine}/return", "Takes a retired machine into service again.",
             tag: "machines", status: 204
         ) { core, request in
-            try core.require(request, machine: nil)
-            try core.reinstate(try request.id("machine"))
+            let desk = try core.desk(request)
+            try desk.require(.manageMachines)
+            try desk.reinstate(try desk.machine(request.parameters["machine"]))
             return .nothing
         },
     ]
@@ -84,6 +87,11 @@ enum MachineOperations {
         }
         try core.register(try request.body.withUnsafeBytes { try MachineRecord.decode($0) }, of: id)
         return .nothing
+    }
+
+    /// What the server knows of a machine, and what that said last.
+    static func describe(_ machine: ManagedMachine, _ core: ServerCore) -> [String: JSONValue] {
+        encode(machine).merging(core.lifeFields(machine)) { $1 }
     }
 
     private static func encode(_ machine: ManagedMachine) -> [String: JSONValue] {

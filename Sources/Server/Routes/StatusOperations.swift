@@ -52,7 +52,8 @@ extension ServerCore {
     func lifeFields(_ machine: ManagedMachine) -> [String: JSONValue] {
         let live = life.live(machine.id)
         let condition = MachineCondition(
-            machine, live?.report, received: live?.received, at: clock(), objectives(of: machine))
+            machine, live?.report, received: live?.received, at: clock(), objectives(of: machine),
+            hasPoints: hasPoints(machine.id))
         var fields: [String: JSONValue] = ["condition": .string(condition.rawValue)]
         let seen = max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen)
         fields["last_seen"] = .integer(seen.nanoseconds)

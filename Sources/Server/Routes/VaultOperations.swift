@@ -1,3 +1,4 @@
+import Catalog
 import Client
 import Model
 import Vault
@@ -13,7 +14,7 @@ enum VaultOperations {
     private static let leases: [Operation] = [
         Operation(
             "POST", base + "/leases", "Claims the vault for a writer or a reader.", tag: "vault",
-            access: .machineOr(.reader), request: .json("LeaseRequest"), response: .json("Lease"), status: 201
+            access: .machineOr(.seeContents), request: .json("LeaseRequest"), response: .json("Lease"), status: 201
         ) { core, request in
             try core.requireVault(request)
             let wanted = try VaultMessages.leaseRequest(request.body)
@@ -152,7 +153,7 @@ enum VaultOperations {
                 if query.machine ?? id != id { return .json(VaultMessages.encode(page: [], next: nil)) }
                 query.machine = id
             } else {
-                try core.require(request, machine: nil, or: .viewer)
+                try core.requireListed(query, by: try request.person())
             }
             let start = try request.number("start", in: 0...Int(Int32.max)) ?? 0
             let (page, next) = try core.pages.page(of: query, from: start, in: try core.vault)
@@ -182,13 +183,18 @@ enum VaultOperations {
         ) { core, request in
             try core.requireVault(request)
             let machine: MachineID = try request.id("machine")
-            try core.require(request, machine: machine, or: .viewer)
+            if case .machine(let asking) = request.principal,
+                try core.restores.lets(asking, seeRecordsOf: machine)
+            {
+            } else {
+                try core.require(request, machine: machine, or: .seeStates)
+            }
             return .binary(
                 VaultMessages.encode(records: try core.vault.machineRecords(of: machine).map { $0.encoded() }))
         },
         Operation(
             "POST", base + "/points/{point}/grant", "The key of a point's record, for who may read the point.",
-            tag: "vault", access: .machineOr(.reader), request: .json("GrantRequest"), response: .json("Grant"),
+            tag: "vault", access: .machineOr(.seeContents), request: .json("GrantRequest"), response: .json("Grant"),
             failures: [(401, "The vault is owner-only: the server has no key to grant.")]
         ) { core, request in
             try core.requireVault(request)
@@ -207,8 +213,13 @@ enum VaultOperations {
             if case .machine(let id) = request.principal {
                 records = try core.vault.machineRecords(of: id)
             } else {
-                try core.require(request, machine: nil, or: .viewer)
+                let desk = try core.desk(request)
+                try desk.require(.seeStates)
                 records = Array(try core.vault.machineRecords().values)
+                if !desk.person.seesAllMachines {
+                    let seen = Set(try desk.machines().map(\.id))
+                    records.removeAll { !seen.contains($0.machine) }
+                }
             }
             records.sort { $0.machine < $1.machine }
             return .binary(VaultMessages.encode(records: records.map { $0.encoded() }))
@@ -216,12 +227,15 @@ enum VaultOperations {
         Operation(
             "POST", base + "/blobs/read",
             "Sealed blobs in the order in which they lie in the packs; ends after some 16 MiB, ask for the rest again.",
-            tag: "vault", access: .machineOr(.reader),
+            tag: "vault", access: .machineOr(.seeContents),
             query: [("copy", "For one blob: its next copy, because the one before did not open.")],
             request: .binary("ids"), response: .binary("for each blob its id, a length, and the sealed blob")
         ) { core, request in
             try core.requireVault(request)
-            if case .machine = request.principal {} else { try core.require(request, machine: nil, or: .reader) }
+            if case .machine = request.principal {
+            } else {
+                guard try request.person().may(.seeContents) else { throw ServerCore.notForYou }
+            }
             let ids = try VaultMessages.ids(request.body)
             let copy = try request.number("copy", in: 1...8)
             return .binary(try core.read(ids, copy: copy ?? 0))
@@ -243,12 +257,43 @@ extension ServerCore {
     func requireOwn(_ points: [PointID], _ request: ServerRequest) throws {
         let vault = try self.vault
         guard case .machine(let machine) = request.principal else {
-            return try require(request, machine: nil, or: .reader)
+            return try requireReadable(points, by: try request.person())
         }
         if points.isEmpty { return }
         let owners = try vault.owners(of: points)
-        if let other = points.first(where: { owners[$0] != machine }) {
+        let others = points.filter { owners[$0] != machine }
+        // Another's point is for this machine while an order says so, and no longer.
+        if let other = others.first, try !restores.lets(machine, read: Set(others)) {
             throw HoldfastError(.notFound, "there is no recovery point \(other.hex)", context: ["point": other.hex])
+        }
+    }
+
+    /// Throws unless a person may read contents, and those of the machines of these points.
+    private func requireReadable(_ points: [PointID], by person: Person) throws {
+        guard person.may(.seeContents) else { throw Self.notForYou }
+        if person.seesAllMachines || points.isEmpty { return }
+        let owners = try vault.owners(of: points)
+        for point in points {
+            guard let machine = try owners[point].flatMap({ try catalog.machine($0) }),
+                person.covers(group: machine.group)
+            else {
+                throw HoldfastError(
+                    .notFound, "there is no recovery point \(point.hex)", context: ["point": point.hex])
+            }
+        }
+    }
+
+    /// Throws unless a person may see these points in a list. Who is for some machines names one of them, or points of them.
+    func requireListed(_ query: PointQuery, by person: Person) throws {
+        guard person.may(.seeStates) else { throw Self.notForYou }
+        if person.seesAllMachines { return }
+        if let id = query.machine {
+            guard let machine = try catalog.machine(id), person.covers(group: machine.group) else {
+                throw Self.notForYou
+            }
+        } else {
+            guard !query.ids.isEmpty else { throw Self.notForYou }
+            try requireReadable(query.ids, by: person)
         }
     }
 

@@ -15,7 +15,7 @@ package final class PointReader {
     /// Whether a machine of the vault is known to have made the point.
     package let isSigned: Bool
 
-    private let lease: LeaseID?
+    private var lease: LeaseID?
     private let contents: EntryContents
     private var isClosed = false
 
@@ -76,6 +76,16 @@ package final class PointReader {
         if isClosed { return }
         isClosed = true
         if let lease { service.closeLease(lease) }
+    }
+
+    /// Takes a new lease and gives the old one back: for readers that stay open for days, behind a server that may have been
+    /// restarted and has forgotten the old one. May be called beside threads that fetch, never beside `close`.
+    ///
+    /// Throws `notFound` when the point is gone.
+    package func renewLease() throws {
+        guard !isClosed, let old = lease else { return }
+        lease = try service.openLease(.reader([point])).id
+        service.closeLease(old)
     }
 
     /// Which secrets the point was made with shows its root: only a checker under which the root has its own key is used.

@@ -15,7 +15,10 @@ struct AccountGroup: ParsableCommand {
             Run these on the server's machine, beside the running server. Nobody has a password by default: an account is made with \
             a link, that holds a day and sets the password once.
             """,
-        subcommands: [AccountAdd.self, AccountList.self, AccountLink.self, AccountRemove.self]
+        subcommands: [
+            AccountAdd.self, AccountList.self, AccountLink.self, AccountDisable.self, AccountRemove.self,
+            AccountTokenGroup.self, AccountPlaceGroup.self,
+        ]
     )
 
     /// The address of a link, as it can be opened.
@@ -179,18 +182,36 @@ struct AuditVerify: Command {
     static let configuration = CommandConfiguration(
         commandName: "verify",
         abstract: "Check that no line of the audit log was changed or taken out.",
-        usage: "holdfast audit verify [<options>]",
+        usage: "holdfast audit verify [--kept <number:hash>] [<options>]",
         discussion: """
             Each line carries the hash of the one before. What is printed at the end, number and hash of the newest line, can be kept \
-            elsewhere: a later log that is whole has that line.
+            elsewhere: a later log has that line, and says with --kept whether it has. Lines that were taken off the end are found so, \
+            and in no other way.
+
+            Exit status: 0 the log is whole, 1 it is not what was written.
+
+            Example:
+              holdfast audit verify --kept 812:9f0c...
             """
     )
 
+    @Option(
+        help: ArgumentHelp("A line that you have kept elsewhere, as this command printed it.", valueName: "number:hash")
+    )
+    var kept: String?
+
     @OptionGroup var global: GlobalOptions
 
+    func validate() throws {
+        if let kept, AuditLog.Mark(kept) == nil {
+            throw ValidationError("--kept takes the number of a line, a colon, and its hash of 64 digits.")
+        }
+    }
+
     func execute(_ console: Console) throws -> ExitStatus {
-        let verdict = try AccountGroup.book(console, global).audit.verify()
+        let verdict = try AccountGroup.book(console, global).audit.verify(kept.flatMap { AuditLog.Mark($0) })
         var fields: [String: JSON] = [
+            "whole": .bool(verdict.isWhole), "lacks_kept": .bool(verdict.lacksKept),
             "lines": .count(UInt64(verdict.lines)), "hash": .string(Hex.encode(verdict.hash.array)),
         ]
         if let broken = verdict.firstBroken { fields["first_broken"] = .count(UInt64(broken)) }
@@ -199,7 +220,12 @@ struct AuditVerify: Command {
             try console.line("The log is not what was written, from line \(broken) on.")
             return .failed
         }
-        try console.line("\(verdict.lines) lines, whole. The newest has the hash\n\(Hex.encode(verdict.hash.array))")
+        if verdict.lacksKept {
+            try console.line("The line that was kept is not in the log: it was shortened, or made anew.")
+            return .failed
+        }
+        try console.line(
+            "\(verdict.lines) lines, whole. To keep elsewhere:\n\(verdict.lines):\(Hex.encode(verdict.hash.array))")
         return .done
     }
 }

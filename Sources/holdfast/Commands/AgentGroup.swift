@@ -14,6 +14,9 @@ struct AgentGroup: ParsableCommand {
               holdfast backup --now                                   store all that has happened, at once
               holdfast versions notes.txt                             the versions of a file
             """,
-        subcommands: [AgentRun.self, AgentStatusCommand.self, AgentPause.self, AgentResume.self, AgentChangeKey.self]
+        subcommands: [
+            AgentRun.self, AgentStatusCommand.self, AgentPause.self, AgentResume.self, AgentRefuse.self,
+            AgentChangeKey.self,
+        ]
     )
 }

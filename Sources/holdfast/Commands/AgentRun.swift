@@ -29,6 +29,8 @@ struct AgentRun: Command {
 
             Where nothing names a vault it is the server that this machine has enrolled with, if that is one only.
 
+            A server whose policy is followed may also order restores here, as far as /etc/holdfast/allow.yaml lets it.
+
             Under systemd use Type=notify; WatchdogSec= is answered.
 
             Examples:
@@ -48,6 +50,11 @@ struct AgentRun: Command {
             "Protect what this policy says. (default: the server's policy, else /etc/holdfast/policy.yaml)",
             valueName: "file"))
     var policy: PathArgument?
+    @Option(
+        help: ArgumentHelp(
+            "What the server may do on this machine; no restore that it orders changes anything in the directory of this file. "
+                + "(default: /etc/holdfast/allow.yaml)", valueName: "file"))
+    var allow: PathArgument?
     @OptionGroup var selection: SelectionOptions
     @Option(
         help: ArgumentHelp(
@@ -60,6 +67,9 @@ struct AgentRun: Command {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if !protect.isEmpty, allow != nil {
+            throw ValidationError("--allow goes with a policy of a server: with --protect it orders nothing here.")
+        }
         if !protect.isEmpty, policy != nil { throw ValidationError("Either --protect or --policy.") }
         if protect.isEmpty, selection.isGiven {
             throw ValidationError("What is left out stands in the policy; these options go with --protect.")
@@ -85,7 +95,7 @@ struct AgentRun: Command {
             defer { lock.release() }
             return try PolicyAgent(
                 session: session, state: state, secrets: secrets, location: location, global: global,
-                compression: compression
+                compression: compression, consent: try consent()
             ).run(policy, console)
         }
         try PolicyAgent.requireOwnChoice(state, location, global)
@@ -128,6 +138,11 @@ struct AgentRun: Command {
             console.note("Not everything that has changed is stored yet; the next start finds it.")
         }
         return .done
+    }
+
+    private func consent() throws -> RestoreConsent {
+        guard let allow else { return RestoreConsent() }
+        return RestoreConsent(file: try allow.fromWorkingDirectory())
     }
 
     /// Everybody on the machine may ask for their own files. Only where a system's agent runs.

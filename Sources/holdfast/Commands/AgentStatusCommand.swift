@@ -46,6 +46,7 @@ enum AgentView {
         let problem = status.has("problem") ? try status.string("problem") : nil
         let count = try number("not_kept_count")
         let policy = try AgentPolicyView(status)
+        let restores = try AgentRestoresView(status)
         let isWell = problem == nil && count == 0 && policy.isWell
         var fields: [String: JSON] = [
             "activity": .string(try status.string("activity")), "paths": .strings(paths),
@@ -73,6 +74,7 @@ enum AgentView {
             fields["last_time"] = .time(Timestamp(nanoseconds: try number("last_time")))
         }
         fields.merge(policy.fields) { $1 }
+        fields.merge(try restores.fields()) { $1 }
         try console.emit("agent_status", fields)
         for warning in notKept {
             try console.emit(
@@ -122,6 +124,7 @@ enum AgentView {
                 "The spool is full: of what does not fit only the last state is kept, when there is room.")
         }
         try policy.show(console)
+        try restores.show(console)
         if let problem { console.warn(isFull ? problem : "The vault cannot be reached: \(problem)") }
         if count > 0 {
             try console.line("Not kept as it is: \(Units.count(count, "path"))")

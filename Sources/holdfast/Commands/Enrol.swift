@@ -19,6 +19,7 @@ struct Enrol: Command {
               echo hfe_... | holdfast enrol https://backup.example.org:7443
               export HOLDFAST_VAULT=https://backup.example.org:7443
               holdfast backup /etc /home
+              holdfast agent run   all the time, as the machine's policy says
 
             An owner-only vault is opened here and nowhere else: enrolling asks for its passphrase, and so does restoring.
 
@@ -85,8 +86,24 @@ struct Enrol: Command {
             return .warnings
         }
         try console.line("This machine, \(identity.name), may back up to \(address.description).")
+        if try isServed() {
+            try console.line("The service holdfast-agent protects it from now on, as its policy says. How it stands:")
+            try console.line("  holdfast agent status")
+            return .done
+        }
+        try console.line("To protect it all the time, as its policy says, let this run, now and after each start:")
+        try console.line("  holdfast agent run\(global.stateWords)")
+        try console.line("To back up once, without a policy:")
         try console.line("  holdfast backup PATH... --vault \(address.description)\(global.stateWords)")
         return .done
+    }
+
+    /// Whether the package with the service is installed, which begins by itself when the machine has enrolled.
+    private func isServed() throws -> Bool {
+        guard try global.stateDirectory() == Array("/var/lib/holdfast".utf8) else { return false }
+        return ["/usr/lib", "/lib", "/etc"].contains { place in
+            (try? FileSystem.status(Array("\(place)/systemd/system/holdfast-agent.path".utf8))) != nil
+        }
     }
 
     /// Enrols a machine with the keys that it has, or with new ones.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Client
 import Model
 import Platform
 import Recovery
@@ -13,6 +14,7 @@ struct Restore: Command {
         usage: """
             holdfast restore <point> [<path> ...] (--to <dir> | --in-place) [<options>]
             holdfast restore <path>@<time> (--to <dir> | --in-place) [<options>]
+            holdfast restore <point> [<path> ...] --on <machine> [--to <dir> | --in-place] [<options>]
             holdfast restore --undo [--yes]
             """,
         discussion: """
@@ -22,6 +24,10 @@ struct Restore: Command {
             with --check-contents files are read and compared. No symbolic link in the destination is ever followed, and no \
             vault is ever removed. What a restore in place replaces or removes goes into a point first: --undo takes the last \
             one back.
+
+            --on MACHINE orders the restore through the server of --vault: the agent on that machine makes a plan, which is shown \
+            before anything is changed, and carries it out, as far as its /etc/holdfast/allow.yaml lets it. Without --to and \
+            --in-place it goes into a new folder there. `holdfast orders` lists what was ordered.
 
             \(PointHelp.text)
 
@@ -39,6 +45,7 @@ struct Restore: Command {
               holdfast restore notes.txt@10:15 --to /tmp/restored
               holdfast restore 3fa9 --to /mnt/new-disk --owner numbers
               holdfast restore @"10 minutes ago" /srv/www --in-place --delete --dry-run
+              holdfast restore latest /etc/fstab --on mail
               holdfast restore --undo
             """
     )
@@ -71,11 +78,20 @@ struct Restore: Command {
     var noSync = false
     @Flag(help: "Only say what would happen.")
     var dryRun = false
+    @Option(help: ArgumentHelp("Let the agent of this machine do it.", valueName: "machine"))
+    var on: String?
+    @Option(
+        help: ArgumentHelp(
+            "With --on: the order ends when nothing is heard of the machine for so long. (default: 7d)",
+            valueName: "duration"))
+    var within: SpanArgument?
+    @Flag(help: "With --on: do not wait for what comes of it.")
+    var detach = false
     @Flag(help: "Take the last restore in place back.")
     var undo = false
     @Flag(
         help:
-            "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since."
+            "Do not ask before a restore is taken back that is old, was interrupted, or whose files were changed since; with --on: before it begins."
     )
     var yes = false
     @OptionGroup var machine: MachineOptions
@@ -95,9 +111,14 @@ struct Restore: Command {
                 throw ValidationError(
                     "--undo goes with --yes and --dry-run only: it brings back what was, as it was.")
             }
+            guard on == nil else {
+                throw ValidationError("What was ordered is taken back by `holdfast orders undo ORDER`.")
+            }
             return
         }
-        if yes { throw ValidationError("--yes goes with --undo.") }
+        if on != nil { return try validateOrder() }
+        if within != nil || detach { throw ValidationError("--within and --detach go with --on.") }
+        if yes { throw ValidationError("--yes goes with --undo and --on.") }
         if point == nil {
             throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --to DIR")
         }
@@ -105,7 +126,23 @@ struct Restore: Command {
         if deleteExcluded, !delete { throw ValidationError("--delete-excluded goes with --delete.") }
     }
 
+    /// What an order cannot say.
+    private func validateOrder() throws {
+        if point == nil {
+            throw ValidationError("Which point? For example: holdfast restore latest /etc/fstab --on mail")
+        }
+        if to != nil, inPlace { throw ValidationError("Say where to: either --to DIR or --in-place.") }
+        if let to, to.bytes.first != UInt8(ascii: "/") {
+            throw ValidationError("With --on, --to takes an absolute path: the directory is on that machine.")
+        }
+        if deleteExcluded || checkContents || noSync || !owner.isDefault {
+            throw ValidationError("--delete-excluded, --check-contents, --no-sync and --owner do not go with --on.")
+        }
+        if dryRun, yes || detach { throw ValidationError("--dry-run goes neither with --yes nor with --detach.") }
+    }
+
     func execute(_ console: Console) throws -> ExitStatus {
+        if let on { return try order(on, console) }
         if !undo, !location.isNamed, let status = try restoreFromHere(console) { return status }
         let session = try VaultSession(console, location, global)
         if undo { return try takeBack(session, console) }
@@ -170,6 +207,36 @@ struct Restore: Command {
             console.note("`holdfast restore --undo` takes this back.")
         }
         return ExitStatus(report.exitStatus)
+    }
+
+    /// Lets the agent of a machine do it.
+    private func order(_ name: String, _ console: Console) throws -> ExitStatus {
+        let session = try VaultSession(console, location, global)
+        let ordering = RestoreOrdering(restores: try session.restores(), session: session, console: console)
+        let target = try session.machine(named: name)
+        let (point, paths) = try Restore.meant(point ?? "latest", paths)
+        let wanted = paths.isEmpty ? [.root] : try paths.map { try $0.treePath() }
+        // An id may be any machine's; `latest` and times are those of the machine itself unless another is named.
+        var source: String? = machine.machine ?? name
+        if machine.machine == nil, case .prefix = try PointSelector.parse(point, now: session.now, zone: console.zone) {
+            source = nil
+        }
+        let chosen = try session.point(
+            point, machine: source, global, covering: wanted, keys: { try session.opener(passphrase) })
+        var destination = RestoreWish.Destination.newFolder
+        if inPlace { destination = .inPlace }
+        if let to { destination = .folder([UInt8(ascii: "/")] + (try to.treePath()).bytes) }
+        var wish = RestoreWish(
+            source: chosen.machine, target: target, point: chosen.id, paths: wanted, destination: destination)
+        wish.existing = conflict.flatMap { RestoreWish.Existing(rawValue: $0.rawValue) }
+        wish.deletesExtra = delete
+        wish.verifies = verify
+        wish.asksFirst = !yes
+        if let within {
+            let now = session.now
+            wish.patience = now.since(within.span.before(now, in: console.zone)) / 1_000_000_000
+        }
+        return try ordering.carryOut(wish, asks: !yes, detaches: detach, isRehearsal: dryRun)
     }
 
     /// Without a vault: one file at some time, from what the agent of this machine keeps. `nil` when it is something else that

@@ -20,6 +20,7 @@ struct ServerAlerts: Command {
 
             Examples:
               holdfast server alerts --mail-to ann@example.org --mail-to ops@example.org
+              holdfast server alerts --mail-server mail.example.org:465 --mail-security tls
               holdfast server alerts --webhook https://chat.example.org/hooks/7
               holdfast server alerts --heartbeat https://watch.example.org/ping/holdfast --silent 3d --lag 30m
               holdfast alerts test
@@ -34,6 +35,20 @@ struct ServerAlerts: Command {
         help: ArgumentHelp(
             "The program that takes mail on its input. (default: /usr/sbin/sendmail)", valueName: "file"))
     var sendmail: PathArgument?
+    @Option(
+        help: ArgumentHelp(
+            "Hand mails to this mail server instead: a name, with :port where it is not the usual one; `none` for the program again.",
+            valueName: "host"))
+    var mailServer: String?
+    @Option(
+        help: ArgumentHelp(
+            "How the way to the mail server is encrypted: starttls, tls, or none for this machine itself. (default: starttls)",
+            valueName: "way"))
+    var mailSecurity: String?
+    @Option(help: ArgumentHelp("The user that the mail server knows.", valueName: "name"))
+    var mailUser: String?
+    @Option(help: ArgumentHelp("A file with the password of --mail-user on its first line.", valueName: "file"))
+    var mailPasswordFile: PathArgument?
     @Option(help: ArgumentHelp("Send alerts to this address as JSON.", valueName: "url"))
     var webhook: String?
     @Option(help: ArgumentHelp("A file with the webhook's secret on its first line.", valueName: "file"))
@@ -50,7 +65,40 @@ struct ServerAlerts: Command {
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
+        if mailServer == nil, mailSecurity != nil || mailUser != nil || mailPasswordFile != nil {
+            throw ValidationError("--mail-security, --mail-user and --mail-password-file go with --mail-server.")
+        }
+        if mailPasswordFile != nil, mailUser == nil {
+            throw ValidationError("--mail-password-file goes with --mail-user.")
+        }
+        if let mailSecurity, Self.ways[mailSecurity] == nil {
+            throw ValidationError("--mail-security takes starttls, tls or none.")
+        }
         if secretFile != nil, webhook == nil { throw ValidationError("--secret-file goes with --webhook.") }
+    }
+
+    private static let ways: [String: MailSubmission.Security] = [
+        "starttls": .upgrade, "tls": .implicit, "none": .none,
+    ]
+
+    /// The mail server that was named; `nil` for none.
+    private func submission(_ text: String) throws -> MailSubmission? {
+        if text == "none" { return nil }
+        let security = mailSecurity.flatMap { Self.ways[$0] } ?? .upgrade
+        var port = security == .implicit ? 465 : security == .upgrade ? 587 : 25
+        var host = text
+        // An address of version 6 has colons of its own.
+        if text.count(where: { $0 == ":" }) == 1, let colon = text.firstIndex(of: ":") {
+            host = String(text[..<colon])
+            guard let number = Int(text[text.index(after: colon)...]) else {
+                throw HoldfastError(.usage, "The port of a mail server is a number from 1 to 65535.")
+            }
+            port = number
+        }
+        let password = try mailPasswordFile.map {
+            try PassphraseOptions.firstLine(of: $0.bytes, what: "password of the mail server")
+        }
+        return MailSubmission(host: host, port: port, security: security, user: mailUser, password: password)
     }
 
     func execute(_ console: Console) throws -> ExitStatus {
@@ -61,6 +109,7 @@ struct ServerAlerts: Command {
         for address in mailTo where !settings.mailTo.contains(address) { settings.mailTo.append(address) }
         if let mailFrom { settings.mailFrom = mailFrom }
         if let sendmail { settings.sendmail = String(decoding: sendmail.bytes, as: UTF8.self) }
+        if let mailServer { settings.submission = try submission(mailServer) }
         if let heartbeat { settings.heartbeat = heartbeat }
         if let silent { settings.silentSeconds = seconds(silent, console) }
         if let lag { settings.lagSeconds = seconds(lag, console) }
@@ -79,7 +128,9 @@ struct ServerAlerts: Command {
         }
         if changes { try settings.save(place.catalog) }
         try show(settings, secret: shown, console)
-        if !settings.mailTo.isEmpty, (try? FileSystem.status(Array(settings.sendmail.utf8))) == nil {
+        if !settings.mailTo.isEmpty, settings.submission == nil,
+            (try? FileSystem.status(Array(settings.sendmail.utf8))) == nil
+        {
             console.warn(
                 "No mail goes out: there is no \(settings.sendmail). Install a mail program, or name one with --sendmail."
             )
@@ -88,7 +139,8 @@ struct ServerAlerts: Command {
     }
 
     private var changes: Bool {
-        !mailTo.isEmpty || mailFrom != nil || sendmail != nil || webhook != nil || heartbeat != nil || !remove.isEmpty
+        !mailTo.isEmpty || mailFrom != nil || sendmail != nil || mailServer != nil || webhook != nil || heartbeat != nil
+            || !remove.isEmpty
             || silent != nil || lag != nil
     }
 
@@ -112,6 +164,7 @@ struct ServerAlerts: Command {
         var fields: [String: JSON] = [
             "mail_to": .strings(settings.mailTo), "sendmail": .string(settings.sendmail),
             "mail_from": settings.mailFrom.map { .string($0) } ?? .null,
+            "mail_server": settings.submission.map { .string("\($0.host):\($0.port)") } ?? .null,
             "webhooks": .strings(settings.webhooks.map(\.url)),
             "heartbeat": settings.heartbeat.map { .string($0) } ?? .null,
             "silent_seconds": .integer(settings.silentSeconds), "lag_seconds": .integer(settings.lagSeconds),
@@ -122,7 +175,8 @@ struct ServerAlerts: Command {
         try console.line(
             "A machine is silent after \(span(settings.silentSeconds)), and behind after \(span(settings.lagSeconds)).")
         let mail = settings.mailTo.isEmpty ? "nobody" : settings.mailTo.joined(separator: ", ")
-        try console.line("Mail by \(settings.sendmail) to \(mail)")
+        let way = settings.submission.map { "\($0.host), port \($0.port)," } ?? settings.sendmail
+        try console.line("Mail by \(way) to \(mail)")
         for hook in settings.webhooks { try console.line("Webhook \(hook.url)") }
         if let heartbeat = settings.heartbeat { try console.line("Heartbeat \(heartbeat)") }
         if let secret {

@@ -80,8 +80,10 @@ struct ServerRun: Command {
         core.keepHouse(housekeeping)
         try core.begin()
         let (chain, key) = try given ?? place.certificate()
+        core.certificateChanged(chain)
         var options = HTTPServer.Options(host: listen, port: port, chain: chain, key: key)
         options.pages = Site(core).operations
+        options.missingPage = { Site.missing($0) }
         let setUp = try core.accounts.setUp()
         let shown = Mutex(chain)
         options.renewedCertificate = { [self] in
@@ -102,7 +104,11 @@ struct ServerRun: Command {
                     ])
                 try console.line("Serving the vault \(core.vaultID.hex.prefix(8)) on port \(port).")
                 try console.line("Identity key \(core.identity.key.verifyingKey.description)")
-                if let setUp {
+                if setUp != nil, !Terminal.isTerminal(1) {
+                    // Logs are kept, and read by many: no secret goes there.
+                    try console.line(
+                        "The owner has no password yet: `holdfast account link owner` prints the link that sets it.")
+                } else if let setUp {
                     let link = try AccountGroup.link(setUp, "https://\(Machine.hostName):\(port)")
                     try console.line("Set the owner's password, within a day: \(link)")
                 }

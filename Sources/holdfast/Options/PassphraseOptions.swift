@@ -60,7 +60,7 @@ struct PassphraseOptions: ParsableArguments {
 
     static func keySheet(_ file: PathArgument) throws -> KeySheet {
         if file.bytes == [UInt8(ascii: "-")] {
-            var typed = try ask(bytesFor: "Words of the key sheet: ")
+            var typed = try ask(bytesFor: "Words of the key sheet: ", what: "The words of the key sheet are")
             defer { Terminal.erase(&typed) }
             return try KeySheet(text: String(decoding: typed, as: UTF8.self))
         }
@@ -73,13 +73,13 @@ struct PassphraseOptions: ParsableArguments {
         return try Passphrase(typed)
     }
 
-    static func ask(bytesFor prompt: String) throws -> [UInt8] {
+    static func ask(bytesFor prompt: String, what: String = "A passphrase is") throws -> [UInt8] {
         do {
             return try Terminal.readPassphrase(prompt: prompt)
         } catch {
             if let signal = Signals.received { throw Interrupted(signal: signal) }
             throw HoldfastError(
-                .keyNeeded, "A passphrase is needed, and there is no terminal to ask for it.", cause: error)
+                .keyNeeded, "\(what) needed, and there is no terminal to ask for it.", cause: error)
         }
     }
 

@@ -15,11 +15,15 @@ struct PolicyAgent {
     let location: VaultOptions
     let global: GlobalOptions
     let compression: Compression
+    /// What the server may do here.
+    let consent: RestoreConsent
 
     /// Runs until it is stopped by a signal.
     func run(_ file: PathArgument?, _ console: Console) throws -> ExitStatus {
         if file != nil { try PolicyAgent.requireOwnChoice(state, location, global) }
-        try checkAllowance(console)
+        do { _ = try consent.allowance() } catch {
+            console.warn((error as? HoldfastError)?.message ?? "\(error)")
+        }
         let supervisor = ProtectionSupervisor(
             state, vault: session.vault.vault, machine: secrets.machine, means: try means())
         // What is wrong with a file is said before anything begins.
@@ -28,16 +32,19 @@ struct PolicyAgent {
         try source.start()
         supervisor.settle(nanoseconds: 20_000_000_000)
         let secret = secrets.domainSecret
+        let restores = source.restores
         // The agent is another one after the policy has changed.
         let history: @Sendable () -> LocalHistory? = {
             (supervisor.agent as? AgentService).map { LocalHistory(spool: $0.spool, secret: secret) }
         }
         let reporter = StatusReporting.start(
-            { supervisor.reported }, session, global, others: source.connection.map { [$0] } ?? [])
+            { supervisor.reported }, session, global, others: source.connections)
         let server = try AgentSocket.Server(directory: state.path) { question, person in
             if let reply = try history()?.answer(question, person) { return reply }
             if let fields = try StatusReporting.answer(question, reporter) { return .fields(fields) }
-            return .fields(try PolicyAgent.answer(question, supervisor))
+            if let fields = try PolicyAgent.answer(question, restores) { return .fields(fields) }
+            let fields = try PolicyAgent.answer(question, supervisor)
+            return .fields(fields.merging(restores?.fields ?? [:]) { first, _ in first })
         }
         let people = try AgentRun.servePeople(history)
         let notifier = ServiceNotifier()
@@ -70,8 +77,10 @@ struct PolicyAgent {
         /// Called every few seconds.
         var look: () -> Void = {}
         var stop: () -> Void = {}
-        /// The way to the server; `nil` for a file.
-        var connection: ServerConnection?
+        /// Ways to the server, which go on with a new key when it is changed; none for a file.
+        var connections: [ServerConnection] = []
+        /// What the server orders to be restored here.
+        var restores: OrderedRestores?
     }
 
     private func source(_ file: PathArgument?, _ supervisor: ProtectionSupervisor) throws -> Source {
@@ -113,6 +122,10 @@ struct PolicyAgent {
         // It goes on asking by itself, and knows when a question was cut off.
         let connection = ServerConnection(credentials, patience: .init(attempts: 1, longestPause: 0))
         let name = address.description
+        // Orders are tried again as a whole.
+        let data = ServerConnection(credentials)
+        let reports = ServerConnection(credentials, patience: .init(attempts: 1, longestPause: 0))
+        let restores = orderedRestores(credentials, data: data, reports: reports, supervisor)
         let follower = PolicyFollower(
             ServerOrders(connection, machine: credentials.machine), kept: PolicyAgent.kept(credentials, state),
             zone: { Machine.timeZoneName },
@@ -124,8 +137,53 @@ struct PolicyAgent {
                     throw error
                 }
             },
-            command: { if $0.kind == MachineOrders.backUpNow { supervisor.backUpNow() } })
-        return Source(start: { try follower.start() }, stop: { follower.stop() }, connection: connection)
+            command: { if $0.kind == MachineOrders.backUpNow { supervisor.backUpNow() } },
+            restores: { restores.update($0) })
+        return Source(
+            start: {
+                try restores.start()
+                try follower.start()
+            },
+            stop: {
+                follower.stop()
+                restores.stop()
+            }, connections: [connection, data, reports], restores: restores)
+    }
+
+    /// Restores that the server orders, on connections of their own: what protection sends does not wait for them.
+    private func orderedRestores(
+        _ credentials: ServerCredentials, data: ServerConnection, reports: ServerConnection,
+        _ supervisor: ProtectionSupervisor
+    ) -> OrderedRestores {
+        let orders = MachineRestores(reports, machine: credentials.machine)
+        let (state, secrets, consent) = (state, secrets, consent)
+        let own = session.ownDirectories + [state.path, consent.directory]
+        return OrderedRestores(
+            OrderedRestores.Means(
+                machine: credentials.machine, consent: consent,
+                protected: { supervisor.protectedPaths },
+                report: { try orders.report($0, of: $1) },
+                make: { order, destination in
+                    // The directory of the consent file is spared by what it is: it has to be there for that.
+                    try PolicyAgent.makeDirectory(consent.directory)
+                    let means = RestoreMeans(
+                        service: RemoteVault(data, vault: secrets.vault),
+                        opener: PointGrants(data, secrets: secrets), secrets: secrets, state: state,
+                        own: own, hostName: Machine.hostName,
+                        program: "holdfast \(Holdfast.version)")
+                    return order.wish.kind == .undo
+                        ? EngineUndo(order, means) : EngineRestore(order, to: destination, means)
+                }), state: state)
+    }
+
+    private static func makeDirectory(_ path: [UInt8]) throws {
+        do throws(Errno) {
+            let root = try DirectoryPath.open([UInt8(ascii: "/")])
+            guard path.first == UInt8(ascii: "/"), (try? FileSystem.status(path)) == nil else { return }
+            _ = try DirectoryPath.makeDirectories(Array(path.dropFirst()), beneath: root.raw, mode: 0o755)
+        } catch {
+            throw HoldfastError(.io, "\(TreePath.display(path)) cannot be made: \(error).", cause: error)
+        }
     }
 
     private static func kept(_ credentials: ServerCredentials, _ state: StateDirectory) -> KeptPolicy {
@@ -150,16 +208,6 @@ struct PolicyAgent {
             .forbidden,
             "The policy of this machine does not allow that its user says what is protected (\(locked.origin)).",
             context: ["hint": "Run `holdfast agent run` without --protect and --policy."])
-    }
-
-    /// What the server may do on this machine: a file with a mistake allows nothing, which somebody should know.
-    private func checkAllowance(_ console: Console) throws {
-        let path = Array(MachineAllowance.defaultPath.utf8)
-        guard (try? FileSystem.status(path)) != nil else { return }
-        do { _ = try MachineAllowance.parse(try PolicyPlace.read(path)) } catch {
-            console.warn(
-                "The server may do nothing on this machine: \((error as? HoldfastError)?.message ?? "\(error)")")
-        }
     }
 
     // MARK: What it means here
@@ -228,6 +276,18 @@ struct PolicyAgent {
         default: throw HoldfastError(.usage, "the agent does not know this question")
         }
         return supervisor.fields
+    }
+
+    /// Answers what is asked about restores that the server has ordered; `nil` for other questions.
+    private static func answer(
+        _ question: JSONFields, _ restores: OrderedRestores?
+    ) throws -> [String: JSONValue]? {
+        guard try question.string("command") == "refuse-restore" else { return nil }
+        guard let restores else {
+            throw HoldfastError(.notFound, "This agent has no server that could order restores.")
+        }
+        let count = try restores.refuse(question.has("order") ? try question.string("order") : nil)
+        return ["refused": .integer(Int64(count))]
     }
 
     private func announce(_ supervisor: ProtectionSupervisor, _ console: Console) throws {

@@ -61,10 +61,21 @@ struct ServerPlace {
         }
         let core = ServerCore(
             identity: state.identity, vault: vault, keys: keys, catalog: catalog, ownCertificate: own,
-            vaultPath: path, metricsAreOpen: metricsAreOpen, offer: offer,
+            vaultPath: path, sheetCommand: sheetCommand(path), metricsAreOpen: metricsAreOpen, offer: offer,
             protect: protect)
         if let given { core.certificateChanged(given.chain) }
         return core
+    }
+
+    /// What somebody types on this machine to say the words of the key sheet, wherever vault and state are.
+    private func sheetCommand(_ vault: [UInt8]) -> String {
+        let own = state.directory.path
+        // Where the package keeps them its own command knows the way.
+        if own == Array("/var/lib/holdfast-server".utf8) { return "holdfast-server check-sheet" }
+        func words(_ path: [UInt8]) -> String {
+            UpScreen.quoted((try? PathArgument(bytes: path).fromWorkingDirectory()) ?? path)
+        }
+        return "\(UpScreen.program) server check-sheet --vault \(words(vault)) --state \(words(own))"
     }
 
     /// The vault's keys by the server's own slot; `nil` for an owner-only vault.

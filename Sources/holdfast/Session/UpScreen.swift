@@ -113,18 +113,29 @@ struct UpScreen {
     /// Where a browser sees all of it; with a link for the owner's password until there is one.
     private func showConsole() throws {
         let link = try home.setUp.map { try AccountGroup.link($0, home.address.description) }
+        let near = link ?? home.address.description
+        // A browser is mostly on another machine.
+        var far: String?
+        if let server = try? ServerAddress("https://\(Machine.hostName):\(home.address.port)"), server != home.address {
+            far = server.description
+            if let secret = home.setUp { far = try AccountGroup.link(secret, server.description) }
+        }
         try console.emit(
-            "console", ["address": .string(link ?? home.address.description), "set_up": .bool(link != nil)])
+            "console",
+            ["address": .string(near), "from_elsewhere": .string(far ?? near), "set_up": .bool(link != nil)])
         try console.line("")
-        if let link {
+        if link != nil {
             try console.line(
                 "See it in a browser, and set the owner's password there (the link holds a day, and once).")
             try console.line("The certificate is this server's own, so the browser asks whether you trust it:")
-            try console.line("  \(link)")
         } else {
             try console.line("See it in a browser:")
-            try console.line("  \(home.address.description)")
         }
+        if let far {
+            try console.line("  \(far)")
+            try console.line("or on this machine:")
+        }
+        try console.line("  \(near)")
     }
 
     /// One line that says how it stands, until somebody ends it.

@@ -104,6 +104,9 @@ final class VaultSession {
     /// The server that the vault is behind; `nil` for one in reach.
     var connection: ServerConnection? { server?.connection }
 
+    /// The connection of a person to the server; `nil` for a vault in reach, and for this machine itself.
+    func orderingConnection() throws -> ServerConnection? { isPerson ? server?.connection : nil }
+
     /// Alerts of the server, for a person.
     func alerts() throws -> RemoteAlerts {
         if let server, isPerson { return RemoteAlerts(server.connection) }

@@ -1,6 +1,7 @@
 import Foundation
 import Model
 import Platform
+import Synchronization
 import TestSupport
 import Testing
 
@@ -284,6 +285,27 @@ struct WatchOperationTests {
             #expect(facts.contains { $0.covers(fixture.inRoot(name)) }, "\(name) in \(facts)")
         }
         #expect(!facts.contains { if case .fileSystem = $0 { true } else { false } })
+    }
+
+    @Test("what is saved beside and renamed has one name: nobody is asked for others")
+    func savedBeside() throws {
+        guard let fixture = WatchFixture(.ext4) else { return }
+        let asked = Mutex(0)
+        try fixture.start {
+            $0.otherNames = { _ in
+                asked.withLock { $0 += 1 }
+                return []
+            }
+        }
+        for number in 0..<200 {
+            for place in [fixture.root, "\(fixture.top)/outside"] {
+                put("\(place)/.saving", "\(number)")
+                rename("\(place)/.saving", "\(place)/letter \(number % 7)")
+            }
+        }
+        let facts = fixture.facts()
+        for number in 0..<7 { #expect(facts.contains { $0.covers(fixture.inRoot("letter \(number)")) }) }
+        #expect(asked.withLock { $0 } == 0)
     }
 
     @Test("a path too long to be told makes a directory above it dirty")

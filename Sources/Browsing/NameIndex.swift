@@ -1,15 +1,13 @@
-import Catalog
-import Model
+package import Model
 import Platform
-import Server
 import Synchronization
-import Vault
+package import Vault
 
 /// The names of everything that a machine ever had and that a point still has, in memory: never written to a disk, where
 /// nothing but the vault may know them.
 ///
 /// It is read from the vault when somebody searches, and brought up to date by the points that have come since.
-final class NameIndex: Sendable {
+package final class NameIndex: Sendable {
     private struct State: @unchecked Sendable {
         // Sound: only used while the lock is held.
         var collector: PathCollector?
@@ -30,32 +28,36 @@ final class NameIndex: Sendable {
     private let state = Mutex(State())
 
     /// What was found.
-    struct Found: Sendable {
-        var paths: [TreePath] = []
-        var isMore = false
+    package struct Found: Sendable {
+        package var paths: [TreePath] = []
+        package var isMore = false
         /// Not every name was looked at: some points could not be read, or there are too many names.
-        var isPartial = false
+        package var isPartial = false
     }
 
     /// Looks for names that contain all words, in lower and upper case alike.
-    func search(
-        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], core: ServerCore, keys: VaultKeys
+    package func search(
+        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], vault: LocalVault, keys: VaultKeys
     ) throws -> Found {
         try state.withLock { state in
-            let isPartial = try refresh(&state, points, core, keys)
+            let isPartial = try refresh(&state, points, vault, keys)
             var found = Self.look(state, words.map { Array($0.lowercased().utf8) }, below, limit)
             found.isPartial = isPartial
             return found
         }
     }
 
+    /// Reads what a search would have to read first.
+    package func prepare(points: [PointSummary], vault: LocalVault, keys: VaultKeys) throws {
+        _ = try state.withLock { try refresh(&$0, points, vault, keys) }
+    }
+
     private func refresh(
-        _ state: inout State, _ points: [PointSummary], _ core: ServerCore, _ keys: VaultKeys
+        _ state: inout State, _ points: [PointSummary], _ vault: LocalVault, _ keys: VaultKeys
     ) throws -> Bool {
         let ids = Set(points.map(\.id))
         if state.points.subtracting(ids).count > max(ids.count, 100) { state = State() }
         guard let machine = points.first?.machine else { return false }
-        let vault = try core.vault
         let collector: PathCollector
         if let known = state.collector {
             collector = known

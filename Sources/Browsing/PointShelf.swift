@@ -1,0 +1,154 @@
+package import Model
+import Platform
+import Synchronization
+package import Vault
+
+/// Points that are open, so that going from directory to directory does not open one anew each time.
+package final class PointShelf: Sendable {
+    /// An open point, for one at a time.
+    package final class Open: Sendable {
+        private struct Box: @unchecked Sendable {
+            // Sound: only used while the lock is held.
+            let reader: PointReader
+        }
+        private let box: Mutex<Box>
+
+        init(_ reader: PointReader) { box = Mutex(Box(reader: reader)) }
+
+        package func use<R: Sendable>(_ body: (PointReader) throws -> R) rethrows -> R {
+            try box.withLock { try body($0.reader) }
+        }
+    }
+
+    /// More are closed, the one that was used longest ago first. Each has a lease: it keeps its contents from being collected.
+    private static let most = 16
+
+    private let vaultNow: @Sendable () throws -> LocalVault
+    private let ownKeys: VaultKeys?
+    private let open = Mutex<[(id: PointID, point: Open)]>([])
+    private let lists = Mutex<[MachineID: (time: Int64, points: [PointSummary])]>([:])
+    /// When something was prepared for a machine, and after how long that is worth doing again, in nanoseconds.
+    private let prepared = Mutex<[MachineID: Int64]>([:])
+    private static let preparedAge: Int64 = 600_000_000_000
+    private let memories = Mutex<[MachineID: (begun: Int64, memory: VersionHistory.Memory)]>([:])
+    /// What was redacted meanwhile is not remembered for longer, in nanoseconds.
+    private static let memoryAge: Int64 = 1_800_000_000_000
+    private let indexes = Mutex<[(id: MachineID, index: NameIndex)]>([])
+    /// Machines whose names are kept in memory.
+    private static let mostIndexes = 4
+    /// A list of points is used again for so long, in nanoseconds: going through directories asks for it each time.
+    private static let listAge: Int64 = 2_000_000_000
+
+    /// - Parameters:
+    ///   - keys: what opens the vault; `nil` where its owners alone can.
+    ///   - vault: the vault as it is open now.
+    package init(keys: VaultKeys?, vault: @escaping @Sendable () throws -> LocalVault) {
+        ownKeys = keys
+        vaultNow = vault
+    }
+
+    /// The vault. Throws `busy` while its catalog is being made anew.
+    package var vault: LocalVault { get throws { try vaultNow() } }
+
+    /// Throws `keyNeeded` where the server cannot open the vault.
+    package func point(_ id: PointID) throws -> Open {
+        let known = open.withLock { open -> Open? in
+            guard let index = open.firstIndex(where: { $0.id == id }) else { return nil }
+            let found = open.remove(at: index)
+            open.append(found)
+            return found.point
+        }
+        if let known { return known }
+        let reader = try fresh(id)
+        let point = Open(reader)
+        open.withLock { open in
+            if open.contains(where: { $0.id == id }) { return }
+            open.append((id, point))
+            if open.count > PointShelf.most { open.removeFirst() }
+        }
+        return point
+    }
+
+    /// What opens the vault. Throws `keyNeeded` where the server has none.
+    package var keys: VaultKeys {
+        get throws {
+            guard let keys = ownKeys else {
+                throw HoldfastError(
+                    .keyNeeded, "This vault belongs to its owners alone: the server cannot look into it.",
+                    context: ["hint": "Restore on the machine: holdfast restore PATH@TIME --to DIR."])
+            }
+            return keys
+        }
+    }
+
+    /// One of its own, for long reading: to be closed by who asked.
+    package func fresh(_ id: PointID) throws -> PointReader {
+        try PointReader(service: try vault, keys: try keys, point: id, acceptsUnsigned: false)
+    }
+
+    /// The points of a machine that can be restored from, oldest first.
+    package func points(of machine: MachineID) throws -> [PointSummary] {
+        let now = SystemClock.monotonic
+        let known = lists.withLock { lists -> [PointSummary]? in
+            lists = lists.filter { now - $0.value.time < Self.listAge }
+            return lists[machine]?.points
+        }
+        if let known { return known }
+        let points = try vault.points(PointQuery(machine: machine)).filter(\.isForRestores)
+        lists.withLock { $0[machine] = (now, points) }
+        return points
+    }
+
+    /// What histories of a machine's files have read, for some minutes.
+    package func memory(of machine: MachineID) -> VersionHistory.Memory {
+        let now = SystemClock.monotonic
+        return memories.withLock { memories in
+            memories = memories.filter { now - $0.value.begun < Self.memoryAge }
+            if let known = memories[machine] { return known.memory }
+            if memories.count >= Self.mostIndexes, let oldest = memories.min(by: { $0.value.begun < $1.value.begun }) {
+                memories[oldest.key] = nil
+            }
+            let memory = VersionHistory.Memory()
+            memories[machine] = (now, memory)
+            return memory
+        }
+    }
+
+    /// Reads in the background what looking for names and versions will need, when somebody begins to look at the files of a machine:
+    /// with thousands of points that takes seconds, which they spend with the first directories.
+    package func prepare(_ machine: MachineID) {
+        let now = SystemClock.monotonic
+        let isDue = prepared.withLock { prepared in
+            if let last = prepared[machine], now - last < Self.preparedAge { return false }
+            prepared[machine] = now
+            return true
+        }
+        guard isDue else { return }
+        // Whoever needs it does it, where there can be no thread.
+        _ = try? WorkerThread(name: "prepare", stack: 16 << 20) { [self] in
+            guard let points = try? points(of: machine), let vault = try? vault, let keys = try? keys else { return }
+            // What cannot be read now is told to who looks for it.
+            if let machines = try? vault.machineRecords(of: machine) {
+                let history = VersionHistory(
+                    path: .root, service: vault, keys: keys, machines: machines, memory: memory(of: machine))
+                for point in points { _ = try? history.next(point) }
+            }
+            try? names(of: machine).prepare(points: points, vault: vault, keys: keys)
+        }
+    }
+
+    /// The names of all that a machine ever had.
+    package func names(of machine: MachineID) -> NameIndex {
+        indexes.withLock { indexes in
+            let index: NameIndex
+            if let place = indexes.firstIndex(where: { $0.id == machine }) {
+                index = indexes.remove(at: place).index
+            } else {
+                index = NameIndex()
+            }
+            indexes.append((machine, index))
+            if indexes.count > Self.mostIndexes { indexes.removeFirst() }
+            return index
+        }
+    }
+}

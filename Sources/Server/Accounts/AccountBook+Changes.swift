@@ -1,0 +1,92 @@
+package import Catalog
+import Model
+import Vault
+
+/// Changes to accounts by those who look after them.
+extension AccountBook {
+    private static let lastOwner = HoldfastError(
+        .forbidden, "This is the only owner who can sign in. Make another one first.")
+
+    /// Whether without this account there would be no owner any more.
+    private func isLastOwner(_ account: Account) throws -> Bool {
+        guard account.role == .owner, !account.isDisabled else { return false }
+        return try !catalog.accounts().contains { $0.id != account.id && $0.role == .owner && !$0.isDisabled }
+    }
+
+    package func remove(_ id: AccountID, by who: String, from address: String) throws {
+        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
+        if try isLastOwner(account) { throw Self.lastOwner }
+        try audit.note("account.removed", by: who, from: address, to: account.name)
+        try catalog.removeAccount(id)
+    }
+
+    /// Disables an account, which ends its sessions, its tokens and its link, or lets it sign in again.
+    package func setDisabled(_ id: AccountID, _ isDisabled: Bool, by who: String, from address: String) throws {
+        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
+        if isDisabled, try isLastOwner(account) { throw Self.lastOwner }
+        try audit.note(isDisabled ? "account.disabled" : "account.enabled", by: who, from: address, to: account.name)
+        try catalog.changeAccount(id) { account in
+            account.isDisabled = isDisabled
+            guard isDisabled else { return }
+            account.tokens = []
+            account.link = nil
+            account.linkEnds = nil
+        }
+        if isDisabled { try catalog.removeSessions(of: id, except: nil) }
+    }
+
+    package func setRole(
+        _ id: AccountID, _ role: Account.Role, groups: [String], by who: String, from address: String
+    ) throws {
+        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
+        if role != .owner, try isLastOwner(account) { throw Self.lastOwner }
+        try audit.note(
+            "account.role", by: who, from: address, to: account.name,
+            ["role": .string(role.word), "groups": .array(groups.map { .string($0) })])
+        try catalog.changeAccount(id) { account in
+            account.role = role
+            account.groups = groups
+        }
+    }
+
+    /// Says what of which machines is a person's own.
+    package func setPlaces(_ id: AccountID, _ places: [Account.Place], by who: String, from address: String) throws {
+        for place in places { try Self.check(place) }
+        guard places.count <= 1_000 else { throw HoldfastError(.usage, "An account has at most 1,000 places.") }
+        let account = try catalog.changeAccount(id) { account in
+            guard account.role == .person || places.isEmpty else {
+                throw HoldfastError(
+                    .usage,
+                    "Only accounts of the role person have places of their own; \(account.name) is \(account.role.title.lowercased())."
+                )
+            }
+            account.places = places
+        }
+        try audit.note(
+            "account.places", by: who, from: address, to: account.name,
+            [
+                "places": .array(
+                    places.prefix(100).map { place in
+                        .string(
+                            "\(place.machine.hex):\(place.path.displayText) as \(place.user ?? "")\(place.uid.map { " (\($0))" } ?? "")"
+                        )
+                    })
+            ])
+    }
+
+    static func check(_ place: Account.Place) throws {
+        guard place.uid != nil || place.user != nil else {
+            throw HoldfastError(.usage, "Say who the person is on the machine: the name or the number of a user.")
+        }
+        if let user = place.user {
+            let isName =
+                (1...64).contains(user.utf8.count)
+                && !user.unicodeScalars.contains { $0.value <= 0x20 || $0 == ":" || $0 == "," || $0.value == 0x7F }
+            guard isName else { throw HoldfastError(.usage, "\(user) is not the name of a user.") }
+        }
+        guard place.uid != 0, place.user != "root" else {
+            throw HoldfastError(
+                .usage, "A person's places are never root's: who is to see everything is an operator.")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import Catalog
+import Client
+import Model
+import Policy
+import TestSupport
+import Testing
+import Vault
+
+@testable import Server
+
+@Suite("Settings and previews over the protocol")
+struct SettingsTests {
+    private static func administrator(_ server: ServerFixture) throws -> ServerRequest {
+        let code = AccessToken(
+            hash: SecretToken.random().hash, role: .administrator, name: "ann", group: "", uses: nil, expires: nil,
+            created: server.core.time)
+        return ServerRequest(
+            method: "PUT", path: "/api/v1/settings", parameters: [:], query: [:], body: [],
+            principal: .person(try #require(Person(code))))
+    }
+
+    @Test(
+        "settings come back without the password, what cannot work changes nothing, and each change is in the audit log"
+    )
+    func settings() async throws {
+        let server = try await ServerFixture.start()
+        let put = try #require(SettingsOperations.all.first { $0.method == "PUT" })
+        var request = try Self.administrator(server)
+        request.body = Array(
+            #"{"mail_to":["a@b.c"],"mail_server":{"host":"mail.example.org","port":587,"security":"upgrade","user":"u","password":"very secret"},"report_to":["d@e.f"],"console_address":"https://backup.example.org:8443"}"#
+                .utf8)
+        let answer = String(decoding: try put.run(server.core, request).body, as: UTF8.self)
+        #expect(answer.contains("mail.example.org") && !answer.contains("very secret"))
+        let kept = try AlertSettings.load(server.core.catalog)
+        #expect(kept.submission?.password == "very secret" && kept.mailTo == ["a@b.c"])
+        #expect(try WeeklyReport.load(server.core.catalog).mailTo == ["d@e.f"])
+        #expect(server.core.consoleAddress == "https://backup.example.org:8443")
+        #expect(try server.core.catalog.auditLines(before: .max, limit: 1).first?.action == "settings.changed")
+        for wrong in [
+            #"{"mail_to":["x@y.z"],"report_to":["not an address\n"]}"#,
+            #"{"mail_to":["x@y.z"],"console_address":"ftp://x"}"#,
+            #"{"mail_to":["x@y.z"],"heartbeat":"http://elsewhere.example.org"}"#,
+            #"{"mail_to":["x@y.z"],"mail_server":{"host":"mail.example.org","port":25,"security":"none"}}"#,
+        ] {
+            request.body = Array(wrong.utf8)
+            #expect(throws: (any Error).self, "\(wrong)") { try put.run(server.core, request) }
+            #expect(try AlertSettings.load(server.core.catalog).mailTo == ["a@b.c"], "\(wrong)")
+        }
+        request.body = Array(#"{"mail_server":{}}"#.utf8)
+        _ = try put.run(server.core, request)
+        #expect(try AlertSettings.load(server.core.catalog).submission == nil)
+        await server.stop()
+    }
+
+    @Test("a preview says what would be different for whom, and keeps nothing")
+    func previews() async throws {
+        let server = try await ServerFixture.start()
+        let book = server.core.policies(by: "test")
+        var machines: [MachineID] = []
+        for number in 0..<2 {
+            let machine = ManagedMachine(
+                id: .random(), name: "m\(number)", group: "g\(number)", key: SigningKey.random().verifyingKey,
+                enrolled: server.core.time, lastSeen: server.core.time)
+            try server.core.catalog.add(machine)
+            machines.append(machine.id)
+        }
+        _ = try book.put("name: a\nretention: {default: {daily: 14}}\n", file: "a")
+        try book.assign("a", toGroup: "g0")
+        let changed = "name: a\nretention: {default: {daily: 30}}\n"
+        let previews = try book.preview(changed, file: "a")
+        #expect(previews.map(\.name) == ["m0"] && previews[0].isChange)
+        #expect(
+            previews[0].after.yaml().contains("daily: 30") && previews[0].before?.yaml().contains("daily: 14") == true)
+        #expect(
+            try !book.preview("name: a\n# only a remark\nretention: {default: {daily: 14}}\n", file: "a")[0].isChange)
+        // One that does not have it is shown as if it had.
+        let other = try book.preview(changed, file: "a", for: [machines[1]])
+        #expect(other.map(\.name) == ["m1"] && other[0].isChange)
+        #expect(throws: (any Error).self) { try book.preview("name: a\nprotekt: [/]\n", file: "a") }
+        #expect(try book.policy("a", revision: nil).revision.revision == 1)
+        await server.stop()
+    }
+}
