@@ -37,8 +37,7 @@ demo: release  ## Protect directories into a vault, restore them elsewhere and c
 
 test: build  ## Run every test
 	@scripts/dependencies tests
-	swift test $(DEBUG) --disable-xctest --skip-build --skip '$(TIMED)'
-	swift test $(DEBUG) --disable-xctest --skip-build --no-parallel --filter '$(TIMED)'
+	@scripts/run-tests '$(TIMED)' -- $(DEBUG) --disable-xctest --skip-build
 
 day: release  ## A day in the life, with the network cut and programs killed; every moment has to restore (DAY=SECONDS, root)
 	@scripts/dependencies tests

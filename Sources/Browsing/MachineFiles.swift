@@ -150,10 +150,7 @@ package struct MachineFiles: Sendable {
 
     /// When a path changed, the newest first, at most `limit` of them.
     package func versions(of path: TreePath, limit: Int) throws -> [Version] {
-        let vault = try shelf.vault
-        let history = VersionHistory(
-            path: path, service: vault, keys: try shelf.keys, machines: try vault.machineRecords(of: machine),
-            memory: shelf.memory(of: machine))
+        let history = VersionHistory(path: path, records: try shelf.records(of: machine))
         if let sight, !sight.covers(path) { return [] }
         var found: [Version] = []
         for point in points {
@@ -207,6 +204,7 @@ package struct MachineFiles: Sendable {
         _ words: [String], below directory: TreePath, at point: PointSummary, limit: Int
     ) throws -> Found {
         let index = shelf.names(of: machine)
+        let records = try shelf.records(of: machine)
         let below = sight.map { sight in
             sight.places.map(\.path).filter { directory.contains($0) || $0.contains(directory) }.map {
                 $0.contains(directory) ? directory : $0
@@ -215,9 +213,8 @@ package struct MachineFiles: Sendable {
         var result = Found()
         var paths: [TreePath] = []
         for place in below ?? [directory] {
-            let found = try index.search(
-                words, below: place, limit: sight == nil ? limit : Self.mostTried, points: points,
-                vault: try shelf.vault, keys: try shelf.keys)
+            let found = index.search(
+                words, below: place, limit: sight == nil ? limit : Self.mostTried, points: points, records: records)
             result.isPartial = result.isPartial || found.isPartial || (sight != nil && found.isMore)
             result.isMore = result.isMore || (sight == nil && found.isMore)
             for path in found.paths where !paths.contains(path) { paths.append(path) }

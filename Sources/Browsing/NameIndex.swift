@@ -10,7 +10,7 @@ package import Vault
 package final class NameIndex: Sendable {
     private struct State: @unchecked Sendable {
         // Sound: only used while the lock is held.
-        var collector: PathCollector?
+        var collector = PathCollector()
         /// Names in lower case, each with a zero byte behind it.
         var names: [UInt8] = []
         /// Where each begins, and where its path does.
@@ -37,10 +37,10 @@ package final class NameIndex: Sendable {
 
     /// Looks for names that contain all words, in lower and upper case alike.
     package func search(
-        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], vault: LocalVault, keys: VaultKeys
-    ) throws -> Found {
-        try state.withLock { state in
-            let isPartial = try refresh(&state, points, vault, keys)
+        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], records: PointRecords
+    ) -> Found {
+        state.withLock { state in
+            let isPartial = refresh(&state, points, records)
             var found = Self.look(state, words.map { Array($0.lowercased().utf8) }, below, limit)
             found.isPartial = isPartial
             return found
@@ -48,33 +48,27 @@ package final class NameIndex: Sendable {
     }
 
     /// Reads what a search would have to read first.
-    package func prepare(points: [PointSummary], vault: LocalVault, keys: VaultKeys) throws {
-        _ = try state.withLock { try refresh(&$0, points, vault, keys) }
+    package func prepare(points: [PointSummary], records: PointRecords) {
+        _ = state.withLock { refresh(&$0, points, records) }
     }
 
-    private func refresh(
-        _ state: inout State, _ points: [PointSummary], _ vault: LocalVault, _ keys: VaultKeys
-    ) throws -> Bool {
+    /// Whether something is missing.
+    private func refresh(_ state: inout State, _ points: [PointSummary], _ records: PointRecords) -> Bool {
         let ids = Set(points.map(\.id))
         if state.points.subtracting(ids).count > max(ids.count, 100) { state = State() }
-        guard let machine = points.first?.machine else { return false }
-        let collector: PathCollector
-        if let known = state.collector {
-            collector = known
-        } else {
-            collector = PathCollector(service: vault, keys: keys, machines: try vault.machineRecords(of: machine))
-            state.collector = collector
-        }
+        let collector = state.collector
+        let new = points.filter { !collector.knows($0.id) }
+        records.openAhead(new)
         var isPartial = false
         // The newest first: whatever comes after it is mostly known then.
-        for point in points.reversed() where !collector.knows(point.id) {
+        for point in new.reversed() {
             do {
-                try collector.collect(point) { key in
+                try collector.collect(point, from: records) { key in
                     guard state.starts.count < Self.most, let path = TreePath(key: key), !path.isRoot else { return }
                     Self.add(path, to: &state)
                 }
+                state.points.insert(point.id)
             } catch { isPartial = true }
-            state.points.insert(point.id)
         }
         return isPartial || state.starts.count >= Self.most
     }

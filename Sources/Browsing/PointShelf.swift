@@ -30,7 +30,7 @@ package final class PointShelf: Sendable {
     /// When something was prepared for a machine, and after how long that is worth doing again, in nanoseconds.
     private let prepared = Mutex<[MachineID: Int64]>([:])
     private static let preparedAge: Int64 = 600_000_000_000
-    private let memories = Mutex<[MachineID: (begun: Int64, memory: VersionHistory.Memory)]>([:])
+    private let memories = Mutex<[MachineID: (begun: Int64, memory: PointMemory)]>([:])
     /// What was redacted meanwhile is not remembered for longer, in nanoseconds.
     private static let memoryAge: Int64 = 1_800_000_000_000
     private let indexes = Mutex<[(id: MachineID, index: NameIndex)]>([])
@@ -99,8 +99,13 @@ package final class PointShelf: Sendable {
         return points
     }
 
-    /// What histories of a machine's files have read, for some minutes.
-    package func memory(of machine: MachineID) -> VersionHistory.Memory {
+    /// The records of a machine's points, with what was read of them in the last minutes. Throws `keyNeeded` where the server cannot open
+    /// them.
+    package func records(of machine: MachineID) throws -> PointRecords {
+        try PointRecords(of: machine, service: try vault, keys: try keys, memory: memory(of: machine))
+    }
+
+    private func memory(of machine: MachineID) -> PointMemory {
         let now = SystemClock.monotonic
         return memories.withLock { memories in
             memories = memories.filter { now - $0.value.begun < Self.memoryAge }
@@ -108,7 +113,7 @@ package final class PointShelf: Sendable {
             if memories.count >= Self.mostIndexes, let oldest = memories.min(by: { $0.value.begun < $1.value.begun }) {
                 memories[oldest.key] = nil
             }
-            let memory = VersionHistory.Memory()
+            let memory = PointMemory()
             memories[machine] = (now, memory)
             return memory
         }
@@ -126,14 +131,12 @@ package final class PointShelf: Sendable {
         guard isDue else { return }
         // Whoever needs it does it, where there can be no thread.
         _ = try? WorkerThread(name: "prepare", stack: 16 << 20) { [self] in
-            guard let points = try? points(of: machine), let vault = try? vault, let keys = try? keys else { return }
             // What cannot be read now is told to who looks for it.
-            if let machines = try? vault.machineRecords(of: machine) {
-                let history = VersionHistory(
-                    path: .root, service: vault, keys: keys, machines: machines, memory: memory(of: machine))
-                for point in points { _ = try? history.next(point) }
-            }
-            try? names(of: machine).prepare(points: points, vault: vault, keys: keys)
+            guard let points = try? points(of: machine), let records = try? records(of: machine) else { return }
+            records.openAhead(points)
+            let history = VersionHistory(path: .root, records: records)
+            for point in points { _ = try? history.next(point) }
+            names(of: machine).prepare(points: points, records: records)
         }
     }
 

@@ -73,10 +73,11 @@ struct RestoreWordsTests {
         let file = place.files.path + "/f"
         try #require(chown(file, 54_321, 54_321) == 0)
         let names = place.directory.path + "/names"
+        // What other tests have mounted stays theirs to unmount.
         let (status, text) = try RestoreWordsTests.shell(
             """
             cat /etc/passwd > '\(names)'; echo 'ann-of-old:x:54321:54321::/:/bin/sh' >> '\(names)'
-            unshare -m sh -ec "mount --make-rprivate /; mount --bind '\(names)' /etc/passwd; \
+            unshare -m sh -ec "mount --make-rprivate /; umount -l -a -t fuse.holdfast || true; mount --bind '\(names)' /etc/passwd; \
             exec '\(ProgramFixture.program.path)' backup '\(place.files.path)'"
             """, place.fixture.environment)
         guard status == 0 else { return print("skipped: another table of users cannot be mounted: \(text)") }

@@ -628,7 +628,7 @@ struct AlertTests {
             #expect(try alerts.list(resolved: 10).map(\.state) == ["resolved"])
             try server.core.alerts.raise(key, "again")
             let number = try #require(try alerts.list(resolved: 0).first?.number)
-            #expect(try alerts.acknowledge(number).state == "acknowledged")
+            #expect(try alerts.say(.acknowledge, of: number).state == "acknowledged")
         }
     }
 

@@ -170,6 +170,31 @@ struct RestoreOrderRuleTests {
         #expect(order.newLines(of: report) == ["three"])
     }
 
+    @Test("what is over is forgotten machine by machine: many of one take none of another's out of the list")
+    func forgetting() async throws {
+        let server = try await ServerFixture.start()
+        let catalog = server.core.catalog
+        let (busy, quiet) = (MachineID.random(), MachineID.random())
+        func add(_ target: MachineID, _ second: Int64, isOpen: Bool = false) throws -> JobID {
+            let row = RestoreRow(
+                id: .random(), target: target, source: target, point: .random(), created: Timestamp(seconds: second),
+                isOpen: isOpen, document: [])
+            #expect(try catalog.add(row, openAtMost: 64))
+            return row.id
+        }
+        let old = try add(quiet, 1)
+        let open = try add(busy, 2, isOpen: true)
+        let many = try (3..<13).map { try add(busy, $0) }
+        _ = try catalog.changeRestore(many[0], at: Timestamp(seconds: 20)) { _ in ["a line"] }
+        try catalog.forgetRestores(keeping: 4)
+        #expect(try catalog.restores(newest: 100, target: quiet).map(\.id) == [old])
+        #expect(try catalog.restores(newest: 100, target: busy).map(\.id) == many.suffix(4).reversed() + [open])
+        #expect(try catalog.restores(newest: 3, target: busy).map(\.id) == many.suffix(3).reversed())
+        #expect(try catalog.restores(newest: 100, target: nil).count == 6)
+        #expect(try catalog.restoreLog(of: many[0], after: 0, limit: 10).isEmpty)
+        await server.stop()
+    }
+
     @Test("what cannot be meant is refused")
     func wishes() {
         func check(_ change: (inout RestoreWish) -> Void) {

@@ -52,6 +52,23 @@ struct SettingsTests {
         await server.stop()
     }
 
+    @Test("of two who change the settings of alerts at once, none takes the other's change away")
+    func together() async throws {
+        let server = try await ServerFixture.start()
+        let catalog = server.core.catalog
+        for round in 0..<2 {
+            var first = try AlertSettings.load(catalog)
+            var second = try AlertSettings.load(catalog)
+            first.mailTo.append("first\(round)@b.c")
+            second.mailTo.append("second\(round)@b.c")
+            try first.save(catalog)
+            let error = #expect(throws: HoldfastError.self) { try second.save(catalog) }
+            #expect(error?.code == .busy)
+        }
+        #expect(try AlertSettings.load(catalog).mailTo == ["first0@b.c", "first1@b.c"])
+        await server.stop()
+    }
+
     @Test("a preview says what would be different for whom, and keeps nothing")
     func previews() async throws {
         let server = try await ServerFixture.start()

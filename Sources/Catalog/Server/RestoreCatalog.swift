@@ -45,8 +45,8 @@ package protocol RestoreCatalog: Sendable {
     ) throws -> RestoreRow
     /// The open ones, of one machine or of all, oldest first.
     func openRestores(target: MachineID?) throws -> [RestoreRow]
-    /// The newest, newest first.
-    func restores(newest count: Int) throws -> [RestoreRow]
+    /// The newest, of one machine that restores or of all, newest first.
+    func restores(newest count: Int, target: MachineID?) throws -> [RestoreRow]
     /// Lines of an order's log after line `number`, at most `limit`.
     func restoreLog(of id: JobID, after number: Int64, limit: Int) throws -> [JobLine]
     /// Forgets all but the newest that have ended.
@@ -68,6 +68,7 @@ enum RestoreSchema {
         """,
         "CREATE INDEX restore_open ON restore_order (target) WHERE is_open = 1",
         "CREATE INDEX restore_created ON restore_order (created)",
+        "CREATE INDEX restore_target ON restore_order (target, created)",
         """
         CREATE TABLE restore_line (
             restore_order BLOB NOT NULL,
@@ -94,6 +95,11 @@ extension SQLiteServerCatalog {
     private static let newestRestores: SQLText = """
         SELECT id, target, source, point, created, is_open, document FROM restore_order
         ORDER BY created DESC, id LIMIT $1
+        """
+
+    private static let newestOfOne: SQLText = """
+        SELECT id, target, source, point, created, is_open, document FROM restore_order
+        WHERE target = $2 ORDER BY created DESC, id LIMIT $1
         """
 
     private static func row(_ row: SQLiteRow) throws -> RestoreRow {
@@ -155,8 +161,13 @@ extension SQLiteServerCatalog {
         }
     }
 
-    package func restores(newest count: Int) throws -> [RestoreRow] {
-        try read { try $0.all(Self.newestRestores, .number(count), decode: Self.row) }
+    package func restores(newest count: Int, target: MachineID?) throws -> [RestoreRow] {
+        try read { session in
+            if let target {
+                return try session.all(Self.newestOfOne, .number(count), .id(target), decode: Self.row)
+            }
+            return try session.all(Self.newestRestores, .number(count), decode: Self.row)
+        }
     }
 
     package func restoreLog(of id: JobID, after number: Int64, limit: Int) throws -> [JobLine] {

@@ -258,6 +258,20 @@ package final class SQLiteServerCatalog: ServerCatalog {
     }
 
     package func set(_ name: String, _ value: [UInt8]) throws { try set(name, value, isChange: true) }
+
+    package func set(_ name: String, _ value: [UInt8], replacing known: [UInt8]?) throws -> Bool {
+        try write(isChange: true) {
+            guard let known else {
+                return try $0.run(
+                    "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", .text(name),
+                    .bytes(value)) == 1
+            }
+            return try $0.run(
+                "UPDATE setting SET value = $2 WHERE name = $1 AND value = $3", .text(name), .bytes(value), .bytes(known)
+            ) == 1
+        }
+    }
+
     package func keep(_ name: String, _ value: [UInt8]) throws { try set(name, value, isChange: false) }
 
     private func set(_ name: String, _ value: [UInt8], isChange: Bool) throws {

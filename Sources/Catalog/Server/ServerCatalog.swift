@@ -41,6 +41,8 @@ package protocol ServerCatalog: LifeCatalog, PolicyCatalog, AccountCatalog, Rest
 
     func setting(_ name: String) throws -> [UInt8]?
     func set(_ name: String, _ value: [UInt8]) throws
+    /// The same, unless the setting is not `known` any more; `nil`: unless there is one. Answers whether it was set.
+    func set(_ name: String, _ value: [UInt8], replacing known: [UInt8]?) throws -> Bool
     /// The same for what need not be put into safety because of it: what the server notes of itself from time to time.
     func keep(_ name: String, _ value: [UInt8]) throws
     /// All of them.

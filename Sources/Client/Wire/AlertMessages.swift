@@ -75,6 +75,14 @@ package struct AlertTrial: Hashable, Sendable {
     }
 }
 
+/// What somebody says of an alert.
+package enum AlertWord: String, Sendable {
+    /// They have seen it.
+    case acknowledge
+    /// It is over. What still holds is raised anew.
+    case resolve
+}
+
 /// Alerts, asked for through a server by a person.
 package struct RemoteAlerts: Sendable {
     let connection: ServerConnection
@@ -91,14 +99,9 @@ package struct RemoteAlerts: Sendable {
             .array("alerts", atMost: Self.maximumList).map { try AlertSummary($0) }
     }
 
-    /// Says that somebody has seen an alert.
-    package func acknowledge(_ number: Int64) throws -> AlertSummary {
-        try AlertSummary(try JSONValue(parsing: try connection.request("POST", "/api/v1/alerts/\(number)/acknowledge")))
-    }
-
-    /// Says that an alert is over.
-    package func resolve(_ number: Int64) throws -> AlertSummary {
-        try AlertSummary(try JSONValue(parsing: try connection.request("POST", "/api/v1/alerts/\(number)/resolve")))
+    package func say(_ word: AlertWord, of number: Int64) throws -> AlertSummary {
+        try AlertSummary(
+            try JSONValue(parsing: try connection.request("POST", "/api/v1/alerts/\(number)/\(word.rawValue)")))
     }
 
     /// Sends a message on every way on which alerts go out.

@@ -26,28 +26,19 @@ enum AlertPages {
         },
         .post("/alerts/selected", .right(.handleAlerts)) { visit in
             let selection = try Selection(visit, back: "/alerts")
-            switch selection.action {
-            case "acknowledge": for id in selection.ids { try acknowledge(id, visit) }
-            case "resolve": for id in selection.ids { try visit.desk.resolve(alert: Int64(id) ?? 0) }
-            default: throw HoldfastError(.usage, "There is no such action; nothing was done.")
+            guard let word = AlertWord(rawValue: selection.action) else {
+                throw HoldfastError(.usage, "There is no such action; nothing was done.")
             }
+            for id in selection.ids { try visit.desk.say(word, of: Int64(id) ?? 0) }
             let back = selection.back.replacing(/[?&](pick=[^&]*|all=1)/, with: "")
             let mark = back.contains("?") ? "&" : "?"
             return .redirect(back + mark + "done=\(selection.action)&count=\(selection.ids.count)")
         },
         .post("/alerts/{number}/acknowledge", .right(.handleAlerts)) { visit in
-            try acknowledge(visit.request.parameters["number"] ?? "", visit)
+            try visit.desk.say(.acknowledge, of: Int64(visit.request.parameters["number"] ?? "") ?? 0)
             return .redirect("/alerts")
         },
     ]
-
-    private static func acknowledge(_ text: String, _ visit: Visit) throws {
-        guard let number = Int64(text), number > 0, let alert = try visit.core.catalog.alert(number),
-            try isVisible(alert, visit, names(visit))
-        else { throw HoldfastError(.notFound, "There is no such alert.") }
-        try visit.note("alert.acknowledged", to: "\(number)")
-        try visit.core.acknowledge(alert: number, by: visit.name)
-    }
 
     /// That some alerts are muted, on the page of alerts.
     private static func muted(_ visit: Visit) throws -> HTML {

@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Model
@@ -16,8 +17,10 @@ enum MachinePoints {
                 policy, <a href="/policies">give it one</a>.</p></section>
                 """
         }
+        // Where the server cannot open the vault, it says nothing of sizes.
+        let records = try? visit.site.shelf.records(of: machine.id)
         let rows: [HTML] = points.suffix(shown).reversed().map { point in
-            let sizes = sizes(point, visit)
+            let sizes = try? records?.record(of: point.id).statistics
             return """
                 <tr><th scope="row">\(name(point, machine, visit))<small>\(Piece.time(point.effective, now: visit.now))</small></th>
                 <td data-label="Kind">\(kind(point))\(marks(point))</td>
@@ -31,14 +34,6 @@ enum MachinePoints {
             <th scope="col" class="number">Size</th><th scope="col" class="number">Added to the vault</th></tr></thead><tbody>\(rows)</tbody></table>
             <p><a href="/machines/\(machine.id.hex)/points">All \(Units.count(points.count, "point"))</a></p></section>
             """
-    }
-
-    /// What a point's record counts; `nil` where the server cannot open it.
-    private static func sizes(_ point: PointSummary, _ visit: Visit) -> PointStatistics? {
-        guard let keys = visit.core.keys, let vault = try? visit.core.vault, let sealed = try? vault.point(point.id),
-            let machines = try? vault.machineRecords(of: point.machine)
-        else { return nil }
-        return (try? keys.openRecord(sealed, machines: machines, redactions: []))?.statistics
     }
 
     private static func name(_ point: PointSummary, _ machine: ManagedMachine, _ visit: Visit) -> HTML {

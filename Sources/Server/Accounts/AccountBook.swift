@@ -71,12 +71,16 @@ package final class AccountBook: Sendable {
     ) throws -> SignIn {
         let name = name.lowercased().trimmed
         guard name.utf8.count <= 100 else { throw Self.wrong }
-        if let seconds = limiter.wait(name) { throw Self.tooMany(seconds) }
+        if let seconds = limiter.enter(name) { throw Self.tooMany(seconds) }
+        var isWrong = false
+        defer { if !isWrong { limiter.giveBack(name) } }
         let found = try hashed { try provider.check(name: name, password: password) }
+        isWrong = found == nil
         guard let account = found else { throw try failed(name, address) }
         if let secret = account.secondFactor {
             guard let code, !code.trimmed.isEmpty else { return .codeNeeded }
-            guard try take(code, secret, account) else { throw try failed(name, address) }
+            isWrong = try !take(code, secret, account)
+            if isWrong { throw try failed(name, address) }
         }
         let token = SecretToken.random()
         let now = clock()
@@ -92,7 +96,6 @@ package final class AccountBook: Sendable {
     }
 
     private func failed(_ name: String, _ address: String) throws -> HoldfastError {
-        limiter.fail(name)
         // A name that nobody has may be a password typed into the wrong field.
         let known = try catalog.account(named: name) != nil
         try audit.note("session.refused", by: known ? name : "(unknown)", from: address, succeeded: false)
@@ -269,10 +272,11 @@ package final class AccountBook: Sendable {
 
     /// Throws `denied` unless this is the account's password; who tries many waits.
     package func confirm(_ account: Account, _ password: String, address: String) throws {
-        if let seconds = limiter.wait(account.name) { throw Self.tooMany(seconds) }
-        let isRight = try hashed { try PasswordHash.matches(password, account.password) }
-        guard isRight else {
-            limiter.fail(account.name)
+        if let seconds = limiter.enter(account.name) { throw Self.tooMany(seconds) }
+        var isWrong = false
+        defer { if !isWrong { limiter.giveBack(account.name) } }
+        isWrong = try hashed { try !PasswordHash.matches(password, account.password) }
+        if isWrong {
             try audit.note("account.password", by: account.name, from: address, to: account.name, succeeded: false)
             throw HoldfastError(.denied, "The password that you have now is another one.")
         }

@@ -9,12 +9,6 @@ extension ServerCore {
     /// Alerts that hold, and so many of those that are resolved, newest first.
     package func alertHistory(resolved count: Int) throws -> [AlertRecord] { try catalog.alerts(resolved: count) }
 
-    /// Notes that somebody has seen an alert. Throws `notFound`.
-    @discardableResult
-    package func acknowledge(alert number: Int64, by name: String) throws -> AlertRecord {
-        try alerts.acknowledge(number, by: name)
-    }
-
     /// Begins long work; see `begin(kind:_:owner:)`.
     package func beginJob(_ kind: String, _ parameters: [String: JSONValue], by name: String) throws -> JobID {
         try begin(

@@ -37,6 +37,8 @@ package struct AlertSettings: SecretValue {
     package var silentSeconds: Int64 = 2 * 86_400
     /// Changes that wait longer are worth an alert, in seconds.
     package var lagSeconds: Int64 = 3_600
+    /// What was kept when these were read: they are saved in its place, and in no other's.
+    private var replaced: [UInt8]?
 
     package init() {}
 
@@ -88,12 +90,20 @@ package struct AlertSettings: SecretValue {
 
     /// What the server has been told; the defaults when that is nothing.
     package static func load(_ catalog: any ServerCatalog) throws -> AlertSettings {
-        try catalog.setting(name).map { try decode($0) } ?? AlertSettings()
+        guard let kept = try catalog.setting(name) else { return AlertSettings() }
+        var settings = try decode(kept)
+        settings.replaced = kept
+        return settings
     }
 
+    /// Throws `usage`, and `busy` when somebody else has changed them since these were read: nobody's change gets lost.
     package func save(_ catalog: any ServerCatalog) throws {
         try check()
-        try catalog.set(AlertSettings.name, encoded())
+        guard try catalog.set(AlertSettings.name, encoded(), replacing: replaced) else {
+            throw HoldfastError(
+                .busy, "The settings of alerts were changed by somebody else meanwhile; nothing was saved.",
+                context: ["hint": "Look at them again, and change them again."])
+        }
     }
 
     // MARK: What makes sense

@@ -28,22 +28,17 @@ final class FailureLimiter: Sendable {
     }
 
     /// Seconds to wait when `address` has failed too often; `nil` when it may try.
-    func wait(_ address: String) -> Int? {
-        accounts.withLock { accounts in
-            guard let account = accounts[address] else { return nil }
-            let credit = refilled(account)
-            if credit >= 1_000 { return nil }
-            return Int((1_000 - credit) * 60 / perMinute) + 1
-        }
-    }
+    func wait(_ address: String) -> Int? { accounts.withLock { seconds(address, $0) } }
 
-    func fail(_ address: String) {
+    func fail(_ address: String) { accounts.withLock { charge(address, &$0) } }
+
+    /// Takes a failure before it is known whether it is one: a crowd of guesses at once is as bounded as one after the other. Who
+    /// turns out to be right is given it back. Answers the seconds to wait, and takes nothing, when there were too many.
+    func enter(_ address: String) -> Int? {
         accounts.withLock { accounts in
-            var account = accounts[address] ?? Account(credit: burst, updated: now())
-            account.credit = max(refilled(account) - 1_000, 0)
-            account.updated = now()
-            if accounts[address] == nil, accounts.count >= Self.maximumAccounts { forget(&accounts) }
-            accounts[address] = account
+            if let seconds = seconds(address, accounts) { return seconds }
+            charge(address, &accounts)
+            return nil
         }
     }
 
@@ -55,6 +50,20 @@ final class FailureLimiter: Sendable {
             account.updated = now()
             accounts[address] = account
         }
+    }
+
+    private func seconds(_ address: String, _ accounts: [String: Account]) -> Int? {
+        guard let account = accounts[address] else { return nil }
+        let credit = refilled(account)
+        return credit >= 1_000 ? nil : Int((1_000 - credit) * 60 / perMinute) + 1
+    }
+
+    private func charge(_ address: String, _ accounts: inout [String: Account]) {
+        var account = accounts[address] ?? Account(credit: burst, updated: now())
+        account.credit = max(refilled(account) - 1_000, 0)
+        account.updated = now()
+        if accounts[address] == nil, accounts.count >= Self.maximumAccounts { forget(&accounts) }
+        accounts[address] = account
     }
 
     private func refilled(_ account: Account) -> Int64 {

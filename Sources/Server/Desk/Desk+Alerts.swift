@@ -3,18 +3,32 @@ package import Client
 import Model
 import Vault
 
-/// Alerts that somebody ends, and rules by which nobody is told of some for a while.
+/// Alerts, what somebody says of them, and rules by which nobody is told of some for a while.
 extension Desk {
-    /// Resolves an alert by hand. What still holds is raised anew. Throws `notFound`, in the same words for one of another's
-    /// machine.
+    /// Alerts that hold, and so many that are resolved, newest first. Those of the server are for who sees all machines.
+    package func alerts(resolved count: Int) throws -> [AlertRecord] {
+        try require(.seeStates)
+        let seen = Set(try machines().map(\.id))
+        return try core.catalog.alerts(resolved: count).filter { alert in
+            alert.machine.map { seen.contains($0) } ?? person.seesAllMachines
+        }
+    }
+
+    /// Takes what somebody says of an alert. Throws `notFound`, in the same words for one of another's machine.
     @discardableResult
-    package func resolve(alert number: Int64) throws -> AlertRecord {
+    package func say(_ word: AlertWord, of number: Int64) throws -> AlertRecord {
         try require(.handleAlerts)
-        guard try alerts(resolved: 500).contains(where: { $0.number == number }) else {
+        guard let alert = try core.catalog.alert(number), try isTheirs(alert.machine, nil) else {
             throw HoldfastError(.notFound, "There is no such alert.")
         }
-        try note("alert.resolved", to: "\(number)")
-        return try core.alerts.resolve(number, by: person.name)
+        switch word {
+        case .acknowledge:
+            try note("alert.acknowledged", to: "\(number)")
+            return try core.alerts.acknowledge(number, by: person.name)
+        case .resolve:
+            try note("alert.resolved", to: "\(number)")
+            return try core.alerts.resolve(number, by: person.name)
+        }
     }
 
     /// Those that hold now and are about machines of theirs, the next to end first.

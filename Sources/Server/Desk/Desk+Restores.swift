@@ -93,8 +93,8 @@ extension Desk {
         guard order.state == .finished, order.wish.kind == .restore, order.result?.canBeUndone == true, !isForOwnOnly,
             mayDecide(order)
         else { return false }
-        return try !core.restores.newest(RestoreOrderBook.kept).contains { other in
-            other.id != order.id && other.wish.target == order.wish.target && other.wish.destination == .inPlace
+        return try !core.restores.newest(RestoreOrderBook.kept, of: order.wish.target).contains { other in
+            other.id != order.id && other.wish.destination == .inPlace
                 && other.state == .finished && (other.ended ?? other.created) >= (order.ended ?? order.created)
         }
     }
@@ -114,11 +114,13 @@ extension Desk {
     /// The newest orders that are theirs, newest first.
     package func restoreOrders(newest count: Int) throws -> [RestoreOrder] {
         try requireRestores()
-        var orders: [RestoreOrder] = []
-        for order in try core.restores.newest(RestoreOrderBook.kept) where try orders.count < count && isSeen(order) {
-            orders.append(isForOwnOnly ? Self.ownView(order) : order)
+        if person.seesAllMachines { return try core.restores.newest(count) }
+        // They are kept for each machine: many of others take none of theirs out of the list.
+        let all = try machines().flatMap { machine in
+            try core.restores.newest(RestoreOrderBook.kept, of: machine.id).filter(isSeen).prefix(count)
         }
-        return orders
+        let newest = all.sorted { $0.created > $1.created }.prefix(count)
+        return isForOwnOnly ? newest.map(Self.ownView) : Array(newest)
     }
 
     /// What was said about an order, from `restoreOrder`.

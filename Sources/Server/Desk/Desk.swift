@@ -79,28 +79,6 @@ package struct Desk: Sendable {
         try core.backUpNow(machine.id, by: person.name)
     }
 
-    // MARK: Alerts
-
-    /// Alerts that hold, and so many that are resolved, newest first. Those of the server are for who sees all machines.
-    package func alerts(resolved count: Int) throws -> [AlertRecord] {
-        try require(.seeStates)
-        let seen = Set(try machines().map(\.id))
-        return try core.catalog.alerts(resolved: count).filter { alert in
-            alert.machine.map { seen.contains($0) } ?? person.seesAllMachines
-        }
-    }
-
-    /// Notes that somebody has seen an alert. Throws `notFound`, in the same words for one of another's machine.
-    @discardableResult
-    package func acknowledge(alert number: Int64) throws -> AlertRecord {
-        try require(.handleAlerts)
-        guard try alerts(resolved: 500).contains(where: { $0.number == number }) else {
-            throw HoldfastError(.notFound, "There is no such alert.")
-        }
-        try note("alert.acknowledged", to: "\(number)")
-        return try core.alerts.acknowledge(number, by: person.name)
-    }
-
     // MARK: Enrolment
 
     /// The codes with which machines can still enrol.

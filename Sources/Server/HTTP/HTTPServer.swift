@@ -252,13 +252,8 @@ package final class HTTPServer: Sendable {
         let operation = incoming.operation
         let limit = operation.request == .none ? 0 : operation.maximumBody
         if let length = incoming.length, length > limit { throw Self.tooLong(limit) }
-        // Taken before it is known whether it is one, and given back when it was none: a crowd of guesses at once is as bounded as one
-        // after the other.
         var isCharged = operation.isGuessable
-        if isCharged {
-            if let seconds = failures.wait(incoming.address) { throw Self.tooMany(seconds) }
-            failures.fail(incoming.address)
-        }
+        if isCharged, let seconds = failures.enter(incoming.address) { throw Self.tooMany(seconds) }
         defer { if isCharged { failures.giveBack(incoming.address) } }
 
         let sender = try await signIn(incoming)

@@ -7,6 +7,8 @@ import Platform
 /// who reads slowly, and what is made slowly, hold none of the server's other threads.
 enum StreamedBody {
     static let piece = 256 << 10
+    /// The first piece is sent before there is a whole one: whoever asked for ten thousand small files sees at once that they come.
+    static let firstPiece = 4 << 10
     static let ahead = 4
 
     static func make(_ stream: ServerAnswer.Stream, channel: any Channel, slowest: Int) -> ResponseBody {
@@ -31,15 +33,17 @@ enum StreamedBody {
     private static func fill(_ pieces: StreamedPieces, _ stream: ServerAnswer.Stream) {
         var collected: [UInt8] = []
         collected.reserveCapacity(piece)
+        var limit = firstPiece
         do {
             try stream.body { bytes in
                 var rest = bytes
                 while !rest.isEmpty {
-                    let count = min(piece - collected.count, rest.count)
+                    let count = min(limit - collected.count, rest.count)
                     collected.append(contentsOf: rest[..<count])
                     rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-                    guard collected.count == piece else { continue }
+                    guard collected.count == limit else { continue }
                     try pieces.push(collected)
+                    limit = piece
                     collected = []
                     collected.reserveCapacity(piece)
                 }

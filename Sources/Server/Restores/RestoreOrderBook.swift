@@ -1,6 +1,6 @@
 import Catalog
 package import Client
-import Model
+package import Model
 import Synchronization
 import Vault
 
@@ -84,8 +84,10 @@ package final class RestoreOrderBook: Sendable {
 
     package func order(_ id: RestoreOrderID) throws -> RestoreOrder? { try catalog.restore(JobID(id)).map(Self.order) }
 
-    /// The newest, newest first.
-    package func newest(_ count: Int) throws -> [RestoreOrder] { try catalog.restores(newest: count).map(Self.order) }
+    /// The newest, of one machine that restores or of all, newest first.
+    package func newest(_ count: Int, of target: MachineID? = nil) throws -> [RestoreOrder] {
+        try catalog.restores(newest: count, target: target).map(Self.order)
+    }
 
     package func log(of id: RestoreOrderID, after number: Int64 = 0, limit: Int = 2_000) throws -> [RestoreOrderLine] {
         try catalog.restoreLog(of: JobID(id), after: number, limit: limit).map {

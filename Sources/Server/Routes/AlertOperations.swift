@@ -19,33 +19,9 @@ enum AlertOperations {
             }
             return .json(JSONValue.object(["alerts": .array(Array(alerts))]).encoded())
         },
-        Operation(
-            "POST", "/api/v1/alerts/{number}/acknowledge", "Says that somebody has seen an alert.", tag: "alerts",
-            response: .json("Alert")
-        ) { core, request in
-            let desk = try core.desk(request)
-            try desk.require(.handleAlerts)
-            guard let number = Int64(request.parameters["number"] ?? ""), number > 0 else {
-                throw HoldfastError(.usage, "an alert is named by its number")
-            }
-            let alert = try desk.acknowledge(alert: number)
-            let name = try alert.machine.flatMap { try core.catalog.machine($0)?.name }
-            return .json(AlertSummary(alert, name: name).json.encoded())
-        },
-        Operation(
-            "POST", "/api/v1/alerts/{number}/resolve",
-            "Says that an alert is over. What still holds is raised anew by the server's next look.", tag: "alerts",
-            response: .json("Alert")
-        ) { core, request in
-            let desk = try core.desk(request)
-            try desk.require(.handleAlerts)
-            guard let number = Int64(request.parameters["number"] ?? ""), number > 0 else {
-                throw HoldfastError(.usage, "an alert is named by its number")
-            }
-            let alert = try desk.resolve(alert: number)
-            let name = try alert.machine.flatMap { try core.catalog.machine($0)?.name }
-            return .json(AlertSummary(alert, name: name).json.encoded())
-        },
+        saying(.acknowledge, "Says that somebody has seen an alert."),
+        saying(
+            .resolve, "Says that an alert is over. What still holds is raised anew by the server's next look."),
         Operation(
             "GET", "/api/v1/alert-mutes", "Rules by which nobody is told of some alerts for a while.", tag: "alerts",
             access: .person(.seeStates), response: .json("AlertMuteList")
@@ -84,6 +60,22 @@ enum AlertOperations {
             return .json(JSONValue.object(["targets": .array(trials)]).encoded())
         },
     ]
+
+    /// What somebody says of an alert.
+    private static func saying(_ word: AlertWord, _ summary: String) -> Operation {
+        Operation(
+            "POST", "/api/v1/alerts/{number}/\(word.rawValue)", summary, tag: "alerts", response: .json("Alert")
+        ) { core, request in
+            let desk = try core.desk(request)
+            try desk.require(.handleAlerts)
+            guard let number = Int64(request.parameters["number"] ?? ""), number > 0 else {
+                throw HoldfastError(.usage, "an alert is named by its number")
+            }
+            let alert = try desk.say(word, of: number)
+            let name = try alert.machine.flatMap { try core.catalog.machine($0)?.name }
+            return .json(AlertSummary(alert, name: name).json.encoded())
+        }
+    }
 }
 
 extension ServerCore {

@@ -160,17 +160,18 @@ extension LocalVault {
         for (name, size) in packs {
             do {
                 let found = try signedMachines(in: name)
-                for record in found { machines[record.machine, default: []].append(record) }
+                machines += found
                 hasNewMachine = hasNewMachine || !found.isEmpty
                 readable.append((name, size))
             } catch let error as HoldfastError where isAboutThePack(error) {
                 try setAside(name, size: size, error, &result)
             }
         }
+        let signers = PointSigners(machines, of: config.signing)
         var stored: [StoredRecordPack] = []
         for (name, size) in readable {
             do {
-                stored.append(try recordPack(name, size: size, machines, &result))
+                stored.append(try recordPack(name, size: size, signers, &result))
             } catch let error as HoldfastError where isAboutThePack(error) {
                 try setAside(name, size: size, error, &result)
             }
@@ -190,19 +191,16 @@ extension LocalVault {
             for pack in batch { points.formUnion(pack.records.compactMap(\.point?.id)) }
         }
         result.pointsFound += points.count
-        if hasNewMachine { try reconsiderOutsiders(machines) }
+        if hasNewMachine { try reconsiderOutsiders(signers) }
         try applyRedactions(of: points)
         if !points.isEmpty || hasNewMachine { try reviewPoints() }
     }
 
     /// The readable records of machines that the catalog knows of. All were checked when they were registered.
-    private func knownMachines() throws -> [MachineID: [MachineRecord]] {
-        var result: [MachineID: [MachineRecord]] = [:]
-        for location in try catalog.records(of: .machine) {
-            guard let record = try? withRecord(location, { try MachineRecord.decode($0) }) else { continue }
-            result[record.machine, default: []].append(record)
+    private func knownMachines() throws -> [MachineRecord] {
+        try catalog.records(of: .machine).compactMap { location in
+            try? withRecord(location) { try MachineRecord.decode($0) }
         }
-        return result
     }
 
     private func signedMachines(in name: PackName) throws -> [MachineRecord] {
@@ -259,7 +257,7 @@ extension LocalVault {
 
     /// What the catalog is to know of a pack of records. One that cannot be read takes no other with it.
     private func recordPack(
-        _ name: PackName, size: UInt64, _ machines: [MachineID: [MachineRecord]], _ result: inout Comparison
+        _ name: PackName, size: UInt64, _ signers: PointSigners, _ result: inout Comparison
     ) throws -> StoredRecordPack {
         var flawed = 0
         var unsigned: [String] = []
@@ -269,7 +267,7 @@ extension LocalVault {
                 var entry = try RecordEntry(blob, framed: framed)
                 if blob.type == .point {
                     let point = try SealedPoint.decode(BlobOpener.record(framed, expecting: .point))
-                    if let text = fault(of: point, machines) {
+                    if let text = fault(of: point, signers) {
                         unsigned.append(text)
                         entry.isSigned = false
                     }
@@ -313,25 +311,25 @@ extension LocalVault {
     }
 
     /// Why a point is not relied upon; `nil` when its machine signed it.
-    private func fault(of point: SealedPoint, _ machines: [MachineID: [MachineRecord]]) -> String? {
+    private func fault(of point: SealedPoint, _ signers: PointSigners) -> String? {
         let locator = point.locator
         guard locator.vault == vault else { return "point \(locator.point.hex) is of another vault" }
-        guard let records = machines[locator.machine], !records.isEmpty else {
+        guard signers.hasRecord(of: locator.machine) else {
             return "point \(locator.point.hex) is of a machine that the vault does not know"
         }
-        do { try point.verify(withAnyOf: records, of: config.signing) } catch {
+        do { try signers.verify(point) } catch {
             return "point \(locator.point.hex) is not signed by its machine"
         }
         return nil
     }
 
     /// Points outside their chains may be there because their machine's record was not found until now.
-    private func reconsiderOutsiders(_ machines: [MachineID: [MachineRecord]]) throws {
+    private func reconsiderOutsiders(_ signers: PointSigners) throws {
         for point in try catalog.points(PointQuery(), now: clock()) where point.condition == .outOfChain {
             for location in try catalog.records(of: point.id) {
                 guard let pack = try catalog.pack(location.packName),
                     let sealed = try? withRecord(location, { try SealedPoint.decode($0) }),
-                    fault(of: sealed, machines) == nil
+                    fault(of: sealed, signers) == nil
                 else { continue }
                 var entry = RecordEntry(
                     id: location.id, type: .point, subject: location.subject, time: location.time,

@@ -58,16 +58,6 @@ package struct SealedPoint: Hashable, Sendable {
         }
     }
 
-    /// Throws `damaged` unless a machine that the vault admitted signed this point. A machine that joined again has several
-    /// records, and its older points are signed with the key of an older one; records without the vault's signature do
-    /// not count.
-    package func verify(withAnyOf records: [MachineRecord], of vault: VerifyingKey) throws {
-        for record in records where record.machine == locator.machine {
-            if (try? record.verify(with: vault)) != nil, (try? verify(with: record.key)) != nil { return }
-        }
-        throw RecordCoding.wrongSignature("point \(locator.point)")
-    }
-
     /// Opens the record. Throws `damaged` when record or locator were changed.
     package func open(with key: RecordKey) throws -> PointRecord {
         let record = try key.open(sealedRecord, additional: locator.encoded())

@@ -3,21 +3,11 @@ package import Model
 /// Goes through the paths of many points of a machine: what points share is passed once, so all of a long history costs little
 /// more than its newest point and its changes.
 package final class PathCollector {
-    private let fetcher: BlobFetcher
-    private let keys: any PointOpener
-    private let service: any VaultService
-    private let machines: [MachineRecord]
     /// Nodes and deltas that were passed.
     private var passed: Set<ContentKey> = []
     private var points: Set<PointID> = []
 
-    /// - Parameter machines: the records of the machine that made the points.
-    package init(service: any VaultService, keys: any PointOpener, machines: [MachineRecord]) {
-        self.service = service
-        self.keys = keys
-        self.machines = machines
-        fetcher = BlobFetcher(service: service, checker: nil)
-    }
+    package init() {}
 
     /// Whether a point was passed.
     package func knows(_ point: PointID) -> Bool { points.contains(point) }
@@ -25,27 +15,45 @@ package final class PathCollector {
     /// Gives the keys of the paths in a point that no point before it had in the same place of its tree; one that was changed
     /// comes again.
     ///
-    /// Throws what cannot be read as `damaged`; the point is passed over by the next call then.
-    package func collect(_ point: PointSummary, _ body: (_ key: [UInt8]) throws -> Void) throws {
-        guard points.insert(point.id).inserted else { return }
-        let record = try keys.openRecord(
-            try service.point(point.id), machines: machines, redactions: try service.redactions(of: point.id))
-        for key in record.deltas where passed.insert(key).inserted {
-            for operation in try Delta.decode(try bytes(key, .delta)).operations {
+    /// Throws what cannot be read as `damaged`; the next call reads the point anew then.
+    package func collect(
+        _ point: PointSummary, from records: PointRecords, _ body: (_ key: [UInt8]) throws -> Void
+    ) throws {
+        guard !points.contains(point.id) else { return }
+        var entered: [ContentKey] = []
+        do {
+            try walk(try records.record(of: point.id), records, &entered, body)
+            points.insert(point.id)
+        } catch {
+            // What hangs below them was not reached.
+            passed.subtract(entered)
+            throw error
+        }
+    }
+
+    private func walk(
+        _ record: PointRecord, _ records: PointRecords, _ entered: inout [ContentKey], _ body: ([UInt8]) throws -> Void
+    ) throws {
+        let fetcher = records.makeFetcher()
+        for key in record.deltas where enter(key, &entered) {
+            let delta = try records.memory.node(key) { try fetcher.fetch(key, type: .delta) { Array($0) } }
+            for operation in try Delta.decode(delta).operations {
                 if case .put = operation.change { try body(operation.key) }
             }
         }
         var waiting = [record.root]
         while let key = waiting.popLast() {
-            guard passed.insert(key).inserted else { continue }
-            let node = try ItemBlock.node(try bytes(key, .node))
+            guard enter(key, &entered) else { continue }
+            let node = try ItemBlock.node(try fetcher.fetch(key, type: .node) { Array($0) })
             for index in 0..<node.count {
                 if node.level > 0 { waiting.append(try node.child(index).key) } else { try body(node.key(index)) }
             }
         }
     }
 
-    private func bytes(_ key: ContentKey, _ type: BlobType) throws -> [UInt8] {
-        try fetcher.fetch(key, type: type) { Array($0) }
+    private func enter(_ key: ContentKey, _ entered: inout [ContentKey]) -> Bool {
+        guard passed.insert(key).inserted else { return false }
+        entered.append(key)
+        return true
     }
 }

@@ -24,7 +24,14 @@ extension PointOpener {
     package func openRecord(
         _ point: SealedPoint, machines: [MachineRecord], redactions: [RedactionRecord] = []
     ) throws -> PointRecord {
-        guard machines.contains(where: { $0.machine == point.locator.machine }) else {
+        try openRecord(point, signers: PointSigners(machines, of: vaultVerifying), redactions: redactions)
+    }
+
+    /// The same, for many points of the same machines.
+    package func openRecord(
+        _ point: SealedPoint, signers: PointSigners, redactions: [RedactionRecord] = []
+    ) throws -> PointRecord {
+        guard signers.hasRecord(of: point.locator.machine) else {
             throw HoldfastError(
                 .damaged,
                 "the vault has no readable record of the machine that made point \(point.locator.point.hex), so that nobody "
@@ -35,7 +42,7 @@ extension PointOpener {
                         + "--accept-unsigned.",
                 ])
         }
-        try point.verify(withAnyOf: machines, of: vaultVerifying)
+        try signers.verify(point)
         return try openRecord(unverified: point, redactions: redactions)
     }
 

@@ -1,5 +1,4 @@
 package import Model
-import Synchronization
 
 /// Finds when one path changed, from point to point.
 ///
@@ -19,54 +18,13 @@ package final class VersionHistory {
         package var entry: Entry?
     }
 
-    /// What was read of a machine's points, for one history after another: opening a record and checking its signatures takes far longer
-    /// than looking at it, and there are thousands. What is in it was opened with the vault's keys, and lies in memory only.
-    package final class Memory: Sendable {
-        private struct Contents {
-            var records: [PointID: PointRecord] = [:]
-            var nodes: [ContentKey: [UInt8]] = [:]
-            var size = 0
-            var recordSize = 0
-        }
-
-        private let contents = Mutex(Contents())
-        private static let mostOfNodes = 32 << 20
-        private static let mostOfRecords = 64 << 20
-
-        package init() {}
-
-        /// - Parameter open: is called without the lock.
-        fileprivate func record(_ id: PointID, _ open: () throws -> PointRecord) throws -> PointRecord {
-            if let known = contents.withLock({ $0.records[id] }) { return known }
-            let record = try open()
-            contents.withLock { contents in
-                if contents.recordSize > Self.mostOfRecords { (contents.records, contents.recordSize) = ([:], 0) }
-                contents.records[id] = record
-                contents.recordSize +=
-                    512 + record.deltas.count * 32 + record.protectedPaths.reduce(0) { $0 + $1.count }
-            }
-            return record
-        }
-
-        fileprivate func node(_ key: ContentKey, _ read: () throws -> [UInt8]) throws -> [UInt8] {
-            if let known = contents.withLock({ $0.nodes[key] }) { return known }
-            let bytes = try read()
-            contents.withLock { contents in
-                if contents.size > Self.mostOfNodes { (contents.nodes, contents.size) = ([:], 0) }
-                contents.nodes[key] = bytes
-                contents.size += bytes.count + 64
-            }
-            return bytes
-        }
-    }
-
     private final class Nodes: NodeSource {
         private let fetcher: BlobFetcher
-        private let memory: Memory
+        private let memory: PointMemory
 
-        init(_ service: any VaultService, _ memory: Memory) {
-            fetcher = BlobFetcher(service: service, checker: nil)
-            self.memory = memory
+        init(_ records: PointRecords) {
+            fetcher = records.makeFetcher()
+            memory = records.memory
         }
 
         func node(_ key: ContentKey, type: BlobType) throws -> [UInt8] {
@@ -82,37 +40,23 @@ package final class VersionHistory {
     }
 
     private let path: TreePath
-    private let service: any VaultService
-    private let keys: any PointOpener
-    private let machines: [MachineRecord]
+    private let records: PointRecords
     private let nodes: Nodes
-    private let memory: Memory
     private var rows: [UInt64: Row] = [:]
     private var last: Entry?
 
-    /// - Parameters:
-    ///   - machines: the records of the machine that made the points.
-    ///   - memory: of earlier histories of the same machine; what was redacted since it was read is still in it.
-    package init(
-        path: TreePath, service: any VaultService, keys: any PointOpener, machines: [MachineRecord],
-        memory: Memory = Memory()
-    ) {
+    /// - Parameter records: of the machine that made the points.
+    package init(path: TreePath, records: PointRecords) {
         self.path = path
-        self.service = service
-        self.keys = keys
-        self.machines = machines
-        self.memory = memory
-        nodes = Nodes(service, memory)
+        self.records = records
+        nodes = Nodes(records)
     }
 
     /// What the next point says; points in the order of their times. `nil`: nothing new.
     package func next(_ point: PointSummary) throws -> Version? {
         let before = rows[point.series]
         if let before, before.references == point.references { return nil }
-        let record = try memory.record(point.id) {
-            try keys.openRecord(
-                try service.point(point.id), machines: machines, redactions: try service.redactions(of: point.id))
-        }
+        let record = try records.record(of: point.id)
         let isProtected = record.protectedPaths.contains {
             TreePath(normalizing: $0).map { $0.contains(path) || path.contains($0) } ?? false
         }

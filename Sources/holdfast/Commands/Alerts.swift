@@ -69,6 +69,24 @@ struct AlertsList: Command {
     }
 }
 
+/// Alerts that something is said of.
+struct AlertNumbers: ParsableArguments {
+    @Argument(help: ArgumentHelp("Numbers of alerts, as `holdfast alerts` shows them.", valueName: "number"))
+    var numbers: [Int64]
+    @OptionGroup var location: VaultOptions
+    @OptionGroup var global: GlobalOptions
+
+    func say(_ word: AlertWord, _ console: Console) throws -> ExitStatus {
+        let alerts = try VaultSession(console, location, global).alerts()
+        for number in numbers {
+            let alert = try alerts.say(word, of: number)
+            try console.emit("alert", alert.fields)
+            try console.line("Alert \(alert.number), \(alert.kind): \(alert.state).")
+        }
+        return .done
+    }
+}
+
 /// `holdfast alerts ack`
 struct AlertsAck: Command {
     static let configuration = CommandConfiguration(
@@ -83,20 +101,10 @@ struct AlertsAck: Command {
             """
     )
 
-    @Argument(help: ArgumentHelp("Numbers of alerts, as `holdfast alerts` shows them.", valueName: "number"))
-    var numbers: [Int64]
-    @OptionGroup var location: VaultOptions
-    @OptionGroup var global: GlobalOptions
+    @OptionGroup var alerts: AlertNumbers
+    var global: GlobalOptions { alerts.global }
 
-    func execute(_ console: Console) throws -> ExitStatus {
-        let alerts = try VaultSession(console, location, global).alerts()
-        for number in numbers {
-            let alert = try alerts.acknowledge(number)
-            try console.emit("alert", alert.fields)
-            try console.line("Alert \(alert.number), \(alert.kind): \(alert.state).")
-        }
-        return .done
-    }
+    func execute(_ console: Console) throws -> ExitStatus { try alerts.say(.acknowledge, console) }
 }
 
 /// `holdfast alerts resolve`
@@ -114,20 +122,10 @@ struct AlertsResolve: Command {
             """
     )
 
-    @Argument(help: ArgumentHelp("Numbers of alerts, as `holdfast alerts` shows them.", valueName: "number"))
-    var numbers: [Int64]
-    @OptionGroup var location: VaultOptions
-    @OptionGroup var global: GlobalOptions
+    @OptionGroup var alerts: AlertNumbers
+    var global: GlobalOptions { alerts.global }
 
-    func execute(_ console: Console) throws -> ExitStatus {
-        let alerts = try VaultSession(console, location, global).alerts()
-        for number in numbers {
-            let alert = try alerts.resolve(number)
-            try console.emit("alert", alert.fields)
-            try console.line("Alert \(alert.number), \(alert.kind): \(alert.state).")
-        }
-        return .done
-    }
+    func execute(_ console: Console) throws -> ExitStatus { try alerts.say(.resolve, console) }
 }
 
 /// `holdfast alerts mute`

@@ -39,7 +39,7 @@ struct Versions: Command {
         let keys = try session.opener(passphrase)
         let points = try session.vault.points(PointQuery(machine: id))
         let history = VersionHistory(
-            path: wanted, service: session.vault, keys: keys, machines: try session.vault.machineRecords(of: id))
+            path: wanted, records: try PointRecords(of: id, service: session.vault, keys: keys))
         var table = Table(("time", .left), ("what changed", .left), ("size", .right), ("point", .left))
         var count = 0
         for point in points where point.isForRestores {

@@ -96,12 +96,12 @@ import Testing
         }
         let old = try record(KeysFixture.machineKey, KeysFixture.machine, by: vaultKey)
         let new = try record(.random(), KeysFixture.machine, by: vaultKey)
-        try point.verify(withAnyOf: [new, old], of: vaultKey.verifyingKey)
+        try PointSigners([new, old], of: vaultKey.verifyingKey).verify(point)
         let planted = try record(KeysFixture.machineKey, KeysFixture.machine, by: .random())
         let other = try record(KeysFixture.machineKey, .random(), by: vaultKey)
         for records in [[], [new], [planted], [other], [new, planted, other]] {
             #expect(throws: HoldfastError.self) {
-                try point.verify(withAnyOf: records, of: vaultKey.verifyingKey)
+                try PointSigners(records, of: vaultKey.verifyingKey).verify(point)
             }
         }
     }
