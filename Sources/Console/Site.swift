@@ -36,7 +36,8 @@ package struct Site: Sendable {
             operations.append(
                 Operation(
                     page.method, page.path, page.title, tag: Operation.pageTag, access: .open,
-                    request: page.method == "POST" ? .text("a form") : .none, maximumBody: 1 << 20,
+                    request: page.method == "POST" ? .text("a form") : .none,
+                    maximumBody: page.isGuessable ? 16 << 10 : 1 << 20,
                     isGuessable: page.isGuessable
                 ) { _, request in site.answer(page, request) })
         }
@@ -230,7 +231,7 @@ struct Visit: Sendable {
     var desk: Desk {
         get throws {
             guard let visitor else { throw HoldfastError(.keyNeeded, "Sign in first.") }
-            return Desk(core, visitor.person, address: request.address)
+            return Desk(core, visitor.person, address: request.address, session: visitor.session)
         }
     }
 

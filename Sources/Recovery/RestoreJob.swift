@@ -11,6 +11,8 @@ package final class RestoreJob {
     private let undo: UndoStore?
     private var planned: (plan: RestorePlan, recorder: UndoRecorder?)?
     private var lock: UndoLock?
+    /// By what the machine knows again what this run has changed; `nil` when it has changed nothing that could be taken back.
+    package private(set) var undoIdentifier: String?
     /// Of the plan: `entries` counts.
     package let planning = RestoreProgress()
     /// Of the restore.
@@ -90,6 +92,7 @@ package final class RestoreJob {
             record.earlier = last.steps
         }
         try undo.save(record)
+        undoIdentifier = record.identifier
         planned = nil
         let report = try Restorer(reader: reader, request: request, progress: progress).run()
         record.complete()

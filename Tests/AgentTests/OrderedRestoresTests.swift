@@ -158,7 +158,7 @@ struct OrderedRestoresTests {
         SystemClock.pause(milliseconds: 200)
         let counts = place.script.withLock { "\($0.plans) \($0.runs)" }
         #expect(counts == "1 0")
-        try place.server.change(id) { try $0.confirm() }
+        try place.server.change(id) { try $0.confirm(seen: nil) }
         place.tell()
         place.server.expects(id, .finished)
         #expect(place.server.state.withLock { $0.states } == [.planning, .planned, .running, .finished])
@@ -187,7 +187,7 @@ struct OrderedRestoresTests {
         let id = place.order()
         place.server.expects(id, .planned)
         try Data("restore: {new-folder: false}\n".utf8).write(to: URL(fileURLWithPath: "\(place.path)/allow.yaml"))
-        try place.server.change(id) { try $0.confirm() }
+        try place.server.change(id) { try $0.confirm(seen: nil) }
         place.tell()
         place.server.expects(id, .refused)
         #expect(place.script.withLock { $0.runs } == 0)

@@ -97,6 +97,34 @@ struct RestoreConsentTests {
         #expect(try decide(place, other) == .inPlace)
     }
 
+    @Test("what is taken back is looked at path by path, whatever an order names")
+    func takenBack() throws {
+        let place = try Place("restore: {in-place: [/home]}\n")
+        func check(_ paths: [String]) throws {
+            try place.consent.checkInPlace(paths.compactMap { TreePath($0) }, protected: [])
+        }
+        try check([])
+        try check(["/home/ann/x", "/home/bob"])
+        let error = #expect(throws: HoldfastError.self) { try check(["/home/ann/x", "/etc/passwd"]) }
+        #expect(error?.code == .forbidden && error?.message.contains("/etc/passwd") == true)
+        try place.write("restore: {in-place: perhaps}\n")
+        #expect(throws: HoldfastError.self) { try check(["/home/ann/x"]) }
+    }
+
+    @Test("where everybody may make names nothing is begun that is not there yet")
+    func sharedDirectories() throws {
+        let place = try Place()
+        let shared = "\(place.path)/shared"
+        try FileManager.default.createDirectory(atPath: shared, withIntermediateDirectories: true)
+        chmod(shared, 0o1777)
+        try place.write("restore: {new-folder: HERE/shared/restored, paths: [HERE/shared/other]}\n")
+        #expect(refusal(place, wish(.newFolder)).contains("everybody may make names"))
+        #expect(refusal(place, wish(folder("\(shared)/other/deep"))).contains("everybody may make names"))
+        try FileManager.default.createDirectory(atPath: "\(shared)/restored", withIntermediateDirectories: true)
+        chmod("\(shared)/restored", 0o755)
+        #expect(try decide(place, wish(.newFolder)) != .inPlace)
+    }
+
     @Test("a file that others could write, a link, a directory and a mistake allow nothing at all")
     func doubtfulFiles() throws {
         let place = try Place("restore: {in-place: true}\n")

@@ -24,25 +24,39 @@ struct DownloadTests {
 
     @Test(
         "a download goes on as long as its account may have it, and no longer",
-        arguments: ["nothing", "disabled", "removed", "another role", "another group"])
+        arguments: [
+            "nothing", "more rights", "disabled", "removed", "another role", "another group", "signed out",
+            "machine moved", "token ended",
+        ])
     func watched(what: String) throws {
         let fixture = try ConsoleFixture()
         let (machine, point) = try Self.large(fixture)
-        let account = try fixture.account("ann", .helpDesk)
+        let account = try fixture.account("ann", .operator, groups: what == "machine moved" ? ["default"] : [])
         let cookie = try fixture.signIn("ann")
-        let answer = try fixture.post(
-            "/machines/\(machine.id.hex)/archive", cookie,
-            [("point", point.hex), ("path", "/d"), ("format", "zip")])
+        let token = try fixture.token(account)
+        let answer =
+            what == "token ended"
+            ? try fixture.api(
+                "POST", "/api/v1/machines/\(machine.id.hex)/archive", token,
+                .object(["paths": .array([.string("/d")]), "point": .string(point.hex)]))
+            : try fixture.post(
+                "/machines/\(machine.id.hex)/archive", cookie,
+                [("point", point.hex), ("path", "/d"), ("format", "zip")])
         #expect(answer.status == 200 && answer.stream != nil)
         let book = fixture.core.accounts
         switch what {
+        case "more rights": try book.setRole(account.id, .administrator, groups: [], by: "test", from: "")
+        case "signed out": try book.signOut(try #require(try book.visitor(cookie)), address: "")
+        case "token ended": try book.endToken(of: account.id, where: { _ in true }, who: "test", from: "")
+        case "machine moved":
+            try fixture.core.catalog.change(machine.id) { $0.group = "elsewhere" }
         case "disabled": try book.setDisabled(account.id, true, by: "test", from: "")
         case "removed": try book.remove(account.id, by: "test", from: "")
         case "another role": try book.setRole(account.id, .auditor, groups: [], by: "test", from: "")
-        case "another group": try book.setRole(account.id, .helpDesk, groups: ["others"], by: "test", from: "")
+        case "another group": try book.setRole(account.id, .operator, groups: ["others"], by: "test", from: "")
         default: break
         }
-        if what == "nothing" {
+        if ["nothing", "more rights"].contains(what) {
             #expect(try answer.whole().count > 4 << 20)
         } else {
             let error = #expect(throws: HoldfastError.self) { try answer.whole() }
@@ -54,7 +68,7 @@ struct DownloadTests {
     func shown() throws {
         let fixture = try ConsoleFixture()
         let (machine, points) = try fixture.machine("one", [[.file("/d/f", "one\n")], [.file("/d/f", "two\n")]])
-        let token = try fixture.token(try fixture.account("ann", .helpDesk))
+        let token = try fixture.token(try fixture.account("ann", .operator))
         let cookie = try fixture.signIn("ann")
         let at = "/machines/\(machine.id.hex)"
         func lines() throws -> Int {

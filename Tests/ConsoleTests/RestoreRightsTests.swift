@@ -203,7 +203,10 @@ struct RestoreRightsTests {
         #expect(shown.contains("/var/restored/x") && !shown.contains("xyzzy"))
         let told = try fixture.api("GET", "/api/v1\(page)", token).text
         #expect(told.contains("planned") && !told.contains("xyzzy"))
-        #expect(try fixture.post("\(page)/confirm", ann).status == 303)
+        #expect(try fixture.get(page, ann).text.contains("name=\"plan\" value=\"1\""))
+        #expect(try fixture.post("\(page)/confirm", ann, [("plan", "0")]).status == 409, "another plan than is there")
+        #expect(try fixture.post("\(page)/confirm", ann).status == 409)
+        #expect(try fixture.post("\(page)/confirm", ann, [("plan", "1")]).status == 303)
         #expect(try fixture.core.restores.order(order.id)?.isConfirmed == true)
     }
 
@@ -217,7 +220,7 @@ struct RestoreRightsTests {
         let order = try fixture.core.restores.add(wish, by: "olga")
         _ = try fixture.core.restores.take(RestoreOrderReport(state: .planning), of: order.id, from: machine.id)
         _ = try fixture.core.restores.take(RestoreOrderReport(state: .planned), of: order.id, from: machine.id)
-        _ = try fixture.core.restores.confirm(order.id, by: "olga")
+        _ = try fixture.core.restores.confirm(order.id, seen: nil, by: "olga")
         _ = try fixture.core.restores.take(RestoreOrderReport(state: .running), of: order.id, from: machine.id)
         var report = RestoreOrderReport(state: .finished)
         var result = RestoreOrderResult()
@@ -228,9 +231,51 @@ struct RestoreRightsTests {
         var forged = RestoreWish.undo(try #require(try fixture.core.restores.order(order.id)))
         #expect(forged.undoIdentifier == "its own")
         forged.undoIdentifier = "another's"
+        forged.paths = [try #require(TreePath("/etc/something/else"))]
+        forged.point = .random()
         let answer = try fixture.api("POST", "/api/v1/restores", token, .object(forged.members))
         #expect(answer.status == 201)
-        #expect(try RestoreOrder.decode(answer.body).wish.undoIdentifier == "its own")
+        let undo = try RestoreOrder.decode(answer.body).wish
+        #expect(undo.undoIdentifier == "its own" && undo.paths == [.root] && undo.point == points[0])
+    }
+
+    @Test("a person's orders end with the account, the role and the place, and leave room for others'")
+    func ends() throws {
+        let fixture = try ConsoleFixture()
+        let (machine, points) = try fixture.machine("laptop", [[.file("/home/diary", "dear", uid: 1_000)]])
+        let place = Account.Place(machine: machine.id, path: try #require(TreePath("/home")), uid: 1_000)
+        let restores = fixture.core.restores
+        func order(_ token: String) throws -> ServerAnswer {
+            let wish = RestoreWish(
+                source: machine.id, target: machine.id, point: points[0],
+                paths: [try #require(TreePath("/home/diary"))], destination: .newFolder)
+            return try fixture.api("POST", "/api/v1/restores", token, .object(wish.members))
+        }
+        restores.listen()
+        for ending in ["disabled", "removed", "another role", "no place"] {
+            let account = try fixture.account("p-\(ending.prefix(2))", .person, places: [place])
+            let token = try fixture.token(account)
+            let id = try RestoreOrder.decode(try order(token).body).id
+            _ = restores.sweep()
+            #expect(try restores.order(id)?.state == .ordered && restores.open(of: machine.id).map(\.id) == [id])
+            let book = fixture.core.accounts
+            switch ending {
+            case "disabled": try book.setDisabled(account.id, true, by: "test", from: "")
+            case "removed": try book.remove(account.id, by: "test", from: "")
+            case "another role": try book.setRole(account.id, .auditor, groups: [], by: "test", from: "")
+            default: try book.setPlaces(account.id, [], by: "test", from: "")
+            }
+            #expect(try restores.open(of: machine.id).isEmpty, "\(ending): the machine is not told any more")
+            _ = restores.sweep()
+            #expect(try restores.order(id)?.state == .stopped, "\(ending)")
+        }
+        var taken = 0
+        for number in 0..<8 {
+            let token = try fixture.token(try fixture.account("many\(number)", .person, places: [place]))
+            for _ in 0..<9 where try order(token).status == 201 { taken += 1 }
+        }
+        #expect(taken == 32)
+        #expect(try order(try fixture.token(try fixture.account("olga", .operator))).status == 201)
     }
 
     @Test("a form of another session orders nothing")

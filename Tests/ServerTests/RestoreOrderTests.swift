@@ -85,15 +85,15 @@ struct RestoreOrderRuleTests {
     @Test("nothing begins before somebody has agreed to the plan, when that was wanted")
     func confirmation() throws {
         var order = order()
-        #expect(throws: HoldfastError.self) { try order.confirm() }
+        #expect(throws: HoldfastError.self) { try order.confirm(seen: nil) }
         try order.take(RestoreOrderReport(state: .planning), at: at(1_001))
         #expect(throws: HoldfastError.self) { try order.take(RestoreOrderReport(state: .running), at: at(1_002)) }
         try order.take(RestoreSamples.report, at: at(1_002))
         #expect(throws: HoldfastError.self) { try order.take(RestoreOrderReport(state: .running), at: at(1_003)) }
         let before = order.revision
-        try order.confirm()
+        try order.confirm(seen: nil)
         #expect(order.revision == before + 1, "the machine hears of it by the revision")
-        try order.confirm()
+        try order.confirm(seen: nil)
         #expect(order.revision == before + 1)
         try order.take(RestoreOrderReport(state: .running), at: at(1_004))
         #expect(throws: HoldfastError.self, "what runs is not planned again") {
@@ -109,6 +109,77 @@ struct RestoreOrderRuleTests {
         try unasked.take(RestoreOrderReport(state: .planning), at: at(1_001))
         try unasked.take(RestoreOrderReport(state: .running), at: at(1_002))
         #expect(unasked.state == .running)
+    }
+
+    @Test("what was agreed to is the plan that was seen")
+    func seen() throws {
+        var order = order()
+        try order.take(RestoreOrderReport(state: .planning), at: at(1_001))
+        try order.take(RestoreSamples.report, at: at(1_002))
+        let seen = order.planNumber
+        try order.take(RestoreSamples.report, at: at(1_002))
+        #expect(order.planNumber == seen, "the same once more")
+        try order.take(RestoreOrderReport(state: .planning), at: at(1_003))
+        var worse = RestoreSamples.report
+        worse.plan?.actions.append(.init(name: "remove", count: 999_999))
+        try order.take(worse, at: at(1_004))
+        let error = #expect(throws: HoldfastError.self) { try order.confirm(seen: seen) }
+        #expect(error?.code == .forbidden && !order.isConfirmed)
+        try order.confirm(seen: order.planNumber)
+        #expect(throws: HoldfastError.self, "agreed to, it stays") {
+            try order.take(RestoreSamples.report, at: at(1_005))
+        }
+        #expect(order.plan == worse.plan)
+    }
+
+    @Test("a machine that leaves out numbers of lines, or says what cannot be kept, harms its own report alone")
+    func poison() async throws {
+        var order = order()
+        var report = RestoreOrderReport(state: .planning)
+        report.firstLine = 1 << 40
+        report.lines = ["a", "b"]
+        #expect(order.newLines(of: report) == ["a", "b"] && order.machineLines == 2)
+        #expect(try RestoreOrder.decode(order.encoded()) == order)
+        let long = RestoreOrderPlan.Action(name: String(repeating: "x", count: 1 << 20), count: 1)
+        #expect(long.name.utf8.count <= 1_024)
+        // One that cannot be read takes no other with it, keeps no point, and no room.
+        let server = try await ServerFixture.start()
+        let (core, machine, point) = (server.core, MachineID.random(), PointID.random())
+        let good = try core.restores.add(
+            RestoreWish(source: machine, target: machine, point: .random(), paths: [.root], destination: .inPlace),
+            by: "ann")
+        let bad = RestoreRow(
+            id: .random(), target: machine, source: machine, point: point, created: Timestamp(seconds: 1), isOpen: true,
+            document: Array("{}".utf8))
+        #expect(try core.catalog.add(bad, openAtMost: 64, ofAccount: nil))
+        #expect(try core.restores.newest(10).map(\.id) == [good.id])
+        #expect(try core.restores.open(of: machine).map(\.id) == [good.id])
+        core.restores.listen()
+        _ = core.restores.sweep()
+        #expect(try core.restores.pointsInUse().contains(point) == false)
+        await server.stop()
+    }
+
+    @Test("what waits for a yes keeps nothing from a machine that it could go on with")
+    func order16() async throws {
+        let server = try await ServerFixture.start()
+        let restores = server.core.restores
+        let machine = try await ServerFixture.blocking { try server.enrol("one").credentials.machine }
+        func wish() -> RestoreWish {
+            RestoreWish(source: machine, target: machine, point: .random(), paths: [.root], destination: .inPlace)
+        }
+        var waiting: [RestoreOrderID] = []
+        for _ in 0..<20 {
+            let id = try restores.add(wish(), by: "ann").id
+            _ = try restores.take(RestoreOrderReport(state: .planning), of: id, from: machine)
+            _ = try restores.take(RestoreOrderReport(state: .planned), of: id, from: machine)
+            waiting.append(id)
+        }
+        let urgent = try restores.add(wish(), by: "bob").id
+        #expect(try restores.open(of: machine).map(\.id) == [urgent] + waiting.prefix(15))
+        _ = try restores.confirm(waiting[19], seen: nil, by: "ann")
+        #expect(try restores.open(of: machine).prefix(2).map(\.id) == [waiting[19], urgent])
+        await server.stop()
     }
 
     @Test("a machine that was not asked cannot say that it is done")
@@ -179,7 +250,7 @@ struct RestoreOrderRuleTests {
             let row = RestoreRow(
                 id: .random(), target: target, source: target, point: .random(), created: Timestamp(seconds: second),
                 isOpen: isOpen, document: [])
-            #expect(try catalog.add(row, openAtMost: 64))
+            #expect(try catalog.add(row, openAtMost: 64, ofAccount: nil))
             return row.id
         }
         let old = try add(quiet, 1)
@@ -187,10 +258,10 @@ struct RestoreOrderRuleTests {
         let many = try (3..<13).map { try add(busy, $0) }
         _ = try catalog.changeRestore(many[0], at: Timestamp(seconds: 20)) { _ in ["a line"] }
         try catalog.forgetRestores(keeping: 4)
-        #expect(try catalog.restores(newest: 100, target: quiet).map(\.id) == [old])
-        #expect(try catalog.restores(newest: 100, target: busy).map(\.id) == many.suffix(4).reversed() + [open])
-        #expect(try catalog.restores(newest: 3, target: busy).map(\.id) == many.suffix(3).reversed())
-        #expect(try catalog.restores(newest: 100, target: nil).count == 6)
+        #expect(try catalog.restores(newest: 100, .target(quiet)).map(\.id) == [old])
+        #expect(try catalog.restores(newest: 100, .target(busy)).map(\.id) == many.suffix(4).reversed() + [open])
+        #expect(try catalog.restores(newest: 3, .target(busy)).map(\.id) == many.suffix(3).reversed())
+        #expect(try catalog.restores(newest: 100, .all).count == 6)
         #expect(try catalog.restoreLog(of: many[0], after: 0, limit: 10).isEmpty)
         await server.stop()
     }
@@ -302,7 +373,7 @@ struct RestoreOrderTests {
             let news = try restores.order(id)
             #expect(news.order.state == .planned && news.order.plan == RestoreSamples.plan)
             #expect(news.lines.map(\.text) == ["one", "two"])
-            #expect(try restores.confirm(id).isConfirmed)
+            #expect(try restores.confirm(news.order).isConfirmed)
             let machine = Self.machine(place.ann)
             #expect(try machine.report(RestoreOrderReport(), of: id).isConfirmed)
             _ = try machine.report(RestoreOrderReport(state: .running), of: id)

@@ -1,6 +1,6 @@
 import Capture
 package import Client
-import Model
+package import Model
 import Platform
 package import Recovery
 import Synchronization
@@ -149,7 +149,8 @@ package final class EngineRestore: RestoreWork {
         result.before = before
         result.canBeUndone =
             request.isInPlace && report.filesWritten + report.othersWritten + report.metadataOnly + report.removed > 0
-        if result.canBeUndone { result.undoIdentifier = try store?.last()?.identifier }
+            && job.undoIdentifier != nil
+        if result.canBeUndone { result.undoIdentifier = job.undoIdentifier }
         return result
     }
 }
@@ -158,11 +159,17 @@ package final class EngineRestore: RestoreWork {
 package final class EngineUndo: RestoreWork {
     private let order: RestoreOrder
     private let means: RestoreMeans
+    private let check: @Sendable ([TreePath]) throws -> Void
     private let running = Mutex(EngineProgress())
 
-    package init(_ order: RestoreOrder, _ means: RestoreMeans) {
+    /// - Parameter check: throws unless this machine lets its server change these paths: what is taken back is what the machine has
+    ///   written down, whatever the order names.
+    package init(
+        _ order: RestoreOrder, _ means: RestoreMeans, check: @escaping @Sendable ([TreePath]) throws -> Void
+    ) {
         self.order = order
         self.means = means
+        self.check = check
     }
 
     package var progress: RestoreOrderProgress { running.withLock { $0.view } }
@@ -171,15 +178,13 @@ package final class EngineUndo: RestoreWork {
     private func job() throws -> UndoJob {
         let job = try UndoJob(store: UndoStore(directory: means.state.path), own: try OwnPlaces(means.own))
         // Two restores may have come from one point: each has an identifier of its own.
-        let isMeant =
-            order.wish.undoIdentifier.map { job.record.isAbout($0) }
-            ?? (job.record.restored == order.wish.point || job.record.isUnfinishedUndo)
-        guard isMeant, job.record.vault == means.secrets.vault, job.record.root == [UInt8(ascii: "/")] else {
+        guard let identifier = order.wish.undoIdentifier, job.record.isAbout(identifier), job.record.vault == means.secrets.vault, job.record.root == [UInt8(ascii: "/")] else {
             throw HoldfastError(
                 .forbidden,
                 "The last restore in place on this machine is another one; only the last can be taken back.",
                 context: ["hint": "`holdfast restore --undo --dry-run` on the machine says which one it is."])
         }
+        try check(job.returning + job.removing)
         return job
     }
 

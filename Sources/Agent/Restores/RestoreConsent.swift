@@ -78,14 +78,7 @@ package struct RestoreConsent: Sendable {
         }
         switch wish.destination {
         case .inPlace:
-            for path in wish.paths {
-                let bytes = [UInt8(ascii: "/")] + path.bytes
-                guard allowance.allowsInPlace(bytes, protected: protected) else {
-                    let shown = TreePath.display(bytes)
-                    let example = path.isRoot ? "true" : "[\(shown)]"
-                    throw denied("\(shown) to be put back in place", "restore: {in-place: \(example)}")
-                }
-            }
+            try checkInPlace(wish.paths, protected: protected)
             return .inPlace
         case .newFolder:
             guard let base = allowance.newFolders else {
@@ -102,6 +95,21 @@ package struct RestoreConsent: Sendable {
             }
             try look(below: place, at: path)
             return .directory(allowance.newFolders == place ? try fresh(path, begun) : path)
+        }
+    }
+
+    /// Throws `forbidden` unless all of these may be changed where they are.
+    ///
+    /// - Parameter protected: the paths that the policy protects.
+    package func checkInPlace(_ paths: [TreePath], protected: [[UInt8]]) throws {
+        let allowance = try allowance()
+        for path in paths {
+            let bytes = [UInt8(ascii: "/")] + path.bytes
+            guard allowance.allowsInPlace(bytes, protected: protected) else {
+                let shown = TreePath.display(bytes)
+                let example = path.isRoot ? "true" : "[\(shown)]"
+                throw denied("\(shown) to be put back in place", "restore: {in-place: \(example)}")
+            }
         }
     }
 
@@ -150,10 +158,20 @@ package struct RestoreConsent: Sendable {
     private func look(below place: [UInt8], at path: [UInt8]) throws {
         do {
             var end = 0
+            var isShared = false
             while end < path.count {
                 end = path[(end + 1)...].firstIndex(of: UInt8(ascii: "/")) ?? path.count
                 let here = Array(path[..<end])
-                guard let status = try exists(here) else { return }
+                guard let status = try exists(here) else {
+                    if !isShared { return }
+                    // Before it is made, somebody else could make it, and lead somewhere.
+                    throw HoldfastError(
+                        .forbidden,
+                        "Nothing is restored to \(TreePath.display(path)): \(TreePath.display(here)) is not there, and everybody may "
+                            + "make names in the directory above it.",
+                        context: ["hint": "Make that directory as root first, or choose one that only root can change."])
+                }
+                isShared = status.kind == .directory && status.mode & 0o022 != 0
                 // Above the place its administrator may have set links.
                 if status.kind == .symbolicLink, here.count < place.count, status.uid == 0 || status.uid == user {
                     continue

@@ -11,29 +11,41 @@ package struct RestoreRow: Hashable, Sendable {
     package let source: MachineID
     package let point: PointID
     package let created: Timestamp
+    /// The account that wanted it; `nil` when it was none.
+    package let account: AccountID?
     /// Whether anything can still happen.
     package var isOpen: Bool
     package var document: [UInt8]
 
     package init(
-        id: JobID, target: MachineID, source: MachineID, point: PointID, created: Timestamp, isOpen: Bool,
-        document: [UInt8]
+        id: JobID, target: MachineID, source: MachineID, point: PointID, created: Timestamp,
+        account: AccountID? = nil, isOpen: Bool, document: [UInt8]
     ) {
         self.id = id
         self.target = target
         self.source = source
         self.point = point
         self.created = created
+        self.account = account
         self.isOpen = isOpen
         self.document = document
     }
 }
 
+/// Which orders are looked for.
+package enum RestoreSelection: Sendable {
+    case all
+    /// Whose point and whose disk it is are both among these.
+    case between(Set<MachineID>)
+    case target(MachineID)
+    case account(AccountID)
+}
+
 /// Orders to restore something on machines. They are no part of what is put into safety: a server that was lost has nothing
 /// under way.
 package protocol RestoreCatalog: Sendable {
-    /// Adds an order. `false` when its machine has `most` open ones already.
-    func add(_ order: RestoreRow, openAtMost most: Int) throws -> Bool
+    /// Adds an order. `false` when its machine has `most` open ones already, or `own` of the same account.
+    func add(_ order: RestoreRow, openAtMost most: Int, ofAccount own: Int?) throws -> Bool
     func restore(_ id: JobID) throws -> RestoreRow?
     /// Changes an order in one step: nobody changes it between the look and the change. Throws `notFound`, and what `body`
     /// throws.
@@ -45,8 +57,8 @@ package protocol RestoreCatalog: Sendable {
     ) throws -> RestoreRow
     /// The open ones, of one machine or of all, oldest first.
     func openRestores(target: MachineID?) throws -> [RestoreRow]
-    /// The newest, of one machine that restores or of all, newest first.
-    func restores(newest count: Int, target: MachineID?) throws -> [RestoreRow]
+    /// The newest, newest first.
+    func restores(newest count: Int, _ which: RestoreSelection) throws -> [RestoreRow]
     /// Lines of an order's log after line `number`, at most `limit`.
     func restoreLog(of id: JobID, after number: Int64, limit: Int) throws -> [JobLine]
     /// Forgets all but the newest that have ended.
@@ -62,6 +74,7 @@ enum RestoreSchema {
             source BLOB NOT NULL,
             point BLOB NOT NULL,
             created INTEGER NOT NULL,
+            account BLOB,
             is_open INTEGER NOT NULL,
             document BLOB NOT NULL
         )
@@ -69,6 +82,7 @@ enum RestoreSchema {
         "CREATE INDEX restore_open ON restore_order (target) WHERE is_open = 1",
         "CREATE INDEX restore_created ON restore_order (created)",
         "CREATE INDEX restore_target ON restore_order (target, created)",
+        "CREATE INDEX restore_account ON restore_order (account, created) WHERE account IS NOT NULL",
         """
         CREATE TABLE restore_line (
             restore_order BLOB NOT NULL,
@@ -83,44 +97,55 @@ enum RestoreSchema {
 
 extension SQLiteServerCatalog {
     private static let one: SQLText =
-        "SELECT id, target, source, point, created, is_open, document FROM restore_order WHERE id = $1"
+        "SELECT id, target, source, point, created, account, is_open, document FROM restore_order WHERE id = $1"
     private static let openOfOne: SQLText = """
-        SELECT id, target, source, point, created, is_open, document FROM restore_order
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
         WHERE is_open = 1 AND target = $1 ORDER BY created, id
         """
     private static let openOfAll: SQLText = """
-        SELECT id, target, source, point, created, is_open, document FROM restore_order
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
         WHERE is_open = 1 ORDER BY created, id
         """
-    private static let newestRestores: SQLText = """
-        SELECT id, target, source, point, created, is_open, document FROM restore_order
+    private static let newestOfAll: SQLText = """
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
         ORDER BY created DESC, id LIMIT $1
         """
-
-    private static let newestOfOne: SQLText = """
-        SELECT id, target, source, point, created, is_open, document FROM restore_order
+    private static let newestOfSome: SQLText = """
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
+        WHERE hex(target) IN (SELECT value FROM json_each($2)) AND hex(source) IN (SELECT value FROM json_each($2))
+        ORDER BY created DESC, id LIMIT $1
+        """
+    private static let newestOfTarget: SQLText = """
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
         WHERE target = $2 ORDER BY created DESC, id LIMIT $1
+        """
+    private static let newestOfAccount: SQLText = """
+        SELECT id, target, source, point, created, account, is_open, document FROM restore_order
+        WHERE account = $2 ORDER BY created DESC, id LIMIT $1
         """
 
     private static func row(_ row: SQLiteRow) throws -> RestoreRow {
         RestoreRow(
             id: try row.identifier(0), target: try row.identifier(1), source: try row.identifier(2),
-            point: try row.identifier(3), created: row.time(4), isOpen: row.integer(5) == 1, document: row.bytes(6))
+            point: try row.identifier(3), created: row.time(4), account: row.isNull(5) ? nil : try row.identifier(5),
+            isOpen: row.integer(6) == 1, document: row.bytes(7))
     }
 
-    package func add(_ order: RestoreRow, openAtMost most: Int) throws -> Bool {
+    package func add(_ order: RestoreRow, openAtMost most: Int, ofAccount own: Int?) throws -> Bool {
         try write { session in
-            let count =
+            let account = order.account.map { SQLValue.id($0) } ?? .null
+            let (count, theirs) =
                 try session.first(
-                    "SELECT COUNT(*) FROM restore_order WHERE is_open = 1 AND target = $1", .id(order.target)
-                ) { $0.integer(0) } ?? 0
-            if count >= Int64(most) { return false }
+                    "SELECT COUNT(*), COUNT(*) FILTER (WHERE account = $2) FROM restore_order WHERE is_open = 1 AND target = $1",
+                    .id(order.target), account
+                ) { ($0.integer(0), $0.integer(1)) } ?? (0, 0)
+            if count >= Int64(most) || own.map({ theirs >= Int64($0) }) ?? false { return false }
             try session.run(
                 """
-                INSERT INTO restore_order (id, target, source, point, created, is_open, document)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                INSERT INTO restore_order (id, target, source, point, created, account, is_open, document)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                 """, .id(order.id), .id(order.target), .id(order.source), .id(order.point), .time(order.created),
-                .number(order.isOpen ? 1 : 0), .bytes(order.document))
+                account, .number(order.isOpen ? 1 : 0), .bytes(order.document))
             return true
         }
     }
@@ -161,12 +186,18 @@ extension SQLiteServerCatalog {
         }
     }
 
-    package func restores(newest count: Int, target: MachineID?) throws -> [RestoreRow] {
+    package func restores(newest count: Int, _ which: RestoreSelection) throws -> [RestoreRow] {
         try read { session in
-            if let target {
-                return try session.all(Self.newestOfOne, .number(count), .id(target), decode: Self.row)
+            switch which {
+            case .all: return try session.all(Self.newestOfAll, .number(count), decode: Self.row)
+            case .target(let machine):
+                return try session.all(Self.newestOfTarget, .number(count), .id(machine), decode: Self.row)
+            case .account(let account):
+                return try session.all(Self.newestOfAccount, .number(count), .id(account), decode: Self.row)
+            case .between(let machines):
+                let names = "[" + machines.map { "\"\($0.hex.uppercased())\"" }.joined(separator: ",") + "]"
+                return try session.all(Self.newestOfSome, .number(count), .text(names), decode: Self.row)
             }
-            return try session.all(Self.newestRestores, .number(count), decode: Self.row)
         }
     }
 

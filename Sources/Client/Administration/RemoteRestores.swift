@@ -60,9 +60,10 @@ package struct RemoteRestores: Sendable {
         )
     }
 
-    /// Agrees to an order's plan.
-    package func confirm(_ id: RestoreOrderID) throws -> RestoreOrder {
-        try RestoreOrder.decode(try connection.request("POST", "\(Self.base)/\(id.hex)/confirm"))
+    /// Agrees to the plan that an order has here. Throws `forbidden` when it is another one by now.
+    package func confirm(_ order: RestoreOrder) throws -> RestoreOrder {
+        try RestoreOrder.decode(
+            try connection.request("POST", "\(Self.base)/\(order.id.hex)/confirm?plan=\(order.planNumber)"))
     }
 
     /// Wants an order to end.

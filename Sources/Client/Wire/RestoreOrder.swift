@@ -204,8 +204,10 @@ package struct RestoreOrder: Hashable, Sendable {
 
     package let id: RestoreOrderID
     package let wish: RestoreWish
-    /// Who ordered it.
+    /// Who ordered it, for people.
     package let owner: String
+    /// The id of the account that ordered it; `nil` when it was none.
+    package var account: String?
     package let created: Timestamp
     package var state = State.ordered
     /// Somebody has agreed to the plan.
@@ -219,6 +221,8 @@ package struct RestoreOrder: Hashable, Sendable {
     package var begun: Timestamp?
     package var ended: Timestamp?
     package var plan: RestoreOrderPlan?
+    /// Grows with each plan that is another than the one before.
+    package var planNumber: Int64 = 0
     package var progress: RestoreOrderProgress?
     package var result: RestoreOrderResult?
     /// Why it ended as it did, for people.
@@ -241,6 +245,9 @@ package struct RestoreOrder: Hashable, Sendable {
     /// The first digits of the id, for people.
     package var shortID: String { String(id.hex.prefix(8)) }
 
+    /// Somebody has to agree to its plan.
+    package var isWaiting: Bool { state == .planned && wish.asksFirst && !isConfirmed && !isStopping }
+
     // MARK: What changes it
 
     /// Ends it, whatever the machine does: its next report is told so.
@@ -253,9 +260,17 @@ package struct RestoreOrder: Hashable, Sendable {
         revision += 1
     }
 
-    /// Somebody agrees to the plan. Throws `forbidden` when there is none to agree to.
-    package mutating func confirm() throws {
+    /// Somebody agrees to the plan.
+    ///
+    /// - Parameter seen: the number of the plan that they have seen; `nil` from who agrees to whatever it is.
+    /// - Throws: `forbidden` when there is none to agree to, or another one than was seen.
+    package mutating func confirm(seen: Int64?) throws {
         guard state == .planned else { throw Self.wrongTime(state, "can be agreed to") }
+        guard seen == nil || seen == planNumber else {
+            throw HoldfastError(
+                .forbidden, "The machine has made another plan meanwhile. Nothing was agreed to.",
+                context: ["hint": "Look at the plan again, and agree to that one."])
+        }
         if isConfirmed { return }
         isConfirmed = true
         revision += 1
@@ -305,19 +320,27 @@ package struct RestoreOrder: Hashable, Sendable {
             if !next.isOpen { ended = time }
         }
         heard = time
-        if let plan = report.plan { self.plan = plan }
+        if let plan = report.plan, plan != self.plan {
+            // What somebody has agreed to stays what it was.
+            guard !isConfirmed || state != .planned else {
+                throw HoldfastError(.forbidden, "The plan of this order was agreed to, and cannot be another one.")
+            }
+            self.plan = plan
+            planNumber += 1
+        }
         if let progress = report.progress { self.progress = progress }
         if let result = report.result { self.result = result }
         if let message = report.message { self.message = message }
         if let hint = report.hint { self.hint = hint }
     }
 
-    /// Lines of a report that were not heard yet; they count as heard then.
+    /// Lines of a report that were not heard yet; they count as heard then. A machine that leaves numbers out is not believed.
     package mutating func newLines(of report: RestoreOrderReport) -> [String] {
-        let known = max(machineLines - (report.firstLine - 1), 0)
+        let known = machineLines - min(report.firstLine - 1, machineLines)
         guard known < Int64(report.lines.count) else { return [] }
-        machineLines = report.firstLine - 1 + Int64(report.lines.count)
-        return Array(report.lines.dropFirst(Int(known)))
+        let new = report.lines.dropFirst(Int(known))
+        machineLines += Int64(new.count)
+        return Array(new)
     }
 
     private func follows(_ next: State) -> Bool {
@@ -355,6 +378,8 @@ package struct RestoreOrder: Hashable, Sendable {
         fields["heard"] = .integer(heard.nanoseconds)
         fields["lines"] = .integer(lines)
         fields["machine_lines"] = .integer(machineLines)
+        fields["plan_number"] = .integer(planNumber)
+        if let account { fields["account"] = .string(account) }
         if let begun { fields["begun"] = .integer(begun.nanoseconds) }
         if let ended { fields["ended"] = .integer(ended.nanoseconds) }
         if let plan { fields["plan"] = plan.json }
@@ -389,6 +414,8 @@ package struct RestoreOrder: Hashable, Sendable {
         heard = try time("heard")
         lines = try fields.integer("lines", in: 0...Int64.max)
         machineLines = try fields.integer("machine_lines", in: 0...(1 << 40))
+        planNumber = fields.has("plan_number") ? try fields.integer("plan_number", in: 0...Int64.max) : 0
+        account = fields.has("account") ? RestoreOrderReport.short(try fields.string("account")) : nil
         begun = fields.has("begun") ? try time("begun") : nil
         ended = fields.has("ended") ? try time("ended") : nil
         plan = fields.has("plan") ? try RestoreOrderPlan(fields.object("plan")) : nil

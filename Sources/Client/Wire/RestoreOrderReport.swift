@@ -16,7 +16,7 @@ package struct RestoreOrderPlan: Hashable, Sendable {
         package var samples: [String]
 
         package init(name: String, count: UInt64, bytes: UInt64 = 0, samples: [String] = []) {
-            self.name = name
+            self.name = RestoreOrderReport.short(name)
             self.count = count
             self.bytes = bytes
             self.samples = samples.prefix(Self.maximumSamples).map(RestoreOrderReport.short)
@@ -102,7 +102,7 @@ package struct RestoreOrderIssue: Hashable, Sendable {
     package var text: String
 
     package init(kind: String, path: String, text: String) {
-        self.kind = kind
+        self.kind = RestoreOrderReport.short(kind)
         self.path = RestoreOrderReport.short(path)
         self.text = RestoreOrderReport.short(text)
     }

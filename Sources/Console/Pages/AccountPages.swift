@@ -131,7 +131,7 @@ enum AccountPages {
 
     private static func factor(_ account: Account, _ visit: Visit) -> HTML {
         guard account.secondFactor != nil else { return "no" }
-        guard mayChange(account, visit) else { return "yes" }
+        guard mayChange(account, visit), account.id != visit.visitor?.account.id else { return "yes" }
         return """
             yes <form method="post" action="/accounts/\(account.id.hex)/second-factor">\(Piece.formToken(visit))<button class="quiet">Turn off</button></form>
             """
@@ -139,6 +139,7 @@ enum AccountPages {
 
     private static func change(_ account: Account, _ visit: Visit) -> HTML {
         guard mayChange(account, visit) else { return .nothing }
+        if account.id == visit.visitor?.account.id { return "<a href=\"/me\">Your account</a>" }
         let base = "/accounts/\(account.id.hex)"
         return """
             <form method="post" action="\(base)/link">\(Piece.formToken(visit))<button class="quiet">New link</button></form>

@@ -235,6 +235,7 @@ enum RestoreOrderView {
         func button(_ action: String, _ word: String, isMain: Bool = false) -> HTML {
             """
             <form method="post" action="/restores/\(order.id.hex)/\(action)">\(Piece.formToken(visit))\
+            <input type="hidden" name="plan" value="\(order.planNumber)">\
             <button\(isMain ? " class=\"main\"" as HTML : .nothing)>\(word)</button></form>
             """
         }

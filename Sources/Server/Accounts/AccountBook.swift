@@ -21,7 +21,7 @@ package final class AccountBook: Sendable {
     private let provider: any IdentityProvider
     private let clock: @Sendable () -> Timestamp
     /// Bounds how often a password or a code for one account may be wrong; the address is bounded by who serves.
-    private let limiter: FailureLimiter
+    private let guesses: GuessLimiter
     /// At most so many passwords are hashed at once: each takes 32 MiB and a core.
     private let hashing = Mutex<Void>(())
     /// Those who wait for that, each on a thread; more are told to come back, so that nobody's signing in stops everything else.
@@ -38,7 +38,7 @@ package final class AccountBook: Sendable {
         self.provider = provider ?? LocalAccounts(catalog)
         self.clock = clock
         audit = AuditLog(catalog, clock: clock)
-        limiter = FailureLimiter(burst: 10, perMinute: 2)
+        guesses = GuessLimiter()
     }
 
     var time: Timestamp { clock() }
@@ -71,9 +71,9 @@ package final class AccountBook: Sendable {
     ) throws -> SignIn {
         let name = name.lowercased().trimmed
         guard name.utf8.count <= 100 else { throw Self.wrong }
-        if let seconds = limiter.enter(name) { throw Self.tooMany(seconds) }
+        if let seconds = guesses.enter(name, from: address) { throw Self.tooMany(seconds) }
         var isWrong = false
-        defer { if !isWrong { limiter.giveBack(name) } }
+        defer { if !isWrong { guesses.giveBack(name, from: address) } }
         let found = try hashed { try provider.check(name: name, password: password) }
         isWrong = found == nil
         guard let account = found else { throw try failed(name, address) }
@@ -272,9 +272,9 @@ package final class AccountBook: Sendable {
 
     /// Throws `denied` unless this is the account's password; who tries many waits.
     package func confirm(_ account: Account, _ password: String, address: String) throws {
-        if let seconds = limiter.enter(account.name) { throw Self.tooMany(seconds) }
+        if let seconds = guesses.enter(account.name, from: address) { throw Self.tooMany(seconds) }
         var isWrong = false
-        defer { if !isWrong { limiter.giveBack(account.name) } }
+        defer { if !isWrong { guesses.giveBack(account.name, from: address) } }
         isWrong = try hashed { try !PasswordHash.matches(password, account.password) }
         if isWrong {
             try audit.note("account.password", by: account.name, from: address, to: account.name, succeeded: false)

@@ -80,3 +80,29 @@ final class FailureLimiter: Sendable {
         }
     }
 }
+
+/// Bounds guesses at one account: narrowly from one address, and widely from all together, so that who guesses from one place keeps
+/// nobody else from signing in.
+final class GuessLimiter: Sendable {
+    private let narrow: FailureLimiter
+    private let wide: FailureLimiter
+
+    init(now: @escaping @Sendable () -> Int64 = { SystemClock.monotonic }) {
+        narrow = FailureLimiter(burst: 10, perMinute: 2, now: now)
+        wide = FailureLimiter(burst: 60, perMinute: 6, now: now)
+    }
+
+    /// Seconds to wait when there were too many wrong ones; `nil` when it was let in, and counts as wrong until it is given back.
+    func enter(_ name: String, from address: String) -> Int? {
+        let place = "\(address) \(name)"
+        if let seconds = narrow.enter(place) { return seconds }
+        guard let seconds = wide.enter(name) else { return nil }
+        narrow.giveBack(place)
+        return seconds
+    }
+
+    func giveBack(_ name: String, from address: String) {
+        narrow.giveBack("\(address) \(name)")
+        wide.giveBack(name)
+    }
+}

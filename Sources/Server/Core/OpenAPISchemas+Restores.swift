@@ -69,6 +69,8 @@ extension OpenAPISchemas {
         "begun": number("When the machine began, nanoseconds since 1970."),
         "ended": number("When it ended, nanoseconds since 1970."), "lines": number("Of its log."),
         "machine_lines": number("Of them those that the machine said."), "plan": plan, "progress": progress,
+        "plan_number": number("Grows with each plan that is another than the one before."),
+        "account": text("The id of the account that ordered it."),
         "result": result, "message": text("Why it ended as it did."), "hint": text("What to do about it."),
     ]) { first, _ in first }
 
@@ -77,7 +79,7 @@ extension OpenAPISchemas {
         "RestoreOrder": all(
             order,
             optional: optionalWishes.union([
-                "begun", "ended", "plan", "progress", "result", "message", "hint",
+                "account", "begun", "ended", "plan", "progress", "result", "message", "hint",
             ])),
         "RestoreOrderList": all(["orders": list(reference("RestoreOrder"))]),
         "RestoreOrderNews": all([

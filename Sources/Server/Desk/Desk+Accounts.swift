@@ -51,12 +51,12 @@ extension Desk {
     }
 
     package func newLink(for account: Account) throws -> (account: Account, secret: SecretToken) {
-        try requireOther(account)
+        try requireAnother(account)
         return try core.accounts.newLink(account.id, by: person.name, from: address)
     }
 
     package func resetSecondFactor(of account: Account) throws {
-        try requireOther(account)
+        try requireAnother(account)
         try core.accounts.disableSecondFactor(account.id, by: person.name, from: address)
     }
 
@@ -76,6 +76,19 @@ extension Desk {
         try requireOther(account)
         guard account.id != person.account else { throw Self.ownAccount }
         try core.accounts.remove(account.id, by: person.name, from: address)
+    }
+
+    /// For one's own account it takes the password: whoever finds an open browser must not make it theirs.
+    private func requireAnother(_ account: Account) throws {
+        try requireOther(account)
+        guard account.id != person.account else {
+            throw HoldfastError(
+                .forbidden, "This is your own account.",
+                context: [
+                    "hint":
+                        "Change your password under your name. Who has lost it asks another owner, or types `holdfast account link` on the server."
+                ])
+        }
     }
 
     private static let ownAccount = HoldfastError(
@@ -119,10 +132,16 @@ extension Desk {
             of: account, secret: secret, code: code, except: nil, who: person.name, address: address)
     }
 
+    /// A token that was made for less than its account may does nothing to the account's other ways in.
+    private func requireWhole(_ account: Account) throws {
+        guard person.token == nil || person.rights == account.role.rights else { throw ServerCore.notForYou }
+    }
+
     package func ownSessions() throws -> [AccountSession] { try core.catalog.sessions(of: try ownAccount().id) }
 
     package func endOwnSessions(except session: Bytes32?) throws {
         let account = try ownAccount()
+        try requireWhole(account)
         try note("session.others-ended")
         try core.catalog.removeSessions(of: account.id, except: session)
     }
@@ -146,8 +165,10 @@ extension Desk {
 
     /// Ends a token by its identifier. Throws `notFound`.
     package func endOwnToken(_ identifier: String) throws {
+        let account = try ownAccount()
+        if person.token.map(AccountBook.identifier) != identifier { try requireWhole(account) }
         try core.accounts.endToken(
-            of: try ownAccount().id, where: { AccountBook.identifier($0) == identifier }, who: person.name,
+            of: account.id, where: { AccountBook.identifier($0) == identifier }, who: person.name,
             from: address)
     }
 }

@@ -27,9 +27,10 @@ extension Desk {
             ("X-Content-Type-Options", "nosniff"),
         ]
         answer.stream = ServerAnswer.Stream(length: nil, place: try enterStreams()) { write in
+            let send = watched(nil, write)
             func line(_ fields: [String]) throws {
                 let text = fields.map(CSV.field).joined(separator: ",") + "\r\n"
-                try Array(text.utf8).withUnsafeBytes { try write($0) }
+                try Array(text.utf8).withUnsafeBytes { try send($0) }
             }
             try line(["number", "time", "who", "address", "action", "object", "succeeded", "detail", "hash"])
             var next: Int64 = 1

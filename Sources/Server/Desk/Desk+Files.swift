@@ -28,7 +28,7 @@ extension Desk {
         ]
         answer.stream = ServerAnswer.Stream(length: file.entry.size, place: place) { write in
             defer { file.close() }
-            try file.read(watched(write))
+            try file.read(watched(machine, write))
         }
         return answer
     }
@@ -55,7 +55,7 @@ extension Desk {
             ("Content-Disposition", DownloadName.disposition(name + Array(".\(format.rawValue)".utf8))),
             ("X-Content-Type-Options", "nosniff"),
         ]
-        answer.stream = ServerAnswer.Stream(length: nil, place: place) { try make(watched($0)) }
+        answer.stream = ServerAnswer.Stream(length: nil, place: place) { try make(watched(machine, $0)) }
         return answer
     }
 
@@ -67,15 +67,17 @@ extension Desk {
     }
 
     /// What is sent goes on only as long as who asked may have it: looked at once in some megabytes.
-    private func watched(
-        _ write: @escaping (UnsafeRawBufferPointer) throws -> Void
+    ///
+    /// - Parameter machine: whose files they are; `nil` for what is no machine's.
+    func watched(
+        _ machine: ManagedMachine?, _ write: @escaping (UnsafeRawBufferPointer) throws -> Void
     ) -> (UnsafeRawBufferPointer) throws -> Void {
         var unseen = 0
         return { bytes in
             unseen += bytes.count
             if unseen > Self.lookedAtAfter {
                 unseen = 0
-                try requireStill()
+                try requireStill(machine)
             }
             try write(bytes)
         }
@@ -83,14 +85,15 @@ extension Desk {
 
     private static let lookedAtAfter = 8 << 20
 
-    /// Throws `denied` when the account is gone, or may not read any more what it might when it asked.
-    private func requireStill() throws {
-        guard let id = person.account else { return }
-        guard let account = try core.catalog.account(id), !account.isDisabled else { throw ServerCore.notForYou }
-        let now = person.token.map { Person(account, token: $0) } ?? Person(account)
-        guard now.rights.isSuperset(of: person.rights), now.groups == person.groups, now.places == person.places else {
+    /// Throws `denied` when they may not have any more what they might when they asked.
+    private func requireStill(_ machine: ManagedMachine?) throws {
+        let now = try personNow()
+        let hasGroups = now.groups.map { now in person.groups.map(now.isSuperset) ?? false } ?? true
+        guard now.rights.isSuperset(of: person.rights), hasGroups, Set(now.places).isSuperset(of: person.places) else {
             throw ServerCore.notForYou
         }
+        guard let machine else { return }
+        guard let kept = try core.catalog.machine(machine.id), now.covers(kept) else { throw ServerCore.notForYou }
     }
 
     /// A place for a body that is made while it is sent. Throws `overloaded` when there is none.

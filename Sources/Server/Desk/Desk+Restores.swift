@@ -33,8 +33,8 @@ extension Desk {
     ///   cannot open the vault; `usage` for what cannot be meant; `busy` when the machine has too many.
     package func orderRestore(_ wish: RestoreWish) throws -> RestoreOrder {
         try requireRestores()
+        var wish = try made(wish)
         try wish.check()
-        var wish = wish
         let source = try machine(wish.source.hex)
         let target = wish.isElsewhere ? try machine(wish.target.hex) : source
         guard !wish.isElsewhere || person.may(.restoreElsewhere) else { throw Self.notElsewhere }
@@ -50,13 +50,6 @@ extension Desk {
                 context: ["machine": wish.target.hex])
         }
         guard try core.vault.owners(of: [wish.point])[wish.point] == wish.source else { throw MachineFiles.pointGone }
-        if let undone = wish.undoes {
-            guard let order = try core.restores.order(undone), order.wish.target == wish.target,
-                order.wish.point == wish.point, order.result?.canBeUndone == true
-            else { throw HoldfastError(.notFound, "There is no restore in place of this machine to take back.") }
-            // What the machine said, and not what somebody says: it could be another's restore.
-            wish.undoIdentifier = order.result?.undoIdentifier
-        }
         if isForOwnOnly { try requireOwn(wish, of: source) }
         try note(
             wish.kind == .undo ? "restore.undo-ordered" : "restore.ordered", to: target.name,
@@ -65,7 +58,8 @@ extension Desk {
                 "paths": .array(wish.paths.prefix(100).map { .string($0.displayText) }),
                 "count": .integer(Int64(wish.paths.count)), "to": wish.members["to"] ?? .null,
             ])
-        let order = try core.restores.add(wish, by: person.name)
+        wish.patience = isForOwnOnly ? min(wish.patience, RestoreWish.usualPatience) : wish.patience
+        let order = try core.restores.add(wish, by: person.name, account: person.account, isOwn: isForOwnOnly)
         core.bell.ring(keepsPolicies: true)
         return order
     }
@@ -73,19 +67,43 @@ extension Desk {
     /// What somebody has restored for themselves takes nothing's place, and is nothing that they could not read at its time. In a new
     /// folder everything has the owner and the mode that it had: what was closed to them in a directory of theirs stays closed.
     private func requireOwn(_ wish: RestoreWish, of source: ManagedMachine) throws {
-        guard wish.kind == .restore, wish.destination == .newFolder, !wish.isElsewhere, !wish.deletesExtra else {
-            throw Self.ownPlaceOnly
-        }
+        guard Self.isOwnKind(wish) else { throw Self.ownPlaceOnly }
         let files = try files(of: source)
         let point = try files.point(wish.point.hex)
         let areThere = try files.view(point.id) { view in try wish.paths.allSatisfy { try view.entry(of: $0) != nil } }
         guard areThere else { throw MachineFiles.fileMissing }
-        let own = try core.restores.open(of: source.id).count { try isTheirOwn($0) }
-        guard own < RestoreOrderBook.mostOwn else {
-            throw HoldfastError(
-                .busy, "\(own) of your restores wait for this machine already; stop some of them first.",
-                isTemporary: true)
+    }
+
+    /// A wish as it is ordered. What is taken back is what the machine has said of the order that is named, and not what somebody says
+    /// of it: plan, page and audit log tell of the same paths.
+    private func made(_ wish: RestoreWish) throws -> RestoreWish {
+        guard wish.kind == .undo || wish.undoes != nil else { return wish }
+        let missing = HoldfastError(.notFound, "There is no restore in place of this machine to take back.")
+        guard let undone = wish.undoes, let order = try core.restores.order(undone), try isSeen(order),
+            order.wish.kind == .restore, order.wish.target == wish.target, order.result?.canBeUndone == true,
+            order.result?.undoIdentifier != nil
+        else { throw missing }
+        var undo = RestoreWish.undo(order)
+        (undo.asksFirst, undo.patience) = (wish.asksFirst, wish.patience)
+        return undo
+    }
+
+    /// Whether somebody could order this now, as far as it does not depend on what is in a point.
+    static func mayStillOrder(
+        _ wish: RestoreWish, _ person: Person, machine: (MachineID) throws -> ManagedMachine?
+    ) rethrows -> Bool {
+        for id in [wish.source, wish.target] {
+            guard let machine = try machine(id), person.covers(machine) else { return false }
         }
+        if person.may(.restore) { return !wish.isElsewhere || person.may(.restoreElsewhere) }
+        guard person.may(.seeOwn), isOwnKind(wish) else { return false }
+        return wish.paths.allSatisfy { path in
+            person.places.contains { $0.machine == wish.source && $0.path.contains(path) }
+        }
+    }
+
+    private static func isOwnKind(_ wish: RestoreWish) -> Bool {
+        wish.kind == .restore && wish.destination == .newFolder && !wish.isElsewhere && !wish.deletesExtra
     }
 
     /// Whether what an order has restored in place can be taken back: only a machine's last one can.
@@ -93,9 +111,10 @@ extension Desk {
         guard order.state == .finished, order.wish.kind == .restore, order.result?.canBeUndone == true, !isForOwnOnly,
             mayDecide(order)
         else { return false }
-        return try !core.restores.newest(RestoreOrderBook.kept, of: order.wish.target).contains { other in
-            other.id != order.id && other.wish.destination == .inPlace
-                && other.state == .finished && (other.ended ?? other.created) >= (order.ended ?? order.created)
+        // One that began and did not come to its end has taken its place, too.
+        return try !core.restores.newest(RestoreOrderBook.kept, .target(order.wish.target)).contains { other in
+            other.id != order.id && other.wish.destination == .inPlace && other.begun != nil
+                && other.ended.map { $0 >= (order.ended ?? order.created) } ?? true
         }
     }
 
@@ -115,12 +134,11 @@ extension Desk {
     package func restoreOrders(newest count: Int) throws -> [RestoreOrder] {
         try requireRestores()
         if person.seesAllMachines { return try core.restores.newest(count) }
-        // They are kept for each machine: many of others take none of theirs out of the list.
-        let all = try machines().flatMap { machine in
-            try core.restores.newest(RestoreOrderBook.kept, of: machine.id).filter(isSeen).prefix(count)
+        if isForOwnOnly {
+            guard let account = person.account else { return [] }
+            return try core.restores.newest(count, .account(account)).filter(isSeen).map(Self.ownView)
         }
-        let newest = all.sorted { $0.created > $1.created }.prefix(count)
-        return isForOwnOnly ? newest.map(Self.ownView) : Array(newest)
+        return try core.restores.newest(count, .between(Set(machines().map(\.id))))
     }
 
     /// What was said about an order, from `restoreOrder`.
@@ -131,14 +149,16 @@ extension Desk {
 
     /// Whether they may agree to an order, stop it or take it back.
     package func mayDecide(_ order: RestoreOrder) -> Bool {
-        isForOwnOnly || !order.wish.isElsewhere || person.may(.restoreElsewhere)
+        isForOwnOnly ? Self.isOwnKind(order.wish) : !order.wish.isElsewhere || person.may(.restoreElsewhere)
     }
 
     /// Agrees to an order's plan.
-    package func confirmRestore(_ order: RestoreOrder) throws -> RestoreOrder {
+    ///
+    /// - Parameter seen: the number of the plan that they have seen; `nil` from who agrees to whatever it is.
+    package func confirmRestore(_ order: RestoreOrder, seen: Int64?) throws -> RestoreOrder {
         guard mayDecide(order) else { throw Self.notElsewhere }
         try note("restore.confirmed", to: order.wish.target.hex, ["order": .string(order.id.hex)])
-        let changed = try core.restores.confirm(order.id, by: person.name)
+        let changed = try core.restores.confirm(order.id, seen: seen, by: person.name)
         core.bell.ring(keepsPolicies: true)
         return isForOwnOnly ? Self.ownView(changed) : changed
     }
@@ -160,16 +180,11 @@ extension Desk {
             try core.catalog.machine(id).map { person.covers($0) } ?? false
         }
         guard areTheirs, isForOwnOnly else { return areTheirs }
-        return try isTheirOwn(order)
+        return isTheirOwn(order)
     }
 
     /// Whether it was ordered by this account, in whatever way it came.
-    private func isTheirOwn(_ order: RestoreOrder) throws -> Bool {
-        guard let account = try person.account.flatMap({ try core.catalog.account($0) }) else { return false }
-        // A name of an account has no blank in it. One of the same name that is gone was somebody else.
-        return order.owner.split(separator: " ").first.map(String.init) == account.name
-            && order.created >= account.created
-    }
+    private func isTheirOwn(_ order: RestoreOrder) -> Bool { person.account.map { order.account == $0.hex } ?? false }
 
     /// An order without the names that a machine has found on its way: some may lie where the account could not look.
     private static func ownView(_ order: RestoreOrder) -> RestoreOrder {

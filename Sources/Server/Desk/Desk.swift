@@ -10,11 +10,39 @@ package struct Desk: Sendable {
     package let person: Person
     /// Where the request comes from.
     package let address: String
+    /// The session of a browser.
+    private let session: Bytes32?
 
-    package init(_ core: ServerCore, _ person: Person, address: String) {
+    package init(_ core: ServerCore, _ person: Person, address: String, session: Bytes32? = nil) {
         self.core = core
         self.person = person
         self.address = address
+        self.session = session
+    }
+
+    /// Who asked, as they stand now. Throws `denied` when the account, the session, the token or the code by which they came holds no
+    /// more.
+    func personNow() throws -> Person {
+        let now = core.time
+        guard let id = person.account else {
+            guard try core.catalog.tokens().contains(where: { $0.isValid(at: now) && Person($0) == person }) else {
+                throw ServerCore.notForYou
+            }
+            return person
+        }
+        guard let account = try core.catalog.account(id), !account.isDisabled else { throw ServerCore.notForYou }
+        if let token = person.token {
+            guard let kept = account.tokens.first(where: { $0.hash == token.hash }), now < kept.expires else {
+                throw ServerCore.notForYou
+            }
+            return Person(account, token: kept)
+        }
+        if let session {
+            guard let kept = try core.catalog.session(hash: session) else { throw ServerCore.notForYou }
+            // Whoever downloads is there.
+            if now.since(kept.used) > 60_000_000_000 { try core.catalog.touch(session: session, at: now) }
+        }
+        return Person(account)
     }
 
     /// Throws `denied` unless who asks has this right.

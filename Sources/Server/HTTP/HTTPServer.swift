@@ -252,13 +252,13 @@ package final class HTTPServer: Sendable {
         let operation = incoming.operation
         let limit = operation.request == .none ? 0 : operation.maximumBody
         if let length = incoming.length, length > limit { throw Self.tooLong(limit) }
-        var isCharged = operation.isGuessable
-        if isCharged, let seconds = failures.enter(incoming.address) { throw Self.tooMany(seconds) }
-        defer { if isCharged { failures.giveBack(incoming.address) } }
-
         let sender = try await signIn(incoming)
         try operation.access.require(sender.principal)
         let body = try await collect(request, incoming, limit, sender.principal, context, &progress)
+        // Not before it has come: who asks slowly keeps nobody else waiting.
+        var isCharged = operation.isGuessable
+        if isCharged, let seconds = failures.enter(incoming.address) { throw Self.tooMany(seconds) }
+        defer { if isCharged { failures.giveBack(incoming.address) } }
         var asked = ServerRequest(
             method: operation.method, path: incoming.path, parameters: incoming.parameters, query: incoming.query,
             body: body, principal: sender.principal)

@@ -1,6 +1,6 @@
-import Catalog
+package import Catalog
 package import Client
-package import Model
+import Model
 import Synchronization
 import Vault
 
@@ -12,8 +12,9 @@ package final class RestoreOrderBook: Sendable {
     package static let mostOpen = 64
     /// Orders of one machine that are remembered.
     static let kept = 1_000
-    /// Open orders that a person of self-service may have on a machine.
+    /// Open orders that a person of self-service may have on a machine, and all such persons together: others always find room.
     static let mostOwn = 8
+    static let mostOfPersons = mostOpen / 2
 
     private let catalog: any ServerCatalog
     private let audit: AuditLog
@@ -40,6 +41,8 @@ package final class RestoreOrderBook: Sendable {
             order.lines += Int64(lines.count)
             row.isOpen = order.state.isOpen
             row.document = order.encoded()
+            // What cannot be read again is never written down.
+            _ = try Self.order(row)
             return Array(lines)
         }
         return try Self.order(row)
@@ -47,26 +50,39 @@ package final class RestoreOrderBook: Sendable {
 
     // MARK: What people do
 
-    /// Adds an order. - Throws: `busy` when the machine has too many.
-    package func add(_ wish: RestoreWish, by owner: String) throws -> RestoreOrder {
-        let order = RestoreOrder(id: .random(), wish: wish, owner: owner, created: clock())
+    /// Adds an order.
+    ///
+    /// - Parameters:
+    ///   - owner: who wants it, for people.
+    ///   - account: theirs; `nil` when it is none.
+    ///   - isOwn: a person of self-service wants it.
+    /// - Throws: `busy` when the machine has too many.
+    package func add(
+        _ wish: RestoreWish, by owner: String, account: AccountID? = nil, isOwn: Bool = false
+    ) throws -> RestoreOrder {
+        var order = RestoreOrder(id: .random(), wish: wish, owner: owner, created: clock())
+        order.account = account?.hex
         try catalog.forgetRestores(keeping: Self.kept)
         let isAdded = try catalog.add(
             RestoreRow(
                 id: JobID(order.id), target: wish.target, source: wish.source, point: wish.point,
-                created: order.created, isOpen: true, document: order.encoded()), openAtMost: Self.mostOpen)
+                created: order.created, account: account, isOpen: true, document: order.encoded()),
+            openAtMost: isOwn ? Self.mostOfPersons : Self.mostOpen, ofAccount: isOwn ? Self.mostOwn : nil)
         guard isAdded else {
             throw HoldfastError(
-                .busy, "\(Self.mostOpen) restores wait for this machine already; stop some of them first.",
+                .busy,
+                isOwn
+                    ? "Too many restores wait for this machine already, \(Self.mostOwn) of yours at most; stop some of them first."
+                    : "\(Self.mostOpen) restores wait for this machine already; stop some of them first.",
                 isTemporary: true)
         }
         return order
     }
 
-    func confirm(_ id: RestoreOrderID, by who: String) throws -> RestoreOrder {
+    func confirm(_ id: RestoreOrderID, seen: Int64?, by who: String) throws -> RestoreOrder {
         try change(id) { order in
             let before = order.revision
-            try order.confirm()
+            try order.confirm(seen: seen)
             return order.revision == before ? [] : ["\(who) agreed to the plan."]
         }
     }
@@ -84,9 +100,9 @@ package final class RestoreOrderBook: Sendable {
 
     package func order(_ id: RestoreOrderID) throws -> RestoreOrder? { try catalog.restore(JobID(id)).map(Self.order) }
 
-    /// The newest, of one machine that restores or of all, newest first.
-    package func newest(_ count: Int, of target: MachineID? = nil) throws -> [RestoreOrder] {
-        try catalog.restores(newest: count, target: target).map(Self.order)
+    /// The newest, newest first. One that cannot be read takes no other with it.
+    package func newest(_ count: Int, _ which: RestoreSelection = .all) throws -> [RestoreOrder] {
+        try catalog.restores(newest: count, which).compactMap { try? Self.order($0) }
     }
 
     package func log(of id: RestoreOrderID, after number: Int64 = 0, limit: Int = 2_000) throws -> [RestoreOrderLine] {
@@ -97,9 +113,24 @@ package final class RestoreOrderBook: Sendable {
 
     // MARK: What machines do
 
-    /// What a machine is to do or does.
+    /// What a machine is to do or does, as many as it is told at once: what it can go on with before what waits for somebody's yes,
+    /// the oldest first.
     func open(of machine: MachineID) throws -> [RestoreOrder] {
-        try catalog.openRestores(target: machine).prefix(MachineOrders.maximumRestores).map(Self.order)
+        let open = try catalog.openRestores(target: machine).compactMap { try? Self.order($0) }.filter {
+            try isWantedStill($0) == nil
+        }
+        let (waiting, ready) = (open.filter(\.isWaiting), open.filter { !$0.isWaiting })
+        return Array((ready + waiting).prefix(MachineOrders.maximumRestores))
+    }
+
+    /// Why nobody wants an order any more: whoever wanted it is gone, or could not order it today. `nil` when it goes on.
+    private func isWantedStill(_ order: RestoreOrder) throws -> String? {
+        guard let id = order.account.flatMap({ AccountID(hex: $0) }) else { return nil }
+        guard let account = try catalog.account(id), !account.isDisabled else {
+            return "The account that ordered it is gone or disabled."
+        }
+        let mayNow = try Desk.mayStillOrder(order.wish, Person(account)) { try catalog.machine($0) }
+        return mayNow ? nil : "\(account.name) may not order this any more."
     }
 
     /// A machine says how an order of its own stands. Throws `notFound` for one of another's, as for none.
@@ -120,7 +151,7 @@ package final class RestoreOrderBook: Sendable {
     private func noteEnd(_ order: RestoreOrder, by machine: MachineID) throws {
         let name = try catalog.machine(machine)?.name ?? machine.hex
         try audit.note(
-            "restore.\(order.state.rawValue)", by: name, from: "", to: name,
+            "restore.\(order.state.rawValue)", by: "machine \(name)", from: "", to: name,
             succeeded: order.state == .finished,
             ["order": .string(order.id.hex), "point": .string(order.wish.point.hex)])
     }
@@ -154,8 +185,16 @@ package final class RestoreOrderBook: Sendable {
         var hasChanged = false
         // What cannot be written down now is found again the next time.
         for row in (try? catalog.openRestores(target: nil)) ?? [] {
-            guard let known = try? Self.order(row) else { continue }
+            guard let known = try? Self.order(row) else {
+                // Nobody can go on with what cannot be read: its point is not kept for it, and no room is taken.
+                _ = try? catalog.changeRestore(row.id, at: now) { row in
+                    row.isOpen = false
+                    return []
+                }
+                continue
+            }
             var order = known
+            if let why = (try? isWantedStill(known)) ?? nil { order.end(.stopped, why, at: now) }
             if (try? catalog.machine(row.target)) ?? nil == nil || isRetired(row.target) {
                 order.end(
                     .failed, "The machine is not enrolled here any more.",

@@ -60,11 +60,15 @@ enum RestoreOperations {
         },
         Operation(
             "POST", base + "/{order}/confirm", "Agrees to an order's plan: the machine carries it out.",
-            tag: "restores", access: people, response: .json("RestoreOrder"),
-            failures: [gone, (409, "There is no plan that waits for this.")]
+            tag: "restores", access: people,
+            query: [("plan", "The `plan_number` of the plan that was seen; another one is not agreed to then.")],
+            response: .json("RestoreOrder"),
+            failures: [gone, (409, "There is no plan that waits for this, or it is another one by now.")]
         ) { core, request in
             let desk = try core.desk(request)
-            return .json(try desk.confirmRestore(try desk.restoreOrder(request.parameters["order"])).encoded())
+            let seen = try request.number("plan", in: 0...Int.max).map { Int64($0) }
+            return .json(
+                try desk.confirmRestore(try desk.restoreOrder(request.parameters["order"]), seen: seen).encoded())
         },
         Operation(
             "POST", base + "/{order}/stop",

@@ -134,7 +134,7 @@ struct OrdersConfirm: Command {
     func execute(_ console: Console) throws -> ExitStatus {
         let session = try VaultSession(console, location, global)
         let ordering = RestoreOrdering(restores: try session.restores(), session: session, console: console)
-        let confirmed = try ordering.restores.confirm(try OrderArgument.find(order, ordering.restores).id)
+        let confirmed = try ordering.restores.confirm(try OrderArgument.find(order, ordering.restores))
         return try ordering.show(detach ? confirmed : ordering.follow(confirmed))
     }
 }
@@ -221,6 +221,6 @@ extension RestoreOrdering {
                 throw HoldfastError(.cancelled, "Nothing was changed.")
             }
         }
-        return try show(try follow(try restores.confirm(order.id)))
+        return try show(try follow(try restores.confirm(order)))
     }
 }

@@ -172,7 +172,9 @@ struct PolicyAgent {
                         own: own, hostName: Machine.hostName,
                         program: "holdfast \(Holdfast.version)")
                     return order.wish.kind == .undo
-                        ? EngineUndo(order, means) : EngineRestore(order, to: destination, means)
+                        ? EngineUndo(order, means) {
+                            try consent.checkInPlace($0, protected: supervisor.protectedPaths)
+                        } : EngineRestore(order, to: destination, means)
                 }), state: state)
     }
 

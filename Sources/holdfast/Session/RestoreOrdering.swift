@@ -171,9 +171,6 @@ struct RestoreOrdering {
 }
 
 extension RestoreOrder {
-    /// Somebody has to agree to its plan.
-    var isWaiting: Bool { state == .planned && wish.asksFirst && !isConfirmed }
-
     /// As the display wants it.
     var view: Progress {
         switch state {
