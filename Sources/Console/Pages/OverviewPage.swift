@@ -39,29 +39,21 @@ enum OverviewPage {
             \(Piece.state(state.colour, state.word))</a></li>
             """
         }
-        let bad = report.needing.count
-        let verdict: HTML =
-            bad == 0
-            ? "<p class=\"verdict good\">\(report.verdict)</p>"
-            : "<p class=\"verdict bad\"><a href=\"/machines?state=attention\">\(report.verdict)</a></p>"
         return Layout.page(
             "Overview", visit, feed: FeedPage.states,
             """
-            <div id="standing" data-live>\(verdict)<ul class="tiles" aria-label="Machines by state">\(tiles)</ul></div>
+            <div id="standing" data-live>\(Piece.verdict(report))<ul class="tiles" aria-label="Machines by state">\(tiles)</ul></div>
             \(checklist)<div class="halves" id="figures" data-live>\(lag(report.lag))\(storage(report, visit))</div>
             <div id="alerts" data-live>\(alerts(report, visit))</div><div id="work" data-live>\(try work(report, visit))</div>
             """)
     }
 
     private static func lag(_ lag: LagSummary) -> HTML {
-        func text(_ lag: Int64?) -> HTML {
-            guard let lag else { return "unknown" }
-            return lag < 1_000_000_000 ? "none" : "\(Piece.span(lag / 1_000_000_000))"
-        }
+        let worst = lag.worst.map { Piece.lag($0) } ?? lag.unknownText
         return """
             <section><h2>Protection lag</h2><p class="hint">How long the oldest change waits that is not stored yet.</p><dl class="facts">
-            <div><dt>Median</dt><dd><a href="/machines?sort=lag">\(text(lag.median))</a></dd></div>
-            <div><dt>Worst</dt><dd><a href="/machines?sort=-lag">\(text(lag.worst))</a></dd></div></dl></section>
+            <div><dt>Median</dt><dd><a href="/machines?sort=lag">\(Piece.lag(lag.median))</a></dd></div>
+            <div><dt>Worst</dt><dd><a href="/machines?sort=-lag">\(worst)</a></dd></div></dl></section>
             """
     }
 
