@@ -43,6 +43,30 @@ struct BadDayTests {
         #expect(list.contains(">carl</a>") && !list.contains(">anna</a>"))
     }
 
+    @Test("a page that was opened before there was a machine has a live part for all that comes with the first")
+    func firstMachine() throws {
+        func parts(_ page: String) -> Set<String> {
+            Set(page.matches(of: /<[^>]* id="([^"]+)"[^>]* data-live[^>]*>/).map { String($0.1) })
+        }
+        let fixture = try ConsoleFixture()
+        try fixture.account("owner", .owner)
+        let cookie = try fixture.signIn("owner")
+        let before = try fixture.get("/", cookie).text
+        #expect(before.contains("No machine is protected yet") && before.contains("The first hour"))
+        let (machine, _) = try fixture.machine("anna", [[.file("/f")]])
+        _ = fixture.core.life.take(Self.report(fixture, "anna"), of: machine.id, at: fixture.clock.now)
+        let after = try fixture.get("/", cookie).text
+        #expect(after.contains("The machine is protected."))
+        #expect(parts(before) == parts(after) && parts(after).isSuperset(of: ["standing", "beginning", "figures"]))
+        // Nothing that changes stands beside them.
+        let changing = ["No machine is protected yet", "The first hour: "]
+        for text in changing {
+            let start = try #require(before.range(of: text)).lowerBound
+            let opening = try #require(before[..<start].range(of: "data-live", options: .backwards)).lowerBound
+            #expect(!before[opening..<start].contains("</div>"), "\(text)")
+        }
+    }
+
     @Test("of a machine that is not heard of nobody knows the lag, and it is worse than all others")
     func unheard() throws {
         let fixture = try ConsoleFixture()
