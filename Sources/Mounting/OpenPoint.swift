@@ -154,11 +154,8 @@ final class ReaderBin: Sendable {
 
     func add(_ reader: OpenPoint.Reader) { readers.withLock { $0.append(reader) } }
 
-    func empty() {
-        let old = readers.withLock { readers in
-            defer { readers = [] }
-            return readers
-        }
-        for box in old { box.reader.close() }
+    /// - Parameter end: when to leave the rest, by the monotonic clock.
+    func empty(until end: Int64 = .max) {
+        while SystemClock.monotonic < end, let box = readers.withLock({ $0.popLast() }) { box.reader.close() }
     }
 }

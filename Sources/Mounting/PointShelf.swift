@@ -30,6 +30,8 @@ final class PointShelf: Sendable {
     /// Unused for so long a point is closed, in nanoseconds.
     private static let idle: Int64 = 300_000_000_000
     private static let leaseAge: Int64 = 60_000_000_000
+    /// Begins to give no lease back so long after the end: those of a server that is away end by themselves.
+    private static let lastWait: Int64 = 5_000_000_000
 
     private struct State {
         var open: [PointID: OpenPoint] = [:]
@@ -66,16 +68,14 @@ final class PointShelf: Sendable {
 
     /// Closes everything. What reads on meanwhile gets errors.
     func stop() {
-        let open = state.update { state in
-            state.isStopped = true
-            defer { state.open = [:] }
-            return Array(state.open.values)
-        }
+        state.update { $0.isStopped = true }
         thread.withLock { thread in
             defer { thread = nil }
             return thread
         }?.join()
-        withExtendedLifetime(open) {}
+        // Their readers go into the bin with them, after the last time that the thread has emptied it.
+        state.update { $0.open = [:] }
+        bin.empty(until: SystemClock.monotonic + Self.lastWait)
     }
 
     /// Throws `notFound` when the vault does not have the point any more.
