@@ -31,4 +31,16 @@ struct PointShelfTests {
         shelf.stop()
         #expect(vault.leases == 0)
     }
+
+    @Test("points that nobody has any more are forgotten, and those that somebody has stay what they are")
+    func places() {
+        let table = PlaceTable()
+        func place(_ id: PointID = .random()) -> Mounting.PointPlace {
+            Mounting.PointPlace(id: id, machine: MachineID(high: 1, low: 1), title: "", time: Timestamp(seconds: 0))
+        }
+        let held = (0..<100).map { _ in table.keep(place()) }
+        for _ in 0..<20_000 { _ = table.keep(place()) }
+        #expect(table.count <= 1_024)
+        for each in held { #expect(table.find(each.id) === each && table.keep(place(each.id)) === each) }
+    }
 }
