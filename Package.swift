@@ -124,7 +124,8 @@ let package = Package(
         .testTarget(name: "CatalogTests", dependencies: ["Catalog", "Platform", "TestSupport"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "TestSupport"]),
         .testTarget(name: "RecoveryTests", dependencies: ["Recovery", "Capture", "TestSupport"]),
-        .testTarget(name: "MountingTests", dependencies: ["Mounting", "Vault", "Model", "Platform", "TestSupport"]),
+        .testTarget(
+            name: "MountingTests", dependencies: ["Mounting", "Catalog", "Vault", "Model", "Platform", "TestSupport"]),
         .testTarget(
             name: "ServerTests",
             dependencies: [

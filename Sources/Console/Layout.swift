@@ -154,6 +154,22 @@ enum Piece {
         }
     }
 
+    /// How far something is behind, in nanoseconds; `nil` when nobody knows.
+    static func lag(_ nanoseconds: Int64?) -> String {
+        nanoseconds.map { $0 < 1_000_000_000 ? "none" : span($0 / 1_000_000_000) } ?? "unknown"
+    }
+
+    /// The sentence about all machines, in the colour of how serious it is, leading to those that it is about.
+    static func verdict(_ report: ProtectionReport) -> HTML {
+        switch report.standing {
+        case .good: "<p class=\"verdict good\">\(report.verdict)</p>"
+        case .partial where report.machines.isEmpty: "<p class=\"verdict warn\">\(report.verdict)</p>"
+        case .partial:
+            "<p class=\"verdict warn\"><a href=\"/machines?state=unprotected\">\(report.verdict)</a></p>"
+        case .bad: "<p class=\"verdict bad\"><a href=\"/machines?state=attention\">\(report.verdict)</a></p>"
+        }
+    }
+
     static func size(_ bytes: UInt64) -> HTML {
         "<span class=\"number\" title=\"\(bytes) bytes\">\(Units.binarySize(bytes))</span>"
     }

@@ -36,7 +36,8 @@ struct BlobKey: Hashable, Sendable {
 final class BlobCache: Sendable {
     /// A blob on its way. Guarded by the monitor.
     private final class Loading: @unchecked Sendable {
-        var result: Result<Blob, any Error>?
+        /// No blob: whoever claimed it gave it up.
+        var result: Result<Blob?, any Error>?
     }
 
     private struct Slot {
@@ -70,7 +71,7 @@ final class BlobCache: Sendable {
         return state.slots.values[index].blob
     }
 
-    /// Those of `keys` that are neither here nor on their way. Whoever asked has to bring each: `fill` or `fail`.
+    /// Those of `keys` that are neither here nor on their way. Whoever asked has to bring each: `fill` or `fail`, or `release`.
     func claim(_ keys: [BlobKey]) -> [BlobKey] {
         state.withLock { state in
             keys.filter { key in
@@ -97,6 +98,14 @@ final class BlobCache: Sendable {
         if keys.isEmpty { return }
         state.update { state in
             for key in keys { state.loading.removeValue(forKey: key)?.result = .failure(error) }
+        }
+    }
+
+    /// What was claimed is not fetched after all, and nothing is wrong with it: who waits for it fetches it.
+    func release(_ keys: [BlobKey]) {
+        if keys.isEmpty { return }
+        state.update { state in
+            for key in keys { state.loading.removeValue(forKey: key)?.result = .success(nil) }
         }
     }
 

@@ -93,7 +93,7 @@ final class OpenPoint: Sendable {
             try load(cache.claim(missing.map { name($0, type) })) { found[$0.key] = $1 }
             var rest: [ContentKey] = []
             for key in missing where found[key] == nil {
-                // One that was dropped again at once, in too small a memory, is asked for again.
+                // One that was dropped again at once, in too small a memory, or given up by who read ahead, is asked for again.
                 if let blob = try cache.wait(name(key, type)) { found[key] = blob } else { rest.append(key) }
             }
             missing = rest
@@ -104,10 +104,8 @@ final class OpenPoint: Sendable {
     /// Begins to bring data that will be wanted soon: what it claims is to be handed to `load`.
     func claim(_ keys: [ContentKey]) -> [BlobKey] { cache.claim(keys.map { name($0, .data) }) }
 
-    /// Gives claimed blobs up.
-    func drop(_ claimed: [BlobKey]) {
-        cache.fail(claimed, HoldfastError(.busy, "reading ahead was given up", isTemporary: true))
-    }
+    /// Gives claimed blobs up: who waits for one of them brings it.
+    func drop(_ claimed: [BlobKey]) { cache.release(claimed) }
 
     /// Brings what was claimed, all of one type. Nobody waits for ever, whatever happens.
     func load(_ claimed: [BlobKey], _ body: (BlobKey, Blob) -> Void = { _, _ in }) throws {
@@ -156,11 +154,8 @@ final class ReaderBin: Sendable {
 
     func add(_ reader: OpenPoint.Reader) { readers.withLock { $0.append(reader) } }
 
-    func empty() {
-        let old = readers.withLock { readers in
-            defer { readers = [] }
-            return readers
-        }
-        for box in old { box.reader.close() }
+    /// - Parameter end: when to leave the rest, by the monotonic clock.
+    func empty(until end: Int64 = .max) {
+        while SystemClock.monotonic < end, let box = readers.withLock({ $0.popLast() }) { box.reader.close() }
     }
 }

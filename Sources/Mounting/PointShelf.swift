@@ -20,6 +20,40 @@ final class PointPlace: Sendable {
     }
 }
 
+/// What is known of points as long as somebody has it: the kernel, by the nodes that it remembers, or a list that is read. A vault
+/// that is mounted for months has had many points that nobody asks for any more.
+final class PlaceTable: Sendable {
+    private struct Weak {
+        weak var place: PointPlace?
+    }
+
+    private struct State {
+        var places: [PointID: Weak] = [:]
+        /// At so many those that nobody has are taken out.
+        var limit = PlaceTable.least
+    }
+
+    private static let least = 1_024
+    private let state = Mutex(State())
+
+    func find(_ id: PointID) -> PointPlace? { state.withLock { $0.places[id]?.place } }
+
+    /// The value that all have: this one, unless somebody was quicker.
+    func keep(_ place: PointPlace) -> PointPlace {
+        state.withLock { state in
+            if let known = state.places[place.id]?.place { return known }
+            if state.places.count >= state.limit {
+                state.places = state.places.filter { $0.value.place != nil }
+                state.limit = max(Self.least, state.places.count * 2)
+            }
+            state.places[place.id] = Weak(place: place)
+            return place
+        }
+    }
+
+    var count: Int { state.withLock { $0.places.count } }
+}
+
 /// Points that are open, so that going from file to file does not open one anew each time.
 ///
 /// A thread of its own closes those that were not used for a while, so that a vault that is mounted for weeks does not keep what
@@ -30,6 +64,8 @@ final class PointShelf: Sendable {
     /// Unused for so long a point is closed, in nanoseconds.
     private static let idle: Int64 = 300_000_000_000
     private static let leaseAge: Int64 = 60_000_000_000
+    /// Begins to give no lease back so long after the end: those of a server that is away end by themselves.
+    private static let lastWait: Int64 = 5_000_000_000
 
     private struct State {
         var open: [PointID: OpenPoint] = [:]
@@ -66,16 +102,14 @@ final class PointShelf: Sendable {
 
     /// Closes everything. What reads on meanwhile gets errors.
     func stop() {
-        let open = state.update { state in
-            state.isStopped = true
-            defer { state.open = [:] }
-            return Array(state.open.values)
-        }
+        state.update { $0.isStopped = true }
         thread.withLock { thread in
             defer { thread = nil }
             return thread
         }?.join()
-        withExtendedLifetime(open) {}
+        // Their readers go into the bin with them, after the last time that the thread has emptied it.
+        state.update { $0.open = [:] }
+        bin.empty(until: SystemClock.monotonic + Self.lastWait)
     }
 
     /// Throws `notFound` when the vault does not have the point any more.

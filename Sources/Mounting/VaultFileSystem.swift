@@ -34,7 +34,7 @@ package final class VaultFileSystem: Sendable {
     let complaints: Complaints
     let options: Options
     private let ahead = ReadAhead()
-    private let places = Mutex<[PointID: PointPlace]>([:])
+    private let places = PlaceTable()
     private let openFiles = Atomic<Int>(0)
     private let started: Timestamp
     private let owner: (user: UInt32, group: UInt32)
@@ -106,15 +106,10 @@ package final class VaultFileSystem: Sendable {
 
     /// What is known of a point by its name; always the same value for the same point.
     private func place(_ point: PointSummary, _ name: [UInt8], _ machine: MachineID) throws -> PointPlace {
-        if let known = places.withLock({ $0[point.id] }) { return known }
+        if let known = places.find(point.id) { return known }
         let title =
             "\(TreePath.display(try index.machines().name(of: machine) ?? Array(machine.hex.utf8)))/\(TreePath.display(name))"
-        return places.withLock { places in
-            if let known = places[point.id] { return known }
-            let place = PointPlace(id: point.id, machine: machine, title: title, time: point.effective)
-            places[point.id] = place
-            return place
-        }
+        return places.keep(PointPlace(id: point.id, machine: machine, title: title, time: point.effective))
     }
 
     /// Throws `stale` for a point that the vault does not have any more.

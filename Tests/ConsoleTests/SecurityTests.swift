@@ -1,6 +1,7 @@
 import Catalog
 import Client
 import Model
+import Platform
 import TestSupport
 import Testing
 import Vault
@@ -504,6 +505,35 @@ struct SecurityTests {
             "oneself")
         #expect(throws: HoldfastError.self, "the last owner stays") {
             try fixture.core.accounts.setDisabled(owner.id, true, by: "test", from: "")
+        }
+    }
+
+    @Test("an owner who can sign in is left, also when two take each other's role away at once")
+    func lastOwner() throws {
+        let fixture = try ConsoleFixture()
+        let accounts = fixture.core.accounts
+        let ann = try fixture.account("ann", .owner).id
+        // Whoever never set a password may never have seen the link.
+        let unused = try accounts.create(
+            name: "bob", role: .owner, groups: [], places: [], by: "test", from: ""
+        ).0.id
+        for attempt in [
+            { try accounts.remove(ann, by: "test", from: "") },
+            { try accounts.setDisabled(ann, true, by: "test", from: "") },
+            { try accounts.setRole(ann, .operator, groups: [], by: "test", from: "") },
+        ] {
+            let error = #expect(throws: HoldfastError.self) { try attempt() }
+            #expect(error?.code == .forbidden)
+        }
+        try accounts.remove(unused, by: "test", from: "")
+        let carl = try fixture.account("carl", .owner).id
+        for round in 0..<30 {
+            try runThreads(2, name: "owners") { number in
+                try? accounts.setRole(number == 0 ? ann : carl, .operator, groups: [], by: "test", from: "")
+            }
+            let owners = try accounts.catalog.accounts().filter { $0.role == .owner }
+            #expect(owners.count == 1, "round \(round)")
+            for id in [ann, carl] { try accounts.setRole(id, .owner, groups: [], by: "test", from: "") }
         }
     }
 

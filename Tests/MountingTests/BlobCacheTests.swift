@@ -1,6 +1,8 @@
+import Catalog
 import Model
 import Platform
 import Synchronization
+import TestSupport
 import Testing
 import Vault
 
@@ -53,6 +55,64 @@ struct BlobCacheTests {
         #expect(outcome.withLock { $0 } == "damaged")
         #expect(try cache.wait(key(1)) == nil)
         #expect(cache.claim([key(1), key(2)]) == [key(1)])
+    }
+
+    @Test("a claim that is given up is no error for who waits: they fetch it themselves")
+    func release() throws {
+        let cache = BlobCache(limit: 1 << 20)
+        // Who comes is sometimes there before it is given up and sometimes after, and gets the blob either way.
+        for round in 0..<100 {
+            let wanted = key(UInt64(round))
+            #expect(cache.claim([wanted]) == [wanted])
+            let isThere = Atomic<Bool>(false)
+            let outcome = Mutex<String>("")
+            let thread = try WorkerThread(name: "waits") {
+                isThere.store(true, ordering: .releasing)
+                do {
+                    while true {
+                        for mine in cache.claim([wanted]) { cache.fill(mine, self.blob(round)) }
+                        guard let found = try cache.wait(wanted) else { continue }
+                        return outcome.withLock { $0 = "\(found.bytes.count)" }
+                    }
+                } catch { outcome.withLock { $0 = "\(error)" } }
+            }
+            while !isThere.load(ordering: .acquiring) { SystemClock.pause(milliseconds: 1) }
+            cache.release([wanted])
+            thread.join()
+            #expect(outcome.withLock { $0 } == "\(round)")
+        }
+    }
+
+    @Test("what nobody has room to read ahead is read by who wants it, without an error")
+    func tooMuchAhead() throws {
+        let fixture = try VaultFixture()
+        let service = try fixture.open { $0.access = .change }
+        let joined = try fixture.join(service)
+        let writer = try TestWriter(service, joined)
+        let id = try writer.backup([.file("/f", "some text")], time: Timestamp(seconds: 1_700_010_000))
+        writer.close()
+        let place = PointPlace(id: id, machine: joined.id, title: "", time: Timestamp(seconds: 0))
+        let point = OpenPoint(
+            place, try PointReader(service: service, keys: fixture.keys, point: id, cacheBytes: 0),
+            cache: BlobCache(limit: 1 << 20), bin: ReaderBin())
+        let path = try #require(TreePath("/f"))
+        let entry = try #require(try point.entry(of: path))
+        guard case .extents(let extents) = entry.content, let wanted = extents.first?.key else {
+            Issue.record("the file has no contents")
+            return
+        }
+        let claimed = point.claim([wanted])
+        #expect(claimed.count == 1)
+        let outcome = Mutex<String>("")
+        let thread = try WorkerThread(name: "reads") {
+            do {
+                let count = try point.blob(wanted, type: .data).bytes.count
+                outcome.withLock { $0 = count > 0 ? "read" : "empty" }
+            } catch { outcome.withLock { $0 = "\(error)" } }
+        }
+        point.drop(claimed)
+        thread.join()
+        #expect(outcome.withLock { $0 } == "read")
     }
 
     @Test("memory is bounded, and what was used last stays")

@@ -18,6 +18,60 @@ struct ReportTests {
         #expect(LagSummary([9, 1, 5, 3]).median == 5 && LagSummary([9, 1, 5, 3]).worst == 9)
     }
 
+    @Test("what is not known of a lag is worse than all that is")
+    func unknownLags() {
+        let some = LagSummary([3, nil, 1])
+        #expect(some.median == 3 && some.worst == nil && some.unknownText == "unknown (1 machine not heard of)")
+        let most = LagSummary([nil, 1, nil])
+        #expect(most.median == nil && most.worst == nil && most.unknownText == "unknown (2 machines not heard of)")
+        #expect(LagSummary([]).unknownText == "unknown" && LagSummary([0]).worst == 0)
+    }
+
+    private func report(_ conditions: [MachineCondition]) -> ProtectionReport {
+        let time = Timestamp(seconds: 1_795_000_000)
+        let machines = conditions.enumerated().map { index, condition in
+            ProtectionReport.Machine(
+                id: .random(), name: "m\(index)", group: "g", condition: condition, newest: nil, lag: nil, bytes: 0,
+                stored: 0, problem: nil)
+        }
+        return ProtectionReport(
+            title: "t", time: time, since: time, machines: machines,
+            counts: Dictionary(conditions.map { ($0, 1) }, uniquingKeysWith: +), lag: LagSummary([1_000_000_000, nil]),
+            raised: [], open: [], work: [], stored: 0, storedBefore: nil, points: 0, space: nil, outlook: .tooEarly,
+            vaultTrouble: nil)
+    }
+
+    @Test("the sentence calls nobody protected who is not, and is green for all or not at all")
+    func verdicts() {
+        let cases: [([MachineCondition], ProtectionReport.Standing, String)] = [
+            ([], .partial, "No machine is protected yet."),
+            ([.protected], .good, "The machine is protected."),
+            ([.paused], .partial, "The machine is paused."),
+            ([.beginning], .partial, "The machine makes its first backup."),
+            ([.lost], .bad, "The machine needs somebody."),
+            ([.protected, .asleep, .warnings], .good, "All 3 machines are protected."),
+            (
+                [.protected, .protected, .protected, .paused, .behind], .partial,
+                "3 of 5 machines are protected, 1 is paused, 1 is behind."
+            ),
+            (
+                [.protected, .behind, .behind, .beginning, .beginning], .partial,
+                "1 of 5 machines is protected, 2 are behind, 2 make their first backup."
+            ),
+            ([.paused, .paused], .partial, "None of 2 machines is protected, 2 are paused."),
+            ([.protected, .lost, .problem, .paused], .bad, "2 of 4 machines need somebody, 1 is paused."),
+            ([.protected, .silent], .bad, "1 of 2 machines needs somebody."),
+        ]
+        for (conditions, standing, verdict) in cases {
+            #expect(report(conditions).verdict == verdict && report(conditions).standing == standing)
+        }
+        let mail = ReportText(report([.protected, .paused]), zone: .utc, address: nil)
+        #expect(mail.subject == "t: 1 of 2 machines is protected, 1 is paused.")
+        #expect(mail.text.contains("worst unknown (1 machine not heard of)"))
+        #expect(mail.text.contains("Not protected now\n  m1  paused") && !mail.html.contains("#1d6b3a"))
+        #expect(ReportText(report([.protected]), zone: .utc, address: nil).html.contains("#1d6b3a"))
+    }
+
     private func history(days: Int, perDay: Double, available: UInt64 = 1_000_000, stepHours: Int = 6) -> UsageHistory {
         var history = UsageHistory()
         for hour in stride(from: 0, through: days * 24, by: stepHours) {

@@ -11,8 +11,12 @@ package protocol AccountCatalog: AnyObject, Sendable {
     /// Changes an account in one step. Throws `notFound`, and what `body` throws; nothing is written then.
     @discardableResult
     func changeAccount(_ id: AccountID, _ body: (inout Account) throws -> Void) throws -> Account
-    /// Removes an account with its sessions. Throws `notFound`.
-    func removeAccount(_ id: AccountID) throws
+    /// The same, with all other accounts as they are at that moment.
+    @discardableResult
+    func changeAccount(_ id: AccountID, among body: (inout Account, [Account]) throws -> Void) throws -> Account
+    /// Removes an account with its sessions, unless `check` throws: it gets the account and all others as they are at that moment.
+    /// Throws `notFound`.
+    func removeAccount(_ id: AccountID, among check: (Account, [Account]) throws -> Void) throws
     func account(_ id: AccountID) throws -> Account?
     /// By its name, in whatever case it is written.
     func account(named name: String) throws -> Account?

@@ -37,36 +37,59 @@ extension SQLiteServerCatalog {
 
     @discardableResult
     package func changeAccount(_ id: AccountID, _ body: (inout Account) throws -> Void) throws -> Account {
+        try write { session in try Self.change(id, session, body) }
+    }
+
+    @discardableResult
+    package func changeAccount(
+        _ id: AccountID, among body: (inout Account, [Account]) throws -> Void
+    ) throws -> Account {
         try write { session in
+            let others = try Self.others(than: id, session)
+            return try Self.change(id, session) { try body(&$0, others) }
+        }
+    }
+
+    private static func others(than id: AccountID, _ session: SQLiteSession) throws -> [Account] {
+        try session.all("SELECT document FROM account ORDER BY name", decode: account).filter { $0.id != id }
+    }
+
+    private static func change(
+        _ id: AccountID, _ session: SQLiteSession, _ body: (inout Account) throws -> Void
+    ) throws -> Account {
+        guard
+            let known = try session.first(
+                "SELECT document FROM account WHERE id = $1", .id(id), decode: Self.account)
+        else { throw Self.noAccount }
+        var changed = known
+        try body(&changed)
+        if changed == known { return known }
+        if changed.name != known.name {
+            let taken = try session.first("SELECT 1 FROM account WHERE name = $1", .text(changed.name)) { _ in true
+            }
+            guard taken == nil else {
+                throw HoldfastError(.exists, "There is an account \(changed.name) already.")
+            }
+        }
+        try session.run(
+            "UPDATE account SET name = $2, document = $3 WHERE id = $1", .id(id), .text(changed.name),
+            .bytes(changed.json.encoded()))
+        try Self.index(changed.tokens, of: id, before: known.tokens, session)
+        // When somebody signed in last is no change that has to be put into safety.
+        var compared = changed
+        compared.lastSignIn = known.lastSignIn
+        compared.lastStep = known.lastStep
+        if compared != known { try session.run("UPDATE revision SET number = number + 1") }
+        return changed
+    }
+
+    package func removeAccount(_ id: AccountID, among check: (Account, [Account]) throws -> Void) throws {
+        try write(isChange: true) { session in
             guard
                 let known = try session.first(
                     "SELECT document FROM account WHERE id = $1", .id(id), decode: Self.account)
             else { throw Self.noAccount }
-            var changed = known
-            try body(&changed)
-            if changed == known { return known }
-            if changed.name != known.name {
-                let taken = try session.first("SELECT 1 FROM account WHERE name = $1", .text(changed.name)) { _ in true
-                }
-                guard taken == nil else {
-                    throw HoldfastError(.exists, "There is an account \(changed.name) already.")
-                }
-            }
-            try session.run(
-                "UPDATE account SET name = $2, document = $3 WHERE id = $1", .id(id), .text(changed.name),
-                .bytes(changed.json.encoded()))
-            try Self.index(changed.tokens, of: id, before: known.tokens, session)
-            // When somebody signed in last is no change that has to be put into safety.
-            var compared = changed
-            compared.lastSignIn = known.lastSignIn
-            compared.lastStep = known.lastStep
-            if compared != known { try session.run("UPDATE revision SET number = number + 1") }
-            return changed
-        }
-    }
-
-    package func removeAccount(_ id: AccountID) throws {
-        try write(isChange: true) { session in
+            try check(known, try Self.others(than: id, session))
             try session.run("DELETE FROM session WHERE account = $1", .id(id))
             try session.run("DELETE FROM account_token WHERE account = $1", .id(id))
             guard try session.run("DELETE FROM account WHERE id = $1", .id(id)) == 1 else { throw Self.noAccount }

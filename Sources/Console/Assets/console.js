@@ -73,7 +73,7 @@ for (const text of navigator.clipboard ? document.querySelectorAll("pre[data-cop
 // Parts that are marked are kept fresh: when the server says that something has changed, the page is asked for anew and the
 // parts that differ are put in place.
 const feed = document.body.dataset.feed;
-let source, again, isAsking = false, isMissed = false;
+let source, again, retry, isAsking = false, isMissed = false;
 
 function replace(old, fresh) {
   if (old.innerHTML === fresh.innerHTML && old.className === fresh.className) return;
@@ -91,25 +91,36 @@ function replace(old, fresh) {
 async function refreshParts() {
   if (isAsking) { isMissed = true; return; }
   isAsking = true;
+  clearTimeout(retry);
   try {
     const answer = await fetch(location.href, { headers: { "Holdfast-Refresh": "1" }, redirect: "error" });
-    if (!answer.ok) return;
+    if (!answer.ok) throw new Error(`${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live][id]")) {
       const fresh = page.getElementById(part.id);
       if (fresh) replace(part, fresh);
     }
     refreshTimes();
+    note("page", "");
     if (!page.body.dataset.feed) stop();
-  } catch { /* The feed says when it is worth another try. */ } finally {
+  } catch {
+    // The feed may go on while the page itself fails, and may have nothing to say for long: nobody takes what is shown for new.
+    note("page", "This page cannot be fetched anew just now. What is shown here may be old.");
+    if (source) retry = setTimeout(refreshParts, 10000);
+  } finally {
     isAsking = false;
     if (isMissed) { isMissed = false; setTimeout(refreshParts, 500); }
   }
 }
 
-function note(text) {
+// What is wrong with the feed and with the page itself; of both the feed is told.
+const troubles = { feed: "", page: "" };
+
+function note(of, trouble) {
+  troubles[of] = trouble;
+  const text = troubles.feed || troubles.page;
   const place = document.getElementById("live-note");
-  if (!place || (place.textContent === text && !place.hidden)) return;
+  if (!place || (place.textContent === text && place.hidden === !text)) return;
   place.textContent = text;
   place.hidden = !text;
 }
@@ -118,6 +129,7 @@ function stop() {
   source?.close();
   source = undefined;
   clearTimeout(again);
+  clearTimeout(retry);
 }
 
 function listen() {
@@ -125,13 +137,13 @@ function listen() {
   if (document.hidden) return;
   source = new EventSource(feed);
   let isLost = false;
-  source.addEventListener("open", () => { note(""); if (isLost) refreshParts(); isLost = false; });
+  source.addEventListener("open", () => { note("feed", ""); if (isLost) refreshParts(); isLost = false; });
   source.addEventListener("change", refreshParts);
-  source.addEventListener("end", () => { stop(); note("You are signed out, or your session has ended. What is shown here does not change any more."); });
+  source.addEventListener("end", () => { stop(); note("feed", "You are signed out, or your session has ended. What is shown here does not change any more."); });
   source.addEventListener("error", () => {
     isLost = true;
     if (source.readyState === EventSource.CLOSED) { stop(); again = setTimeout(listen, 30000); }
-    note("The server is not heard. What is shown here may be old.");
+    note("feed", "The server is not heard. What is shown here may be old.");
   });
 }
 

@@ -36,11 +36,11 @@ function slide() {
   }
 
   range.addEventListener("input", show);
-  // Let go with the pointer, it goes there; by the keys it moves on until Enter or the button.
+  // Let go with the pointer, it goes there; by the keys it moves on until Enter or the button, also after a press that moved nothing.
   let isHeld = false;
   range.addEventListener("pointerdown", () => { isHeld = true; });
   range.addEventListener("change", () => { if (isHeld && Number(range.value) !== begun) form.requestSubmit(); isHeld = false; });
-  range.addEventListener("keydown", event => { if (event.key === "Enter") { event.preventDefault(); form.requestSubmit(); } });
+  range.addEventListener("keydown", event => { isHeld = false; if (event.key === "Enter") { event.preventDefault(); form.requestSubmit(); } });
   // Back from another page, a browser may put the slider where it was left.
   addEventListener("pageshow", show);
   form.hidden = false;

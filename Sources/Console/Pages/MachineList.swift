@@ -24,7 +24,8 @@ enum MachineList {
         var state: MachineState
         var policies: [String]
         var name: String { overview.machine.name }
-        var lag: Int64 { overview.report?.lag ?? -1 }
+        /// What nobody knows is worse than all that is known; who is retired is not behind.
+        var lag: Int64 { state == .retired ? -1 : overview.lag ?? .max }
     }
 
     /// What policies machines have, by their names; empty for those who may not see policies.
@@ -63,8 +64,15 @@ enum MachineList {
         table.filters = [
             Table.Filter(
                 name: "state", title: "State",
-                choices: MachineState.allCases.map { ($0.rawValue, $0.word) } + [("attention", "Needs somebody")]
-            ) { row, value in value == "attention" ? row.state.needsSomebody : row.state.rawValue == value }
+                choices: MachineState.allCases.map { ($0.rawValue, $0.word) }
+                    + [("attention", "Needs somebody"), ("unprotected", "Not protected now")]
+            ) { row, value in
+                switch value {
+                case "attention": row.state.needsSomebody
+                case "unprotected": row.state.needsSomebody || row.state.isExposed
+                default: row.state.rawValue == value
+                }
+            }
         ]
         let policies = choices(rows.flatMap(\.policies)) + [("-", "none")]
         table.filters.append(
@@ -121,11 +129,10 @@ enum MachineList {
                 }),
             .init(
                 "lag", "Lag", isNumber: true, startsLargest: true, by: \.lag,
-                plain: { $0.overview.report.map { "\($0.lag / 1_000_000_000)" } ?? "" },
+                plain: { $0.overview.lag.map { "\($0 / 1_000_000_000)" } ?? "" },
                 cell: { row in
-                    guard let report = row.overview.report else { return .nothing }
-                    let lag = report.lag < 1_000_000_000 ? "none" : Piece.span(report.lag / 1_000_000_000)
-                    return "<a href=\"\(at(row))#activity\">\(lag)</a>"
+                    if row.state == .retired { return .nothing }
+                    return "<a href=\"\(at(row))#activity\">\(Piece.lag(row.overview.lag))</a>"
                 }),
             .init(
                 "point", "Last point", startsLargest: true,

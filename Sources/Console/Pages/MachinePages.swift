@@ -100,8 +100,7 @@ enum MachinePages {
         func lead(_ to: String, _ text: HTML) -> HTML {
             seesNames ? "<a href=\"\(at)/\(to)\">\(text)</a>" : text
         }
-        let lag: HTML =
-            report.map { $0.lag < 1_000_000_000 ? "none" : "\(Piece.span($0.lag / 1_000_000_000))" } ?? "unknown"
+        let lag = Piece.lag(overview.lag)
         let newest: HTML =
             report?.newest.map { "<a href=\"\(at)/points\">\(Piece.time($0.time, now: visit.now))</a>" } ?? "none yet"
         let files: HTML = report.map { lead("files", "\(Units.count($0.files))") } ?? "unknown"

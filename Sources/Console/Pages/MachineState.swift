@@ -62,5 +62,8 @@ enum MachineState: String, CaseIterable, Hashable {
     /// The most serious first.
     var rank: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 
+    /// Not protected now, though nothing is known to be wrong with it.
+    var isExposed: Bool { [.paused, .catchingUp, .beginning].contains(self) }
+
     var needsSomebody: Bool { [.atRisk, .lost, .waiting, .offline, .never].contains(self) }
 }

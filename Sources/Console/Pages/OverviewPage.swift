@@ -19,18 +19,30 @@ enum OverviewPage {
         let machines = try visit.machines()
         let report = visit.core.protectionReport(of: machines, days: 1)
         let checklist = try FirstHour.show(visit, machines)
-        if report.machines.isEmpty {
-            return Layout.page(
-                "Overview", visit, feed: FeedPage.states,
-                """
-                \(checklist)\(Piece.empty(
-                    "No machine is protected yet",
-                    visit.may(.manageMachines)
-                        ? """
-                        <p>A machine comes in by one line that is pasted on it.</p><p><a class="button main" href="/enrolment">Make the line</a></p>
-                        """ : "<p>An administrator makes the line that brings one in, under Enrolment.</p>"))
-                """)
-        }
+        // The parts are the same whether there is a machine or not, so that a page that is open shows the first one come.
+        let hasMachines = !report.machines.isEmpty
+        let standing = hasMachines ? standing(report) : nothingYet(visit)
+        let figures: HTML = hasMachines ? "\(lag(report.lag))\(storage(report, visit))" : .nothing
+        return Layout.page(
+            "Overview", visit, feed: FeedPage.states,
+            """
+            <div id="standing" data-live>\(standing)</div><div id="beginning" data-live>\(checklist)</div>
+            <div class="halves" id="figures" data-live>\(figures)</div>
+            <div id="alerts" data-live>\(hasMachines ? alerts(report, visit) : .nothing)</div>
+            <div id="work" data-live>\(hasMachines ? try work(report, visit) : .nothing)</div>
+            """)
+    }
+
+    private static func nothingYet(_ visit: Visit) -> HTML {
+        Piece.empty(
+            "No machine is protected yet",
+            visit.may(.manageMachines)
+                ? """
+                <p>A machine comes in by one line that is pasted on it.</p><p><a class="button main" href="/enrolment">Make the line</a></p>
+                """ : "<p>An administrator makes the line that brings one in, under Enrolment.</p>")
+    }
+
+    private static func standing(_ report: ProtectionReport) -> HTML {
         var counts: [MachineState: Int] = [:]
         for (condition, count) in report.counts { counts[MachineState(condition), default: 0] += count }
         let tiles: [HTML] = MachineState.allCases.filter { counts[$0, default: 0] > 0 }.map { state in
@@ -39,29 +51,15 @@ enum OverviewPage {
             \(Piece.state(state.colour, state.word))</a></li>
             """
         }
-        let bad = report.needing.count
-        let verdict: HTML =
-            bad == 0
-            ? "<p class=\"verdict good\">\(report.verdict)</p>"
-            : "<p class=\"verdict bad\"><a href=\"/machines?state=attention\">\(report.verdict)</a></p>"
-        return Layout.page(
-            "Overview", visit, feed: FeedPage.states,
-            """
-            <div id="standing" data-live>\(verdict)<ul class="tiles" aria-label="Machines by state">\(tiles)</ul></div>
-            \(checklist)<div class="halves" id="figures" data-live>\(lag(report.lag))\(storage(report, visit))</div>
-            <div id="alerts" data-live>\(alerts(report, visit))</div><div id="work" data-live>\(try work(report, visit))</div>
-            """)
+        return "\(Piece.verdict(report))<ul class=\"tiles\" aria-label=\"Machines by state\">\(tiles)</ul>"
     }
 
     private static func lag(_ lag: LagSummary) -> HTML {
-        func text(_ lag: Int64?) -> HTML {
-            guard let lag else { return "unknown" }
-            return lag < 1_000_000_000 ? "none" : "\(Piece.span(lag / 1_000_000_000))"
-        }
+        let worst = lag.worst.map { Piece.lag($0) } ?? lag.unknownText
         return """
             <section><h2>Protection lag</h2><p class="hint">How long the oldest change waits that is not stored yet.</p><dl class="facts">
-            <div><dt>Median</dt><dd><a href="/machines?sort=lag">\(text(lag.median))</a></dd></div>
-            <div><dt>Worst</dt><dd><a href="/machines?sort=-lag">\(text(lag.worst))</a></dd></div></dl></section>
+            <div><dt>Median</dt><dd><a href="/machines?sort=lag">\(Piece.lag(lag.median))</a></dd></div>
+            <div><dt>Worst</dt><dd><a href="/machines?sort=-lag">\(worst)</a></dd></div></dl></section>
             """
     }
 

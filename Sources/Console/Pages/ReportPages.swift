@@ -22,13 +22,12 @@ enum ReportPages {
                 ? "<strong aria-current=\"true\">\(Units.count(number, "day"))</strong>"
                 : "<a href=\"/reports?days=\(number)\">\(Units.count(number, "day"))</a>"
         }
-        let bad = !report.needing.isEmpty
         return Layout.page(
             "Report", visit, wide: true,
             """
             \(told)<nav class="choices" aria-label="Over how long">What happened in the last \(HTML.joined(choices, by: ", ")). Your browser prints this page.</nav>
             <p class="stamp">\(report.title), \(TimeText.localMinute(report.time, in: visit.zone))</p>
-            <p class="verdict \(bad ? "bad" : "good")">\(report.verdict)</p>
+            \(Piece.verdict(report))
             \(protection(report))\(storage(report, visit))\(alerts(report, visit))\(work(report, visit))\(machines(report, visit))
             \(try weekly(visit, typed))
             """)
@@ -43,12 +42,10 @@ enum ReportPages {
             return
                 "<div><dt>\(Piece.state(state.colour, state.word))</dt><dd><a href=\"/machines?state=\(state.rawValue)\">\(Units.count(count))</a></dd></div>"
         }
-        func span(_ lag: Int64?) -> String {
-            lag.map { $0 < 1_000_000_000 ? "none" : Piece.span($0 / 1_000_000_000) } ?? "unknown"
-        }
+        let worst = report.lag.worst.map { Piece.lag($0) } ?? report.lag.unknownText
         return """
-            <section><h2>Protection</h2><dl class="facts">\(rows)<div><dt>Lag, median</dt><dd><a href="/machines?sort=lag">\(span(report.lag.median))</a></dd></div>
-            <div><dt>Lag, worst</dt><dd><a href="/machines?sort=-lag">\(span(report.lag.worst))</a></dd></div></dl></section>
+            <section><h2>Protection</h2><dl class="facts">\(rows)<div><dt>Lag, median</dt><dd><a href="/machines?sort=lag">\(Piece.lag(report.lag.median))</a></dd></div>
+            <div><dt>Lag, worst</dt><dd><a href="/machines?sort=-lag">\(worst)</a></dd></div></dl></section>
             """
     }
 

@@ -7,30 +7,56 @@ extension AccountBook {
     private static let lastOwner = HoldfastError(
         .forbidden, "This is the only owner who can sign in. Make another one first.")
 
-    /// Whether without this account there would be no owner any more.
-    private func isLastOwner(_ account: Account) throws -> Bool {
-        guard account.role == .owner, !account.isDisabled else { return false }
-        return try !catalog.accounts().contains { $0.id != account.id && $0.role == .owner && !$0.isDisabled }
+    /// Throws when without this account no owner could sign in. One who never set a password cannot, whatever links there are: who
+    /// made the account may be the only one who knows of it.
+    private static func keepOwner(_ account: Account, _ others: [Account]) throws {
+        guard account.role == .owner, !account.isDisabled else { return }
+        let isAnother = others.contains { other in
+            other.role == .owner && !other.isDisabled && (other.password != nil || other.lastSignIn != nil)
+        }
+        if !isAnother { throw lastOwner }
+    }
+
+    /// The account, when what is done to it may leave it no owner; asked again when it is done, because two may do this at once.
+    private func checked(_ id: AccountID, staysOwner: Bool) throws -> Account {
+        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
+        if !staysOwner { try Self.keepOwner(account, catalog.accounts().filter { $0.id != id }) }
+        return account
+    }
+
+    /// Writes down what is done to an account, does it, and writes down as well when that came to nothing.
+    private func noted(
+        _ action: String, _ account: Account, by who: String, from address: String, _ detail: [String: JSONValue] = [:],
+        _ body: () throws -> Void
+    ) throws {
+        try audit.note(action, by: who, from: address, to: account.name, detail)
+        do { try body() } catch {
+            try audit.note(action, by: who, from: address, to: account.name, succeeded: false, detail)
+            throw error
+        }
     }
 
     package func remove(_ id: AccountID, by who: String, from address: String) throws {
-        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
-        if try isLastOwner(account) { throw Self.lastOwner }
-        try audit.note("account.removed", by: who, from: address, to: account.name)
-        try catalog.removeAccount(id)
+        let account = try checked(id, staysOwner: false)
+        try noted("account.removed", account, by: who, from: address) {
+            try catalog.removeAccount(id, among: Self.keepOwner)
+        }
     }
 
     /// Disables an account, which ends its sessions, its tokens and its link, or lets it sign in again.
     package func setDisabled(_ id: AccountID, _ isDisabled: Bool, by who: String, from address: String) throws {
-        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
-        if isDisabled, try isLastOwner(account) { throw Self.lastOwner }
-        try audit.note(isDisabled ? "account.disabled" : "account.enabled", by: who, from: address, to: account.name)
-        try catalog.changeAccount(id) { account in
-            account.isDisabled = isDisabled
-            guard isDisabled else { return }
-            account.tokens = []
-            account.link = nil
-            account.linkEnds = nil
+        let account = try checked(id, staysOwner: !isDisabled)
+        try noted(isDisabled ? "account.disabled" : "account.enabled", account, by: who, from: address) {
+            try catalog.changeAccount(
+                id,
+                among: { account, others in
+                    if isDisabled { try Self.keepOwner(account, others) }
+                    account.isDisabled = isDisabled
+                    guard isDisabled else { return }
+                    account.tokens = []
+                    account.link = nil
+                    account.linkEnds = nil
+                })
         }
         if isDisabled { try catalog.removeSessions(of: id, except: nil) }
     }
@@ -38,14 +64,18 @@ extension AccountBook {
     package func setRole(
         _ id: AccountID, _ role: Account.Role, groups: [String], by who: String, from address: String
     ) throws {
-        guard let account = try catalog.account(id) else { throw HoldfastError(.notFound, "There is no such account.") }
-        if role != .owner, try isLastOwner(account) { throw Self.lastOwner }
-        try audit.note(
-            "account.role", by: who, from: address, to: account.name,
-            ["role": .string(role.word), "groups": .array(groups.map { .string($0) })])
-        try catalog.changeAccount(id) { account in
-            account.role = role
-            account.groups = groups
+        let account = try checked(id, staysOwner: role == .owner)
+        try noted(
+            "account.role", account, by: who, from: address,
+            ["role": .string(role.word), "groups": .array(groups.map { .string($0) })]
+        ) {
+            try catalog.changeAccount(
+                id,
+                among: { account, others in
+                    if role != .owner { try Self.keepOwner(account, others) }
+                    account.role = role
+                    account.groups = groups
+                })
         }
     }
 

@@ -21,12 +21,14 @@ extension OpenAPISchemas {
                         [
                             "machine": identifier("The machine."), "name": text("Its name."),
                             "group": text("Its group."), "condition": text("How it is; see the list of machines."),
-                            "newest": moment, "lag": number("How far it is behind, in nanoseconds."),
+                            "newest": moment,
+                            "lag": number("How far it is behind, in nanoseconds; left out when it is not heard of."),
                             "bytes": number("That it protects."), "stored": number("That are its own in the vault."),
                             "problem": text("Why it is not protected."),
                         ], optional: ["newest", "lag", "problem"])),
-                "lag_median": number("Of all machines, in nanoseconds."),
-                "lag_worst": number("Of all machines, in nanoseconds."),
+                "lag_median": number("Of all machines, in nanoseconds; left out when it is not known."),
+                "lag_worst": number("Of all machines, in nanoseconds; left out when it is not known."),
+                "lag_unknown": number("Machines that are not heard of; they count as worse than all others."),
                 "raised": list(reference("Alert")), "open": list(reference("Alert")),
                 "storage": all(
                     [

@@ -79,7 +79,7 @@ package enum MachineCondition: String, Sendable, CaseIterable {
                 self = .waiting
             } else if report.activity == .asleep, !objectives.isSilent(since: received, at: now, isAsleep: true) {
                 self = .asleep
-            } else if report.activity == .stopped || now.since(received) > max(MachineCondition.silence, 0) {
+            } else if Self.isUnheard(report, received, at: now) {
                 self = objectives.isSilent(since: received, at: now, isAsleep: false) ? .lost : .silent
             } else if report.problem != nil || report.spool?.isFull == true {
                 self = .problem
@@ -93,6 +93,17 @@ package enum MachineCondition: String, Sendable, CaseIterable {
                 self = report.notKeptCount > 0 ? .warnings : .protected
             }
         }
+    }
+
+    private static func isUnheard(_ report: MachineReport, _ received: Timestamp, at now: Timestamp) -> Bool {
+        report.activity == .stopped || now.since(received) > max(silence, 0)
+    }
+
+    /// How far a machine in this condition is behind; `nil` when nothing is heard of it, whatever it said last. One that sleeps
+    /// changes nothing.
+    package func lag(in report: MachineReport?, received: Timestamp?, at now: Timestamp) -> Int64? {
+        guard let report, let received, self != .retired else { return nil }
+        return self == .asleep || !Self.isUnheard(report, received, at: now) ? report.lag : nil
     }
 }
 

@@ -9,6 +9,8 @@ package struct MachineOverview: Sendable {
     package let machine: ManagedMachine
     package let condition: MachineCondition
     package let report: MachineReport?
+    /// How far it is behind, in nanoseconds; `nil` when nothing is heard of it: what it said last is no word of now.
+    package let lag: Int64?
     package let lastSeen: Timestamp
     /// The host of a copy that came with its identity.
     package let cloneHost: String?
@@ -20,12 +22,14 @@ extension ServerCore {
 
     package func overview(of machine: ManagedMachine) -> MachineOverview {
         let live = life.live(machine.id)
+        let now = clock()
+        let condition = MachineCondition(
+            machine, live?.report, received: live?.received, at: now, objectives(of: machine),
+            hasPoints: hasPoints(machine.id))
         return MachineOverview(
-            machine: machine,
-            condition: MachineCondition(
-                machine, live?.report, received: live?.received, at: clock(), objectives(of: machine),
-                hasPoints: hasPoints(machine.id)),
-            report: live?.report, lastSeen: max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen),
+            machine: machine, condition: condition, report: live?.report,
+            lag: condition.lag(in: live?.report, received: live?.received, at: now),
+            lastSeen: max(machine.lastSeen, life.seen(machine.id) ?? machine.lastSeen),
             cloneHost: live?.trail.cloneHost)
     }
 

@@ -49,23 +49,26 @@ package struct ReportText: Sendable {
         var parts: [Part] = []
         let states = MachineCondition.allCases.filter { report.counts[$0, default: 0] > 0 }
         var protection = states.map { ("\(report.counts[$0, default: 0])", Self.word($0)) }
-        if let median = report.lag.median, let worst = report.lag.worst {
-            func span(_ lag: Int64) -> String { lag <= 0 ? "none" : Units.span(nanoseconds: UInt64(lag)) }
-            protection.append(("lag", "median \(span(median)), worst \(span(worst))"))
+        if report.lag != LagSummary([]) {
+            func span(_ lag: Int64?) -> String? { lag.map { $0 <= 0 ? "none" : Units.span(nanoseconds: UInt64($0)) } }
+            let worst = span(report.lag.worst) ?? report.lag.unknownText
+            protection.append(("lag", "median \(span(report.lag.median) ?? "unknown"), worst \(worst)"))
         }
         parts.append(Part(title: "Protection", lines: protection))
-        let needing = report.needing
-        if !needing.isEmpty {
+        for (title, machines) in [
+            ("Machines that need somebody", report.needing), ("Not protected now", report.exposed),
+        ] where !machines.isEmpty {
             parts.append(
                 Part(
-                    title: "Machines that need somebody",
-                    lines: needing.prefix(Self.mostNamed).map { machine in
+                    title: title,
+                    lines: machines.prefix(Self.mostNamed).map { machine in
                         let last = machine.newest.map { "last point \(time($0))" } ?? "no point yet"
                         let problem = machine.problem.map { ": \(TreePath.display($0.utf8))" } ?? ""
                         return (
                             TreePath.display(machine.name.utf8), "\(Self.word(machine.condition)), \(last)\(problem)"
                         )
-                    } + (needing.count > Self.mostNamed ? [("…", "and \(needing.count - Self.mostNamed) more")] : [])))
+                    } + (machines.count > Self.mostNamed ? [("…", "and \(machines.count - Self.mostNamed) more")] : []))
+            )
         }
         parts.append(Part(title: "Alerts", lines: alerts))
         let work = report.work.map { work -> (String, String) in
@@ -139,8 +142,12 @@ package struct ReportText: Sendable {
     }
 
     package var html: String {
-        let colour = report.needing.isEmpty ? "#1d6b3a" : "#b3261e"
-        let ground = report.needing.isEmpty ? "#e4f3e9" : "#fbe6e4"
+        let (colour, ground) =
+            switch report.standing {
+            case .good: ("#1d6b3a", "#e4f3e9")
+            case .partial: ("#7a4f00", "#fdf1d8")
+            case .bad: ("#b3261e", "#fbe6e4")
+            }
         let cell = "padding:4px 12px 4px 0;vertical-align:top;border-top:1px solid #d8dfe0"
         var html = """
             <!doctype html><html lang="en"><head><meta charset="utf-8"><title>\(Self.escaped(subject))</title></head>

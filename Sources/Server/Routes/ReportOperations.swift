@@ -89,6 +89,7 @@ extension ProtectionReport {
         var fields: [String: JSONValue] = [
             "title": .string(title), "time": time(self.time), "since": time(since), "verdict": .string(verdict),
             "machines": .array(rows), "lag_median": number(lag.median), "lag_worst": number(lag.worst),
+            "lag_unknown": .integer(Int64(lag.unknown)),
             "raised": list(raised), "open": list(open),
         ]
         fields = fields.filter { $0.value != .null }

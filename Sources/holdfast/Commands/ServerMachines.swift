@@ -115,9 +115,11 @@ struct ServerMachines: Command {
             }
             if let clone { notes.append("clone of it: \(TreePath.display(clone.utf8))") }
             if let problem = report?.problem, condition == .problem { notes.append(TreePath.display(problem.utf8)) }
+            let lag = condition.lag(in: report, received: kept?.received, at: now).map { Self.lag($0) } ?? "unknown"
             table.add(
                 String(machine.id.hex.prefix(8)), TreePath.display(machine.name.utf8), machine.group,
-                condition.rawValue, report.map { Self.lag($0.lag) } ?? "", Units.age(of: machine.lastSeen, at: now),
+                condition.rawValue, report == nil || condition == .retired ? "" : lag,
+                Units.age(of: machine.lastSeen, at: now),
                 notes.joined(separator: "; "))
         }
         for line in table.lines(emphasise: { console.styled($0, .bold) }) { try console.line(line) }
