@@ -67,8 +67,8 @@ struct NameIndexTests {
         let local = try fixture.open { $0.access = .change }
         let machine = try fixture.join(local)
         let writer = try TestWriter(local, machine)
-        let names = (0..<4_000).map { TestName.file("/d/name-of-some-length-\(1_000_000 + $0 * 7_919 % 100_003)") }
-        for index in 0..<20 {
+        let names = (0..<8_000).map { TestName.file("/d/name-of-some-length-\(1_000_000 + $0 * 7_919 % 100_003)") }
+        for index in 0..<12 {
             try writer.backup(
                 names + [.file("/z/changes", "\(index)")], time: Timestamp(seconds: 1_700_001_000 + Int64(index)))
         }
@@ -91,7 +91,7 @@ struct NameIndexTests {
         let nodes = vault.takeRead()
         // The last one read is a leaf; the first the root.
         let leaf = try #require(nodes.last)
-        try #require(nodes.count > 4)
+        try #require(nodes.count > 2)
         vault.lose([leaf])
         let collector = PathCollector()
         var found: Set<[UInt8]> = []
@@ -122,7 +122,7 @@ struct NameIndexTests {
                 now: seconds * 1_000_000_000)
         }
         let first = try search(at: 5)
-        #expect(first.isPartial && !first.paths.isEmpty && first.paths.count < 4_000)
+        #expect(first.isPartial && !first.paths.isEmpty && first.paths.count < 8_000)
         _ = vault.takeRead()
         let second = try search(at: 500)
         #expect(second.isPartial && second.paths.count == first.paths.count && vault.takeRead().isEmpty)
@@ -130,7 +130,7 @@ struct NameIndexTests {
         #expect(try search(at: 800).isPartial && vault.takeRead().isEmpty)
         vault.lose([])
         let last = try search(at: 1_400)
-        #expect(!last.isPartial && last.paths.count == 4_000)
+        #expect(!last.isPartial && last.paths.count == 8_000)
         _ = vault.takeRead()
         #expect(try !search(at: 9_000).isPartial && vault.takeRead().isEmpty)
     }

@@ -55,7 +55,7 @@ struct PointShelfTests {
         let shelf = place.shelf()
         weak let vault = place.now.withLock { $0 }
         _ = try shelf.point(place.points[1])
-        _ = try shelf.records(of: place.machine).record(of: place.points[1])
+        _ = try shelf.records(of: place.machine).outline(of: place.points[1])
         let isRead = try shelf.point(place.points[0]).use { reader in
             place.now.withLock { $0 = nil }
             shelf.closeAll()

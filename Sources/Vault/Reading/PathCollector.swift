@@ -27,16 +27,16 @@ package final class PathCollector {
     /// comes again.
     package func collect(_ point: PointSummary, from records: PointRecords, _ body: (_ key: [UInt8]) -> Void) {
         guard !knows(point.id) else { return }
-        let record: PointRecord
-        do { record = try records.record(of: point.id) } catch {
+        let outline: PointOutline
+        do { outline = try records.outline(of: point.id) } catch {
             unopened.insert(point.id)
             note(error)
             return
         }
         points.insert(point.id)
         let fetcher = records.makeFetcher()
-        for key in record.deltas { pass(delta: key, records, fetcher, body) }
-        pass(tree: record.root, fetcher, body)
+        for key in outline.deltas { pass(delta: key, records, fetcher, body) }
+        pass(tree: outline.root, fetcher, body)
     }
 
     /// Tries once more what could not be read, and lets points that could not be opened be collected again.
