@@ -346,7 +346,7 @@ package struct MachineFiles: Sendable {
     package static let mostPaths = 5_000
 
     /// What makes an archive of paths of one directory, or of the whole directory when none are named; it runs for as long as the
-    /// archive is read. Throws `notFound` when nothing of it is there.
+    /// archive is read. Throws `notFound` when nothing of it is there. Of a directory that is not shown, paths that are can be named.
     package func archive(
         _ picked: [TreePath], of directory: TreePath, at point: PointSummary, as format: PointArchive.Format,
         zone: TimeZoneRules
@@ -359,8 +359,9 @@ package struct MachineFiles: Sendable {
                 .usage,
                 "At most \(Self.mostPaths) names can be selected at once. Select the directory instead.")
         }
-        guard try view(point.id, { try $0.entry(of: directory) }) != nil else { throw Self.fileMissing }
         let paths = picked.isEmpty ? [directory] : picked
+        let isThere = try view(point.id) { view in try paths.contains { try view.entry(of: $0) != nil } }
+        guard isThere else { throw Self.fileMissing }
         let base = picked.isEmpty ? directory.parent ?? .root : directory
         let box = ReaderBox(reader: try shelf.fresh(point.id))
         let sight = sight
