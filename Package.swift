@@ -129,7 +129,8 @@ let package = Package(
         .testTarget(
             name: "ServerTests",
             dependencies: [
-                "Server", "Client", "Catalog", "Vault", "Policy", "Model", "Platform", "TestSupport", logging,
+                "Server", "Client", "Browsing", "Catalog", "Vault", "Policy", "Model", "Platform", "TestSupport",
+                logging,
             ] + nio,
             exclude: ["Golden"]
         ),

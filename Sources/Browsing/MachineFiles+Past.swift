@@ -2,6 +2,12 @@ package import Model
 package import Vault
 
 extension MachineFiles {
+    /// A point that has some paths, and the series whose points may have them later.
+    private struct Row: Hashable {
+        var point: PointSummary
+        var series: Set<UInt64>
+    }
+
     /// For paths that are not in a point any more, each with an earlier point that had it: the last point that had it. Points between
     /// the two are looked at by halves; when that would be more than `limit` points, what is known so far is answered.
     package func lastPoints(
@@ -9,9 +15,15 @@ extension MachineFiles {
     ) -> [TreePath: PointSummary] {
         var found: [TreePath: PointSummary] = [:]
         var left = limit
-        for (known, group) in Dictionary(grouping: items, by: \.point) {
+        let series = Set(points.map(\.series))
+        let rows = Dictionary(grouping: items) { item in
+            Row(point: item.point, series: Set(series.filter { coverage.covers(item.path, $0) }))
+        }
+        for (wanted, group) in rows {
+            let known = wanted.point
             let row = points.filter {
-                $0.series == known.series && $0.effective >= known.effective && $0.effective < point.effective
+                ($0.series == known.series || wanted.series.contains($0.series)) && $0.effective >= known.effective
+                    && $0.effective < point.effective
             }
             guard let first = row.firstIndex(of: known) else { continue }
             var waiting = [(paths: group.map(\.path), there: first, gone: row.count)]
@@ -34,10 +46,5 @@ extension MachineFiles {
             }
         }
         return found
-    }
-
-    /// The newest point before another one.
-    package func point(before other: PointSummary) -> PointSummary? {
-        points.last { $0.effective < other.effective }
     }
 }

@@ -9,6 +9,8 @@ package struct MachineFiles: Sendable {
     package let sight: Sight?
     /// Those that can be restored from, oldest first.
     package let points: [PointSummary]
+    /// Which of them protect what.
+    let coverage: Coverage
     private let shelf: PointShelf
 
     package init(_ machine: MachineID, shelf: PointShelf, sight: Sight?) throws {
@@ -16,6 +18,7 @@ package struct MachineFiles: Sendable {
         self.shelf = shelf
         self.sight = sight
         points = try shelf.points(of: machine)
+        coverage = Coverage(points, of: machine, shelf: shelf)
     }
 
     /// A name, and how it was.
@@ -55,10 +58,16 @@ package struct MachineFiles: Sendable {
     }
 
     /// The newest point that is not later than a time in words or in figures: `yesterday 18:00`, `2026-11-20 10:15`, `latest`.
-    package func point(at text: String, now: Timestamp, zone: TimeZoneRules) throws -> PointSummary {
+    ///
+    /// - Parameter path: what is looked for; a point that protects it comes before one that does not.
+    package func point(
+        at text: String, of path: TreePath = .root, now: Timestamp, zone: TimeZoneRules
+    ) throws -> PointSummary {
         let isSelector = text.hasPrefix("@") || text == "latest"
         let selector = try PointSelector.parse(isSelector ? text : "@" + text, now: now, zone: zone)
-        let candidate = try selector.select(from: points.map(\.candidate))
+        let candidate =
+            try (try? selector.select(from: points(of: path).map(\.candidate)))
+            ?? selector.select(from: points.map(\.candidate))
         guard let point = points.first(where: { $0.id == candidate.id }) else { throw Self.pointGone }
         return point
     }
@@ -74,7 +83,14 @@ package struct MachineFiles: Sendable {
         /// Of the directory itself; `nil` when it was not there.
         package var entry: Entry?
         package var items: [Item] = []
-        package var isMore = false
+        /// The name behind which the next page begins; `nil` when there is none.
+        package var next: [UInt8]?
+        /// What earlier points had there and this one has not, when that was asked for.
+        package var deleted: [Item] = []
+        /// There are so many earlier points that not all were looked at for what was deleted.
+        package var isSampled = false
+
+        package var isMore: Bool { next != nil }
     }
 
     /// The names of a directory at a point, at most `limit` after the name `after`; of anything else its entry only.
@@ -86,58 +102,9 @@ package struct MachineFiles: Sendable {
             guard entry.kind == .directory else { return Listing(entry: entry) }
             let found = try view.list(directory, after: after, limit: limit)
             return Listing(
-                entry: entry, items: found.entries.map { Item(path: $0.path, entry: $0.entry) }, isMore: found.isMore)
+                entry: entry, items: found.entries.map { Item(path: $0.path, entry: $0.entry) },
+                next: found.isMore ? found.entries.last.map { Array($0.path.name) } : nil)
         }
-    }
-
-    /// Points that are looked at for what was deleted before.
-    private static let samples = 16
-
-    /// What earlier points have in a directory and this one does not; of the earlier ones some are looked at, spread over their
-    /// times, the newest first.
-    package func deleted(
-        in directory: TreePath, before point: PointSummary, known: [TreePath], limit: Int
-    ) throws -> [Item] {
-        var seen = Set(known)
-        var items: [Item] = []
-        for earlier in spread(before: point, Self.samples) where items.count < limit {
-            // What cannot be read any more says nothing of what was deleted.
-            guard
-                let found = try? view(
-                    earlier.id,
-                    { view in
-                        try view.list(directory, limit: limit).entries.map {
-                            Item(path: $0.path, entry: $0.entry, lastPoint: earlier)
-                        }
-                    })
-            else { continue }
-            for item in found where seen.insert(item.path).inserted { items.append(item) }
-        }
-        // What a page further on shows is not gone.
-        let there = try view(point.id) { view in
-            try items.map { try view.reader.entry(of: $0.path) != nil }
-        }
-        var gone = zip(items, there).filter { !$0.1 }.map(\.0)
-        let last = lastPoints(
-            of: gone.compactMap { item in item.lastPoint.map { (item.path, $0) } }, before: point, limit: Self.samples)
-        for index in gone.indices { gone[index].lastPoint = last[gone[index].path] ?? gone[index].lastPoint }
-        return gone.sorted { $0.path.bytes.lexicographicallyPrecedes($1.path.bytes) }
-    }
-
-    /// Points before another one, spread over their times, the newest first.
-    private func spread(before point: PointSummary, _ most: Int) -> [PointSummary] {
-        let earlier = points.filter { $0.effective < point.effective && $0.series == point.series }
-        guard let first = earlier.first, let last = earlier.last else { return [] }
-        var chosen: [PointSummary] = []
-        let width = max(last.effective.since(first.effective) / Int64(most), 1)
-        for point in earlier.reversed() where chosen.count < most {
-            guard let newest = chosen.last else {
-                chosen.append(point)
-                continue
-            }
-            if newest.effective.since(point.effective) >= width || earlier.count <= most { chosen.append(point) }
-        }
-        return chosen
     }
 
     // MARK: Versions
@@ -168,7 +135,10 @@ package struct MachineFiles: Sendable {
         var isThere = false
         for var version in versions {
             guard version.entry != nil else {
-                if isThere { shown.append(version) }
+                // Of a directory that was closed to them by then nobody could tell that it was gone.
+                let above = path.parent ?? .root
+                let isMissed = (try? view(version.point.id) { try $0.couldMiss(in: above) }) ?? false
+                if isThere, isMissed { shown.append(version) }
                 isThere = false
                 continue
             }
@@ -229,7 +199,15 @@ package struct MachineFiles: Sendable {
     /// Looks for names that are not there at other times. Who does not see all is told of a name only when there is a time at which
     /// they could see it.
     private func lookBack(_ result: inout Found, _ point: PointSummary, _ limit: Int) throws {
-        let others = spread(before: point, Self.samplesOfNames) + points.suffix(1).filter { $0.id != point.id }
+        // Of each row of points the newest up to then, and the newest of all.
+        var seen: Set<UInt64> = [point.series]
+        let parts =
+            points.reversed().filter { $0.effective <= point.effective && seen.insert($0.series).inserted }
+            + points.reversed().filter { seen.insert($0.series).inserted }
+        let row = points.filter { $0.effective < point.effective && $0.series == point.series }
+        let others =
+            parts.prefix(Self.samplesOfNames) + Self.spread(row, Self.samplesOfNames)
+            + points.suffix(1).filter { $0.id != point.id }
         for other in others where result.names.contains(where: { $0.item == nil }) {
             let missing = result.names.filter { $0.item == nil }.map(\.path)
             guard
@@ -346,7 +324,7 @@ package struct MachineFiles: Sendable {
     package static let mostPaths = 5_000
 
     /// What makes an archive of paths of one directory, or of the whole directory when none are named; it runs for as long as the
-    /// archive is read. Throws `notFound` when nothing of it is there.
+    /// archive is read. Throws `notFound` when nothing of it is there. Of a directory that is not shown, paths that are can be named.
     package func archive(
         _ picked: [TreePath], of directory: TreePath, at point: PointSummary, as format: PointArchive.Format,
         zone: TimeZoneRules
@@ -359,8 +337,9 @@ package struct MachineFiles: Sendable {
                 .usage,
                 "At most \(Self.mostPaths) names can be selected at once. Select the directory instead.")
         }
-        guard try view(point.id, { try $0.entry(of: directory) }) != nil else { throw Self.fileMissing }
         let paths = picked.isEmpty ? [directory] : picked
+        let isThere = try view(point.id) { view in try paths.contains { try view.entry(of: $0) != nil } }
+        guard isThere else { throw Self.fileMissing }
         let base = picked.isEmpty ? directory.parent ?? .root : directory
         let box = ReaderBox(reader: try shelf.fresh(point.id))
         let sight = sight

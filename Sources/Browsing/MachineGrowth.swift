@@ -22,28 +22,49 @@ package struct MachineGrowth: Sendable {
     package private(set) var places: [Place] = []
     /// Bytes of all that is new, before compression and before equal contents are kept once.
     package private(set) var total: UInt64 = 0
-    /// There were more changes than are looked at.
+    /// There were more changes, or more rows of points, than are looked at.
     package private(set) var isPartial = false
+
+    /// Rows of points, each of other paths, that are looked at.
+    private static let mostSeries = 6
 
     /// - Parameter points: of the machine, oldest first.
     package init(_ points: [PointSummary], since start: Timestamp, shelf: PointShelf) throws {
         guard let last = points.last, last.effective > start else { return }
-        self.points = GrowthTally.sample(points.filter { $0.series == last.series }, since: start)
+        let coverage = Coverage(points, of: last.machine, shelf: shelf)
+        var rows: [[PointSummary]] = []
+        var seen: Set<UInt64> = []
+        for newest in points.reversed() where newest.effective > start && seen.insert(newest.series).inserted {
+            guard seen.count <= Self.mostSeries else {
+                isPartial = true
+                break
+            }
+            rows.append(GrowthTally.sample(points.filter { $0.series == newest.series }, since: start))
+        }
+        // One point of a row is compared with nothing.
+        let compared = rows.filter { $0.count > 1 }
+        self.points = (compared.isEmpty ? Array(rows.prefix(1)) : compared).flatMap { $0 }.sorted {
+            $0.effective < $1.effective
+        }
+        let series = compared.compactMap(\.last?.series)
         var tally = GrowthTally(limit: Self.mostChanges)
-        for (older, newer) in zip(self.points, self.points.dropFirst()) {
+        for (older, newer) in compared.flatMap({ zip($0, $0.dropFirst()) }) {
             guard !tally.isFull else { break }
             let before = try shelf.fresh(older.id)
             defer { before.close() }
             let after = try shelf.fresh(newer.id)
             defer { after.close() }
             try TreeDiff.diff(before.tree, after.tree) { change in
-                try tally.add(change)
+                // What two rows have is counted in one.
+                let isOther =
+                    try series.count > 1 && coverage.owner(of: change.path(), among: series) != newer.series
+                if !isOther { try tally.add(change) }
                 return !tally.isFull
             }
         }
         places = tally.top(Self.mostPlaces)
         total = tally.total
-        isPartial = tally.isFull
+        isPartial = isPartial || tally.isFull
     }
 }
 

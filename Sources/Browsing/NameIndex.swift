@@ -20,10 +20,19 @@ package final class NameIndex: Sendable {
         var known: Set<UInt64> = []
         /// Names of points that are gone stay in it; with too many such points all is read anew.
         var points: Set<PointID> = []
+        /// When it was begun, and when what could not be read is tried again.
+        var begun: Int64?
+        var retry: Int64?
     }
 
     /// More names are left out, and that is said.
     private static let most = 8_000_000
+    /// After so long what could not be read is tried again, in nanoseconds: a search must not wait for what is damaged.
+    private static let retryAge: Int64 = 600_000_000_000
+    /// The same, for what may be there in a moment.
+    private static let shortRetryAge: Int64 = 10_000_000_000
+    /// What could not be read may be of a point that is gone. Nobody knows, so all is read anew, but not more often than this.
+    private static let partialAge: Int64 = 3_600_000_000_000
 
     private let state = Mutex(State())
 
@@ -36,11 +45,14 @@ package final class NameIndex: Sendable {
     }
 
     /// Looks for names that contain all words, in lower and upper case alike.
+    ///
+    /// - Parameter now: counts nanoseconds.
     package func search(
-        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], records: PointRecords
+        _ words: [String], below: TreePath, limit: Int, points: [PointSummary], records: PointRecords,
+        now: Int64 = SystemClock.monotonic
     ) -> Found {
         state.withLock { state in
-            let isPartial = refresh(&state, points, records)
+            let isPartial = refresh(&state, points, records, now)
             var found = Self.look(state, words.map { Array($0.lowercased().utf8) }, below, limit)
             found.isPartial = isPartial
             return found
@@ -49,28 +61,41 @@ package final class NameIndex: Sendable {
 
     /// Reads what a search would have to read first.
     package func prepare(points: [PointSummary], records: PointRecords) {
-        _ = state.withLock { refresh(&$0, points, records) }
+        _ = state.withLock { refresh(&$0, points, records, SystemClock.monotonic) }
     }
 
     /// Whether something is missing.
-    private func refresh(_ state: inout State, _ points: [PointSummary], _ records: PointRecords) -> Bool {
+    private func refresh(
+        _ state: inout State, _ points: [PointSummary], _ records: PointRecords, _ now: Int64
+    ) -> Bool {
         let ids = Set(points.map(\.id))
-        if state.points.subtracting(ids).count > max(ids.count, 100) { state = State() }
+        let gone = state.points.subtracting(ids).count
+        let isOld = state.begun.map { now - $0 >= Self.partialAge } ?? false
+        if gone > max(ids.count, 100) || gone > 0 && isOld && state.collector.isPartial { state = State() }
+        if state.begun == nil { state.begun = now }
         let collector = state.collector
+        func take(_ key: [UInt8]) {
+            guard state.starts.count < Self.most, let path = TreePath(key: key), !path.isRoot else { return }
+            Self.add(path, to: &state)
+        }
+        collector.keep(ids)
+        if let retry = state.retry, now >= retry {
+            state.retry = nil
+            collector.retry(from: records, take)
+        }
         let new = points.filter { !collector.knows($0.id) }
         records.openAhead(new)
-        var isPartial = false
         // The newest first: whatever comes after it is mostly known then.
         for point in new.reversed() {
-            do {
-                try collector.collect(point, from: records) { key in
-                    guard state.starts.count < Self.most, let path = TreePath(key: key), !path.isRoot else { return }
-                    Self.add(path, to: &state)
-                }
-                state.points.insert(point.id)
-            } catch { isPartial = true }
+            collector.collect(point, from: records, take)
+            state.points.insert(point.id)
         }
-        return isPartial || state.starts.count >= Self.most
+        if !collector.isPartial {
+            state.retry = nil
+        } else if state.retry == nil {
+            state.retry = now + (collector.mayPass ? Self.shortRetryAge : Self.retryAge)
+        }
+        return collector.isPartial || state.starts.count >= Self.most
     }
 
     private static func add(_ path: TreePath, to state: inout State) {

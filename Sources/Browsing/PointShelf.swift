@@ -20,18 +20,37 @@ package final class PointShelf: Sendable {
         }
     }
 
-    /// More are closed, the one that was used longest ago first. Each has a lease: it keeps its contents from being collected.
+    /// A point that waits for the next who looks at it.
+    private struct Place: Sendable {
+        let id: PointID
+        let point: Open
+        let vault: LocalVault
+        let opened: Int64
+        var used: Int64
+    }
+
+    /// What was read of a machine's points, and of which vault.
+    private struct Memory: Sendable {
+        let begun: Int64
+        let memory: PointMemory
+        weak var vault: LocalVault?
+    }
+
+    /// More are closed, the one that was used longest ago first. Each has a lease: it keeps its contents from being collected, and
+    /// its vault from being let go of.
     private static let most = 16
+    /// Unused for so long a point is closed, in nanoseconds.
+    private static let idleAge: Int64 = 120_000_000_000
 
     private let vaultNow: @Sendable () throws -> LocalVault
     private let ownKeys: VaultKeys?
-    private let open = Mutex<[(id: PointID, point: Open)]>([])
+    private let open = Mutex<[Place]>([])
     private let lists = Mutex<[MachineID: (time: Int64, points: [PointSummary])]>([:])
     /// When something was prepared for a machine, and after how long that is worth doing again, in nanoseconds.
     private let prepared = Mutex<[MachineID: Int64]>([:])
     private static let preparedAge: Int64 = 600_000_000_000
-    private let memories = Mutex<[MachineID: (begun: Int64, memory: PointMemory)]>([:])
-    /// What was redacted meanwhile is not remembered for longer, in nanoseconds.
+    private let memories = Mutex<[MachineID: Memory]>([:])
+    /// What was redacted meanwhile is not remembered for longer, in nanoseconds; neither is a point open for longer.
     private static let memoryAge: Int64 = 1_800_000_000_000
     private let indexes = Mutex<[(id: MachineID, index: NameIndex)]>([])
     /// Machines whose names are kept in memory.
@@ -52,22 +71,59 @@ package final class PointShelf: Sendable {
 
     /// Throws `keyNeeded` where the server cannot open the vault.
     package func point(_ id: PointID) throws -> Open {
-        let known = open.withLock { open -> Open? in
-            guard let index = open.firstIndex(where: { $0.id == id }) else { return nil }
-            let found = open.remove(at: index)
+        let (current, now) = (try vault, SystemClock.monotonic)
+        var old: [Place] = []
+        // Closed when nobody holds it any more, and without the lock.
+        defer { withExtendedLifetime(old) {} }
+        let known = open.withLock { open -> (point: Open?, old: [Place]) in
+            let old = Self.takeOut(&open) { $0.vault !== current || now - $0.opened >= Self.memoryAge }
+            guard let index = open.firstIndex(where: { $0.id == id }) else { return (nil, old) }
+            var found = open.remove(at: index)
+            found.used = now
             open.append(found)
-            return found.point
+            return (found.point, old)
         }
-        if let known { return known }
-        let reader = try fresh(id)
-        let point = Open(reader)
-        open.withLock { open in
-            if open.contains(where: { $0.id == id }) { return }
-            open.append((id, point))
-            if open.count > PointShelf.most { open.removeFirst() }
+        old = known.old
+        if let point = known.point { return point }
+        let point = Open(try PointReader(service: current, keys: try keys, point: id, acceptsUnsigned: false))
+        old += open.withLock { open -> [Place] in
+            // Of a vault that was let go of meanwhile nothing is kept: see `closeAll`.
+            guard (try? vault) === current, !open.contains(where: { $0.id == id }) else { return [] }
+            open.append(Place(id: id, point: point, vault: current, opened: now, used: now))
+            return open.count > PointShelf.most ? [open.removeFirst()] : []
         }
         return point
     }
+
+    private static func takeOut(_ open: inout [Place], where isOld: (Place) -> Bool) -> [Place] {
+        let old = open.filter(isOld)
+        open.removeAll(where: isOld)
+        return old
+    }
+
+    /// Closes what nobody has looked at for a while or what is open for long, and forgets what was read long ago. To be called from
+    /// time to time. Whoever reads a point goes on with it: it is closed when they let go of it.
+    package func closeIdle(at now: Int64 = SystemClock.monotonic) {
+        let idle = open.withLock { open in
+            Self.takeOut(&open) { now - $0.used >= Self.idleAge || now - $0.opened >= Self.memoryAge }
+        }
+        withExtendedLifetime(idle) {}
+        memories.withLock { $0 = $0.filter { now - $0.value.begun < Self.memoryAge } }
+        lists.withLock { $0 = $0.filter { now - $0.value.time < Self.listAge } }
+    }
+
+    /// Closes everything and forgets what was read, so that nothing here holds the vault: to be called when it is let go of, and can
+    /// be had from here no more. Whoever reads a point goes on with it: it is closed when they let go of it.
+    package func closeAll() {
+        let all = open.withLock { open in Self.takeOut(&open) { _ in true } }
+        withExtendedLifetime(all) {}
+        memories.withLock { $0 = [:] }
+        lists.withLock { $0 = [:] }
+        prepared.withLock { $0 = [:] }
+    }
+
+    /// Points that are open for the next who looks at them.
+    var openCount: Int { open.withLock { $0.count } }
 
     /// What opens the vault. Throws `keyNeeded` where the server has none.
     package var keys: VaultKeys {
@@ -102,19 +158,20 @@ package final class PointShelf: Sendable {
     /// The records of a machine's points, with what was read of them in the last minutes. Throws `keyNeeded` where the server cannot open
     /// them.
     package func records(of machine: MachineID) throws -> PointRecords {
-        try PointRecords(of: machine, service: try vault, keys: try keys, memory: memory(of: machine))
+        let vault = try vault
+        return try PointRecords(of: machine, service: vault, keys: try keys, memory: memory(of: machine, in: vault))
     }
 
-    private func memory(of machine: MachineID) -> PointMemory {
+    private func memory(of machine: MachineID, in vault: LocalVault) -> PointMemory {
         let now = SystemClock.monotonic
         return memories.withLock { memories in
-            memories = memories.filter { now - $0.value.begun < Self.memoryAge }
+            memories = memories.filter { now - $0.value.begun < Self.memoryAge && $0.value.vault === vault }
             if let known = memories[machine] { return known.memory }
             if memories.count >= Self.mostIndexes, let oldest = memories.min(by: { $0.value.begun < $1.value.begun }) {
                 memories[oldest.key] = nil
             }
             let memory = PointMemory()
-            memories[machine] = (now, memory)
+            memories[machine] = Memory(begun: now, memory: memory, vault: vault)
             return memory
         }
     }

@@ -91,6 +91,16 @@ package final class PointView {
         return isListable
     }
 
+    /// Whether somebody could tell that something is not in a directory, which may be gone itself: they could pass to where it would be.
+    func couldMiss(in directory: TreePath) throws -> Bool {
+        guard let sight else { return true }
+        var there = directory
+        while try reader.entry(of: there) == nil, let above = there.parent { there = above }
+        return try sight.places.contains { place in
+            try (place.path.contains(directory) || place.path.parent == directory) && passes(place.user, there)
+        }
+    }
+
     /// At most `limit` names of a directory that are shown, in their order, and whether there are more.
     package func list(
         _ directory: TreePath, after name: [UInt8]? = nil, limit: Int

@@ -11,7 +11,7 @@ import Vault
 @Suite("Files of a machine, as somebody sees them")
 struct MachineFilesTests {
     /// A vault with points of one machine.
-    private final class History {
+    final class History {
         let fixture: VaultFixture
         let vault: LocalVault
         let machine: TestMachine
@@ -26,12 +26,12 @@ struct MachineFilesTests {
         }
 
         @discardableResult
-        func add(_ names: [TestName]) throws -> PointID {
+        func add(_ names: [TestName], protected: [String]? = nil) throws -> PointID {
             let now = time.withLock { time in
                 time = time.advanced(by: 60_000_000_000)
                 return time
             }
-            return try writer.backup(names, time: now)
+            return try writer.backup(names, time: now, protected: protected)
         }
 
         func files(_ sight: Sight? = nil) throws -> MachineFiles {
@@ -160,6 +160,28 @@ struct MachineFilesTests {
         #expect(try both.beginning(of: Self.path("/home/ann/f"), at: files.points[1], limit: 10) == nil)
     }
 
+    @Test("nobody is told that something was deleted where they could not look by then")
+    func closedLater() throws {
+        let history = try History()
+        let open = TestName.directory("/home/ann/in", mode: 0o755)
+        let closed = TestName.directory("/home/ann/in", mode: 0o700)
+        let own = TestName.file("/home/ann/in/f", mode: 0o600, uid: 1_000, user: "ann")
+        try history.add(Self.users + [Self.home[0], open, own])
+        try history.add(Self.users + [Self.home[0], closed, own])
+        try history.add(Self.users + [Self.home[0], closed])
+        try history.add(Self.users + [Self.home[0], open])
+        let (files, all) = (try history.files(Self.sight()), try history.files())
+        let path = try Self.path("/home/ann/in/f")
+        #expect(try files.versions(of: path, limit: 10).map(\.change) == [.added])
+        #expect(try all.versions(of: path, limit: 10).map(\.change) == [.removed, .added])
+        let directory = try Self.path("/home/ann/in")
+        func deleted(_ files: MachineFiles, _ index: Int) throws -> Int {
+            try files.listingWithDeleted(of: directory, at: files.points[index], limit: 10).deleted.count
+        }
+        #expect(try deleted(files, 2) == 0 && deleted(all, 2) == 1)
+        #expect(try deleted(files, 3) == 1 && deleted(all, 3) == 1)
+    }
+
     @Test("a point without the files of users shows a person's own, and of others what all classes allow")
     func noUsers() throws {
         let history = try History()
@@ -191,7 +213,7 @@ struct MachineFilesTests {
         let found = try files.search(["report"], below: .root, at: point, limit: 10)
         #expect(found.names.map { $0.path.displayText } == ["/home/ann/report-old"] && !found.isMore)
         #expect(found.names[0].item?.lastPoint?.id == files.points[0].id)
-        let deleted = try files.deleted(in: Self.path("/home/ann"), before: point, known: [], limit: 10)
+        let deleted = try files.listingWithDeleted(of: Self.path("/home/ann"), at: point, limit: 10).deleted
         #expect(deleted.map { $0.path.displayText } == ["/home/ann/report-old"])
         #expect(try history.files().search(["report"], below: .root, at: point, limit: 10).names.count == 4)
         #expect(try files.search(["inner"], below: Self.path("/home/bob"), at: point, limit: 10).names.isEmpty)
@@ -212,8 +234,8 @@ struct MachineFilesTests {
         #expect(try found[Self.path("/d/seven")]?.id == ids[6] && found[Self.path("/d/twelve")]?.id == ids[11])
         // What may not be looked for is answered with what is known.
         #expect(files.lastPoints(of: items, before: last, limit: 0).values.allSatisfy { $0.id == ids[0] })
-        #expect(files.point(before: last)?.id == ids[18] && files.point(before: first) == nil)
-        let gone = try files.deleted(in: Self.path("/d"), before: last, known: [], limit: 10)
+        #expect(files.point(before: last, of: .root)?.id == ids[18] && files.point(before: first, of: .root) == nil)
+        let gone = try files.listingWithDeleted(of: Self.path("/d"), at: last, limit: 10).deleted
         #expect(try gone.first { try $0.path == Self.path("/d/seven") }?.lastPoint?.id == ids[6])
     }
 

@@ -55,9 +55,9 @@ final class ConsoleFixture {
         return try core.accounts.setPassword(link: made.1.text, Self.password, address: "")
     }
 
-    /// A machine with points that have these names, oldest first.
+    /// A machine with points that have these names, oldest first; `protected` has the paths of each, else the whole machine.
     func machine(
-        _ name: String, group: String = "default", _ points: [[TestName]] = []
+        _ name: String, group: String = "default", _ points: [[TestName]] = [], protected: [[String]?] = []
     ) throws -> (machine: ManagedMachine, points: [PointID]) {
         let joined = try vault.join(local, name: name)
         let machine = ManagedMachine(
@@ -67,7 +67,10 @@ final class ConsoleFixture {
         let writer = try TestWriter(local, joined)
         var ids: [PointID] = []
         for (index, names) in points.enumerated() {
-            ids.append(try writer.backup(names, time: Timestamp(seconds: 1_700_010_000 + Int64(index) * 60)))
+            let time = Timestamp(seconds: 1_700_010_000 + Int64(index) * 60)
+            ids.append(
+                try writer.backup(
+                    names, time: time, protected: protected.indices.contains(index) ? protected[index] : nil))
         }
         writer.close()
         return (machine, ids)

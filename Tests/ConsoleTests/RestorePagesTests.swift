@@ -43,6 +43,66 @@ struct RestorePagesTests {
         #expect(folder.contains("It was not there then"))
     }
 
+    @Test(
+        "what the newest point does not protect is not called gone: pages show the newest that does, and say where the rest is"
+    )
+    func parts() throws {
+        let fixture = try ConsoleFixture()
+        let home = TestName.file("/srv/src/home", "here", uid: 1_000)
+        let (machine, points) = try fixture.machine(
+            "one", [[home], [home], [.file("/srv/other/f")]], protected: [["/srv/src"], ["/srv/src"], ["/srv/other"]])
+        try fixture.account("boss", .owner)
+        let (at, cookie) = ("/machines/\(machine.id.hex)", try fixture.signIn("boss"))
+        let file = try fixture.get("\(at)/file?path=/srv/src/home", cookie).text
+        #expect(file.contains("Download this version") && file.contains("\(at)/download?point=\(points[1].hex)"))
+        #expect(try fixture.get("\(at)/files?path=/srv/src", cookie).text.contains(">home</a>"))
+        let top = try fixture.get("\(at)/files", cookie).text
+        #expect(top.contains("This point protects /srv/other here") && top.contains("/srv/src: newest at"))
+        #expect(top.contains("\(at)/files?point=\(points[1].hex)&amp;path=/"))
+        for page in ["file", "files"] {
+            let text = try fixture.get("\(at)/\(page)?path=/srv/src/home&point=\(points[2].hex)", cookie).text
+            #expect(text.contains("This point does not protect it") && !text.contains("It was not there then"))
+            #expect(text.contains("\(at)/files?point=\(points[1].hex)&amp;path=/srv/src/home"), "\(page)")
+        }
+        let found = try fixture.get("\(at)/search?q=home&point=\(points[2].hex)", cookie).text
+        #expect(found.contains("not protected by this point; there at"))
+        #expect(!found.contains("not there at this time"))
+        // A person's own directory, with none of the newest point's in it.
+        let place = try #require(TreePath("/srv/src"))
+        try fixture.account("ann", .person, places: [.init(machine: machine.id, path: place, uid: 1_000)])
+        let own = try fixture.get("\(at)/files?path=/srv/src", try fixture.signIn("ann")).text
+        #expect(own.contains(">home</a>") && !own.contains("/srv/other"))
+        // Through the API the same.
+        let token = try fixture.token(try #require(try fixture.core.catalog.account(named: "boss")))
+        #expect(try fixture.api("GET", "/api/v1\(at)/content?path=/srv/src/home", token).whole() == Array("here".utf8))
+    }
+
+    @Test("a directory of which very much was deleted shows all of it, page by page")
+    func deletedPages() throws {
+        let fixture = try ConsoleFixture()
+        let (machine, _) = try fixture.machine(
+            "one", [(0..<450).map { .file("/d/\(1_000 + $0)") }, [.directory("/d")]])
+        try fixture.account("boss", .owner)
+        let (at, cookie) = ("/machines/\(machine.id.hex)", try fixture.signIn("boss"))
+        var (address, gone): (String?, Int) = ("\(at)/files?path=/d&deleted=1", 0)
+        for _ in 0..<5 {
+            guard let next = address else { break }
+            let page = try fixture.get(next, cookie).text
+            gone += page.split(separator: "class=\"gone\"").count - 1
+            let link = page.firstRange(of: "<nav class=\"pager\"><a href=\"")
+            address = link.map {
+                String(page[$0.upperBound...].prefix { $0 != "\"" }).replacing("&amp;", with: "&")
+            }
+        }
+        #expect(address == nil && gone == 450)
+        let token = try fixture.token(try #require(try fixture.core.catalog.account(named: "boss")))
+        let told = try fixture.json("GET", "/api/v1\(at)/files?path=/d&deleted=1&limit=400", token)
+        #expect((told["deleted"] as? [Any])?.count == 400 && told["more"] as? Bool == true)
+        let next = try #require(told["next"] as? String)
+        let rest = try fixture.json("GET", "/api/v1\(at)/files?path=/d&deleted=1&limit=400&after=\(next)", token)
+        #expect((rest["deleted"] as? [Any])?.count == 50 && rest["more"] as? Bool == false && rest["next"] == nil)
+    }
+
     @Test("names that are found and gone say when they were there")
     func searching() throws {
         let fixture = try ConsoleFixture()

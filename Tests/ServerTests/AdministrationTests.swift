@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Foundation
@@ -131,6 +132,22 @@ struct AdministrationTests {
             #expect(error?.code == .leaseLost)
             let writer = try TestWriter(second, TestMachine(id: machine.credentials.machine, secrets: machine.secrets))
             try writer.backup(["afterwards"])
+        }
+    }
+
+    @Test(
+        "the catalog is made anew at once after somebody has looked at a point, and points can be looked at again then")
+    func rebuildAfterLooking() async throws {
+        let (server, _, points) = try await populated()
+        try await ServerFixture.blocking {
+            let shelf = server.core.shelf
+            #expect(try points.map { try shelf.point($0).use { $0.point } } == points)
+            let begun = SystemClock.monotonic
+            let report = try server.administration().rebuild()
+            #expect(report.points == 3)
+            // What holds the vault is waited for up to a minute.
+            #expect(SystemClock.monotonic - begun < 30_000_000_000)
+            #expect(try points.map { try shelf.point($0).use { $0.point } } == points)
         }
     }
 

@@ -46,8 +46,10 @@ extension TestWriter {
     }
 
     /// A point with these names and nothing else; directories above them that are not named are as root has them.
+    ///
+    /// - Parameter protected: the paths that are protected; `nil`: the machine as a whole.
     @discardableResult
-    package func backup(_ names: [TestName], time: Timestamp) throws -> PointID {
+    package func backup(_ names: [TestName], time: Timestamp, protected: [String]? = nil) throws -> PointID {
         var entries: [[UInt8]: Entry] = [TreePath.root.key: Entry(kind: .directory, mode: 0o755)]
         var contents: [TestBlob] = []
         for name in names {
@@ -74,12 +76,14 @@ extension TestWriter {
         let root = try builder.finish().root
         try send(nodes.blobs)
         var record = PointRecord(root: root)
-        record.protectedPaths = [[UInt8(ascii: "/")]]
+        let paths = (protected ?? ["/"]).map { Array($0.utf8) }
+        record.protectedPaths = paths
         let id = PointID.random()
         let place = position
         let locator = PointLocator(
             vault: machine.secrets.vault, machine: machine.id, incarnation: place.incarnation, point: id,
-            number: place.number, time: time, kind: .manual, flags: [], series: 0, previous: place.previous,
+            number: place.number, time: time, kind: .manual, flags: [],
+            series: protected == nil ? 0 : machine.secrets.domainSecret.series(of: paths), previous: place.previous,
             references: [BlobCrypto.id(of: root)])
         try commit(
             try SealedPoint.seal(

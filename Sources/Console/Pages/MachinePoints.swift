@@ -20,7 +20,7 @@ enum MachinePoints {
         // Where the server cannot open the vault, it says nothing of sizes.
         let records = try? visit.site.shelf.records(of: machine.id)
         let rows: [HTML] = points.suffix(shown).reversed().map { point in
-            let sizes = try? records?.record(of: point.id).statistics
+            let sizes = try? records?.outline(of: point.id).statistics
             return """
                 <tr><th scope="row">\(name(point, machine, visit))<small>\(Piece.time(point.effective, now: visit.now))</small></th>
                 <td data-label="Kind">\(kind(point))\(marks(point))</td>

@@ -136,7 +136,7 @@ enum FilePage {
                 } : nil
             let mark: HTML = version.point.id == current ? " aria-current=\"true\"" : .nothing
             let time = TimeText.local(version.point.effective, in: visit.zone)
-            let before: HTML? = place.files.point(before: version.point).map { point in
+            let before: HTML? = place.files.point(before: version.point, of: place.path).map { point in
                 """
                 <small><a href="\(place.address("file", point: point))" title="The newest point before this change" \
                 aria-label="The second before the change of \(time)">The second before</a></small>
@@ -172,7 +172,7 @@ enum FilePage {
 
     @Sendable private static func difference(_ visit: Visit) throws -> ServerAnswer {
         guard let place = try RestorePlace(visit),
-            let from = place.points.first(where: { $0.id.hex == visit.query.text("from") })
+            let from = place.files.points.first(where: { $0.id.hex == visit.query.text("from") })
         else { throw HoldfastError(.notFound, "One of the two points is not kept any more.") }
         let body: HTML
         if let (old, new) = try place.files.texts(place.path, from: from, to: place.point) {

@@ -27,15 +27,15 @@ enum FilesPage {
         }
         place.files.prepare()
         let after = visit.query.bytes("after")
-        let listing = try place.files.listing(of: place.path, at: place.point, after: after, limit: pageLength)
         let showsDeleted = visit.query.text("deleted") == "1"
-        let gone =
-            showsDeleted && after == nil
-            ? try place.files.deleted(
-                in: place.path, before: place.point, known: listing.items.map(\.path), limit: pageLength) : []
+        let listing =
+            showsDeleted
+            ? try place.files.listingWithDeleted(of: place.path, at: place.point, after: after, limit: pageLength)
+            : try place.files.listing(of: place.path, at: place.point, after: after, limit: pageLength)
+        let gone = listing.deleted
         let body: HTML
         switch listing.entry?.kind {
-        case nil where gone.isEmpty:
+        case nil where gone.isEmpty && !listing.isMore:
             body = LastSeen.show(LastSeen(try place.files.versions(of: place.path, limit: 50), place), place, visit)
         case .directory?, nil:
             body = table(listing, gone, place, visit, showsDeleted: showsDeleted, after: after != nil)
@@ -70,19 +70,27 @@ enum FilesPage {
             showsDeleted
             ? "<a href=\"\(place.address("files", [("deleted", nil)]))\">Hide what was deleted</a>"
             : "<a href=\"\(place.address("files", [("deleted", "1")]))\">Show what was deleted before, too</a>"
-        let choices: HTML = "<p class=\"choices\">\(deletedLink)</p>"
+        let sampled: HTML? =
+            listing.isSampled
+            ? """
+            <p class="hint">Of the earlier points some were looked at, spread over their times. What came and went between two of them is \
+            found by its name.</p>
+            """ : nil
+        let choices: HTML = "\(parts(place, visit))<p class=\"choices\">\(deletedLink)</p>\(sampled)"
+        let more: HTML? = listing.next.map { name in
+            let next = place.address() + "&after=" + Address.encode(name)
+            return "<nav class=\"pager\"><a href=\"\(next)\">More</a></nav>"
+        }
         if listing.items.isEmpty, gone.isEmpty {
-            return "\(Piece.empty("Empty", "<p>Nothing was in this directory then.</p>"))\(choices)"
+            let told: HTML =
+                after || listing.isMore
+                ? "<p class=\"hint\">Nothing on this page.</p>"
+                : Piece.empty("Empty", "<p>Nothing was in this directory then.</p>")
+            return "\(told)\(choices)\(more)"
         }
         let isSelectable = visit.mayRead || mayRestore(visit)
         let order = Order(place)
         let rows = order.sorted(listing.items + gone).map { row($0, place, visit, isSelectable: isSelectable) }
-        let more: HTML? =
-            listing.isMore
-            ? listing.items.last.map { last in
-                let next = place.address() + "&after=" + Address.encode(Array(last.path.name))
-                return "<nav class=\"pager\"><a href=\"\(next)\">More</a></nav>"
-            } : nil
         let head: HTML = isSelectable ? "<th class=\"pick\"><span class=\"unseen\">Select</span></th>" : .nothing
         let part: HTML? =
             (listing.isMore || after) && !order.isByName
@@ -102,6 +110,25 @@ enum FilesPage {
             \(table)<div class="basket">\(fetching(place.machine, visit, withGone: !gone.isEmpty))
             <button formaction="/machines/\(place.machine.id.hex)/basket">Put it into the basket</button>
             <span class="hint">\(hint)</span></div></form>\(more)
+            """
+    }
+
+    /// Above the paths that are protected: which of them this point has, and where the others are.
+    private static func parts(_ place: RestorePlace, _ visit: Visit) -> HTML? {
+        let others = place.files.otherParts(than: place.point, below: place.path)
+        if others.isEmpty { return nil }
+        func names(_ paths: [TreePath]) -> String {
+            paths.prefix(5).map(\.displayText).joined(separator: ", ")
+                + (paths.count > 5 ? " and \(Units.count(paths.count - 5, "other"))" : "")
+        }
+        let links: [HTML] = others.map { point, paths in
+            let time = TimeText.local(point.effective, in: visit.zone)
+            return "<li>\(names(paths)): newest at <a href=\"\(place.address(point: point))\">\(time)</a></li>"
+        }
+        let own = names(place.files.parts(at: place.point, below: place.path))
+        return """
+            <div class="note"><p>This point protects \(own.isEmpty ? "none of the following" : own) here. Other points of this machine protect \
+            other directories:</p><ul>\(links)</ul></div>
             """
     }
 
@@ -135,7 +162,8 @@ enum FilesPage {
         let name = TreePath.display(row.path.name)
         let isLater = row.lastPoint.map { $0.effective > place.point.effective } ?? false
         // The page of a deleted file tells exactly until when it was there, and gives it back.
-        let point = isDirectory || isLater ? row.lastPoint ?? place.point : place.point
+        let isOfOther = row.lastPoint != nil && !place.files.isProtected(row.path, at: place.point)
+        let point = isDirectory || isLater || isOfOther ? row.lastPoint ?? place.point : place.point
         let address = place.address(isDirectory ? "files" : "file", path: row.path, point: point)
         let value = row.lastPoint.map { GonePick(point: $0.id, path: row.path).text } ?? Hex.encode(row.path.bytes)
         let box: HTML = """
@@ -144,6 +172,9 @@ enum FilesPage {
             """
         let gone: HTML? = row.lastPoint.map { last in
             let time = TimeText.localMinute(last.effective, in: visit.zone)
+            if !place.files.isProtected(row.path, at: place.point) {
+                return "<small>not protected by this point; there at \(time)</small>"
+            }
             return isLater
                 ? "<small>not there at this time; there at \(time)</small>"
                 : "<small>\(showsPath ? "not there at this time" : "deleted"); there until \(time) at least</small>"

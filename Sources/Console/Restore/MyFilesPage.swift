@@ -23,7 +23,10 @@ enum MyFilesPage {
                 ))
         }
         let cards: [HTML] = try machines.map { machine in
-            let newest = try visit.desk.files(of: machine).points.last
+            // Of the directory that was backed up least lately: points may be of some directories only.
+            let files = try visit.desk.files(of: machine)
+            let newest = places.filter { $0.machine == machine.id }.compactMap { files.points(of: $0.path).last }
+                .min { $0.effective < $1.effective }
             let links: [HTML] = places.filter { $0.machine == machine.id }.map { place in
                 let address =
                     "/machines/\(machine.id.hex)/files?path="

@@ -19,11 +19,11 @@ struct RestorePlace {
     init?(_ visit: Visit) throws {
         machine = try visit.machine(visit.request.parameters["machine"])
         files = try visit.desk.files(of: machine)
-        guard let newest = files.points.last else { return nil }
-        point = try Self.choose(visit, files, newest)
         let asked = try Self.path(visit.query)
         // Who sees a part of the machine begins there.
         path = asked.isRoot ? files.sight?.places.first?.path ?? asked : asked
+        guard let newest = files.points(of: path).last else { return nil }
+        point = try Self.choose(visit, files, path, newest)
         kept = Self.kept(visit.query)
     }
 
@@ -46,8 +46,10 @@ struct RestorePlace {
         kept.filter { page == "files" ? $0.name != "q" : page == "search" && $0.name == "q" }
     }
 
-    /// Those that can be restored from, oldest first.
-    var points: [PointSummary] { files.points }
+    /// Those that can be restored from and say something of the path, oldest first; all when the one that is looked at does not.
+    var points: [PointSummary] {
+        files.isProtected(path, at: point) ? files.points(of: path, with: point) : files.points
+    }
 
     static func path(_ fields: FormFields) throws -> TreePath {
         let bytes = fields.bytes("hex").flatMap { Hex.decode(String(decoding: $0, as: UTF8.self)) }
@@ -58,36 +60,40 @@ struct RestorePlace {
     }
 
     private static func choose(
-        _ visit: Visit, _ files: MachineFiles, _ newest: PointSummary
+        _ visit: Visit, _ files: MachineFiles, _ path: TreePath, _ newest: PointSummary
     ) throws -> PointSummary {
+        // What does not protect the path cannot show it.
+        let points = files.points(of: path)
         // The calendar is filled in always; words are there only when somebody has typed them.
         let words = visit.query.text("at")
         let isBefore = visit.query.text("just") == "before"
         if !words.isEmpty {
-            let found = try files.point(at: words, now: visit.now, zone: visit.zone)
-            return isBefore ? before(words, found, files) : found
+            let found = try files.point(at: words, of: path, now: visit.now, zone: visit.zone)
+            return isBefore ? before(words, found, path, files) : found
         }
         // 2026-11-20T10:15 of a field for times is 2026-11-20 10:15:00, and that is all of this second.
         var on = visit.query.text("on").replacing("T", with: " ")
         if !on.isEmpty {
             if on.utf8.count == 16 { on += ":00" }
             func isIn(_ point: PointSummary) -> Bool { TimeText.local(point.effective, in: visit.zone) == on }
-            if !isBefore, let last = files.points.last(where: isIn) { return last }
-            let found = try files.point(at: on, now: visit.now, zone: visit.zone)
+            if !isBefore, let last = points.last(where: isIn) { return last }
+            let found = try files.point(at: on, of: path, now: visit.now, zone: visit.zone)
             // Several points may be of one second.
-            guard isBefore, let first = files.points.first(where: isIn) else { return found }
-            return files.point(before: first) ?? first
+            guard isBefore, let first = points.first(where: isIn) else { return found }
+            return files.point(before: first, of: path) ?? first
         }
         if let moment = visit.query.number("moment", in: 0...9_000_000_000_000) {
-            return files.points.last { $0.effective.nanoseconds <= Int64(moment) * 1_000_000 } ?? files.points[0]
+            return points.last { $0.effective.nanoseconds <= Int64(moment) * 1_000_000 } ?? points[0]
         }
         let wanted = visit.query.text("point")
         return wanted.isEmpty ? newest : try files.point(wanted)
     }
 
     /// The newest point before a time that was given to the nanosecond, where a point may be at that very time.
-    private static func before(_ text: String, _ found: PointSummary, _ files: MachineFiles) -> PointSummary {
-        "@" + TimeText.rfc3339(found.effective) == text ? files.point(before: found) ?? found : found
+    private static func before(
+        _ text: String, _ found: PointSummary, _ path: TreePath, _ files: MachineFiles
+    ) -> PointSummary {
+        "@" + TimeText.rfc3339(found.effective) == text ? files.point(before: found, of: path) ?? found : found
     }
 
     /// The address of a page about this or about another path or point of the machine.

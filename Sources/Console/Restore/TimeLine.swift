@@ -24,7 +24,7 @@ enum TimeLine {
             place.point.isPinned || place.point.isHeld ? Piece.state("ask", "Kept whatever the rules say") : .nothing,
         ]
         let shown = TimeText.local(time, in: visit.zone)
-        let before: HTML? = changed.flatMap { place.files.point(before: $0.point) }.map { point in
+        let before: HTML? = changed.flatMap { place.files.point(before: $0.point, of: place.path) }.map { point in
             link(
                 point,
                 changed?.change == .removed ? "The second before it was deleted" : "The second before it changed",

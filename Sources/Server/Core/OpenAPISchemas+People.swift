@@ -46,9 +46,10 @@ extension OpenAPISchemas {
         "FileList": all(
             [
                 "point": reference("MachinePoint"), "entry": reference("FileItem"),
-                "items": list(reference("FileItem")), "more": flag("Ask again, after the last name."),
+                "items": list(reference("FileItem")), "more": flag("Ask again, with `next` as `after`."),
+                "next": text("The name behind which the next page begins, percent-encoded."),
                 "deleted": list(reference("FileItem")),
-            ], optional: ["deleted"]),
+            ], optional: ["deleted", "next"]),
         "VersionList": all([
             "versions": list(
                 all(

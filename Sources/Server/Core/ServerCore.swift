@@ -154,6 +154,7 @@ package final class ServerCore: Sendable {
     package func upkeep() {
         leases.sweep()
         holder.upkeep()
+        shelf.closeIdle()
         protectIfChanged()
         ringIfChanged()
         if restores.sweep() { bell.ring(keepsPolicies: true) }

@@ -40,7 +40,9 @@ final class VaultHolder: Sendable {
     var current: LocalVault? { vault.withLock { $0 } }
 
     /// Lets go of the vault, makes its catalog anew, and opens it again, also when that has failed.
-    func rebuild(path: [UInt8]) throws -> RebuildReport {
+    ///
+    /// - Parameter letGo: called when the vault can be had from here no more, for those who hold it without being at work.
+    func rebuild(path: [UInt8], letGo: () -> Void) throws -> RebuildReport {
         let isMine = vault.withLock { vault in
             defer { vault = nil }
             return vault != nil
@@ -48,6 +50,7 @@ final class VaultHolder: Sendable {
         isRebuilding.withLock { $0 = isMine || $0 }
         defer { if isMine { isRebuilding.withLock { $0 = false } } }
         guard isMine else { _ = try get(); throw HoldfastError(.busy, "the vault's catalog is being made anew") }
+        letGo()
         var options = VaultDirectory.Options()
         options.access = .change
         let asked = options

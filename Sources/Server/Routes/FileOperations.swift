@@ -54,24 +54,26 @@ enum FileOperations {
             "GET", base + "/files", "A directory as it was, in pages, with what was deleted before if that is wanted.",
             tag: "files", access: names,
             query: when + [
-                path, ("after", "The last name of the page before, percent-encoded."),
+                path, ("after", "`next` of the page before, as it is."),
                 ("limit", "At most so many; 5,000 at most."), ("deleted", "1: also what earlier points had there."),
             ], response: .json("FileList"), failures: [gone]
         ) { core, request in
             let files = try files(core, request)
-            let (point, path) = (try point(files, core, request), try Self.path(request))
+            let path = try Self.path(request)
+            let point = try point(files, core, request, of: path)
             let limit = try request.number("limit", in: 1...5_000) ?? 500
-            let listing = try files.listing(of: path, at: point, after: request.fields.bytes("after"), limit: limit)
+            let (after, isWithDeleted) = (request.fields.bytes("after"), request.query["deleted"] == "1")
+            let listing =
+                isWithDeleted
+                ? try files.listingWithDeleted(of: path, at: point, after: after, limit: limit)
+                : try files.listing(of: path, at: point, after: after, limit: limit)
             guard listing.entry != nil else { throw MachineFiles.fileMissing }
             var fields: [String: JSONValue] = [
                 "point": describe(point), "more": .bool(listing.isMore), "items": .array(listing.items.map(describe)),
             ]
             if let entry = listing.entry { fields["entry"] = describe(MachineFiles.Item(path: path, entry: entry)) }
-            if request.query["deleted"] == "1" {
-                let gone = try files.deleted(
-                    in: path, before: point, known: listing.items.map(\.path), limit: limit)
-                fields["deleted"] = .array(gone.map(describe))
-            }
+            if let next = listing.next { fields["next"] = .string(Address.encode(next)) }
+            if isWithDeleted { fields["deleted"] = .array(listing.deleted.map(describe)) }
             return .json(JSONValue.object(fields).encoded())
         },
         Operation(
@@ -101,8 +103,9 @@ enum FileOperations {
             guard words.contains(where: { $0.utf8.count >= 2 }) else {
                 throw HoldfastError(.usage, "q has two letters or more of a name")
             }
-            let point = try point(files, core, request)
-            let found = try files.search(words, below: try Self.path(request), at: point, limit: 200)
+            let path = try Self.path(request)
+            let point = try point(files, core, request, of: path)
+            let found = try files.search(words, below: path, at: point, limit: 200)
             let names = found.names.map { path, item -> JSONValue in
                 if let item { return describe(item) }
                 var fields: [String: JSONValue] = [:]
@@ -133,7 +136,8 @@ enum FileOperations {
             let desk = try core.desk(request)
             let machine = try desk.machine(request.parameters["machine"])
             let files = try desk.files(of: machine)
-            let (point, path) = (try point(files, core, request), try Self.path(request))
+            let path = try Self.path(request)
+            let point = try point(files, core, request, of: path)
             guard
                 let (old, new) = try files.texts(path, from: try files.point(request.query["from"] ?? ""), to: point)
             else { return notShown }
@@ -163,15 +167,16 @@ enum FileOperations {
         return try desk.files(of: try desk.machine(request.parameters["machine"]))
     }
 
+    /// The newest one is the newest that protects the path, where there are points of other paths as well.
     private static func point(
-        _ files: MachineFiles, _ core: ServerCore, _ request: ServerRequest
+        _ files: MachineFiles, _ core: ServerCore, _ request: ServerRequest, of path: TreePath
     ) throws -> PointSummary {
         let fields = request.fields
         if fields.bytes("point") != nil { return try files.point(fields.text("point")) }
         if fields.bytes("at") != nil {
-            return try files.point(at: fields.text("at"), now: core.time, zone: SystemZones.current)
+            return try files.point(at: fields.text("at"), of: path, now: core.time, zone: SystemZones.current)
         }
-        guard let newest = files.points.last else { throw MachineFiles.pointGone }
+        guard let newest = files.points(of: path).last else { throw MachineFiles.pointGone }
         return newest
     }
 
@@ -194,7 +199,8 @@ enum FileOperations {
         let desk = try core.desk(request)
         let machine = try desk.machine(request.parameters["machine"])
         let files = try desk.files(of: machine)
-        let (point, path) = (try point(files, core, request), try Self.path(request))
+        let path = try Self.path(request)
+        let point = try point(files, core, request, of: path)
         return try desk.download(path, at: point, of: machine, files)
     }
 
@@ -202,7 +208,8 @@ enum FileOperations {
         let desk = try core.desk(request)
         let machine = try desk.machine(request.parameters["machine"])
         let files = try desk.files(of: machine)
-        let (point, path) = (try point(files, core, request), try Self.path(request))
+        let path = try Self.path(request)
+        let point = try point(files, core, request, of: path)
         guard let (entry, head) = try files.beginning(of: path, at: point, limit: 64 << 10), entry.kind == .regular
         else { throw MachineFiles.fileMissing }
         var answer: ServerAnswer
@@ -232,13 +239,6 @@ enum FileOperations {
             else { throw HoldfastError(.usage, "\(text) is not a path") }
             return path
         }
-        var point = files.points.last
-        if fields.has("point") {
-            point = try files.point(try fields.string("point"))
-        } else if fields.has("at") {
-            point = try files.point(at: try fields.string("at"), now: core.time, zone: SystemZones.current)
-        }
-        guard let point else { throw MachineFiles.pointGone }
         let format = try fields.has("format") ? fields.string("format") : PointArchive.Format.zip.rawValue
         guard let format = PointArchive.Format(rawValue: format) else {
             throw HoldfastError(.usage, "format is zip or tar.zst")
@@ -247,6 +247,15 @@ enum FileOperations {
         let paths =
             try fields.has("paths")
             ? fields.strings("paths", atMost: MachineFiles.mostPaths).map(path) : []
+        let wanted = paths.first ?? folder
+        var point = files.points(of: wanted).last
+        if fields.has("point") {
+            point = try files.point(try fields.string("point"))
+        } else if fields.has("at") {
+            point = try files.point(
+                at: try fields.string("at"), of: wanted, now: core.time, zone: SystemZones.current)
+        }
+        guard let point else { throw MachineFiles.pointGone }
         return try desk.archive(paths, of: folder, at: point, of: machine, files, as: format, zone: SystemZones.current)
     }
 

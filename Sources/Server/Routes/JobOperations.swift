@@ -1,3 +1,4 @@
+import Browsing
 import Catalog
 import Client
 import Foundation
@@ -169,7 +170,7 @@ extension ServerCore {
         return try jobs.start(kind: "rebuild", owner: owner, parameters: JSONValue.object([:]).encoded()) { [self] _ in
             // Writers begin again; readers too. Both are told so by the loss of their leases.
             leases.endAll()
-            return AdministrationMessages.encode(try holder.rebuild(path: vaultPath))
+            return AdministrationMessages.encode(try holder.rebuild(path: vaultPath) { shelf.closeAll() })
         }
     }
 }

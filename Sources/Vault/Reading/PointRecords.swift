@@ -25,23 +25,24 @@ package struct PointRecords: Sendable {
         signers = PointSigners(try service.machineRecords(of: machine), of: keys.vaultVerifying)
     }
 
-    /// The record of a point, or the one that a redaction put in its place. Throws as `PointOpener.openRecord`.
-    package func record(of point: PointID) throws -> PointRecord {
-        try memory.record(of: point) {
-            try keys.openRecord(
-                try service.point(point), signers: signers, redactions: try service.redactions(of: point))
+    /// What matters of a point's record, or of the one that a redaction put in its place. Throws as `PointOpener.openRecord`.
+    package func outline(of point: PointID) throws -> PointOutline {
+        try memory.outline(of: point) {
+            PointOutline(
+                try keys.openRecord(
+                    try service.point(point), signers: signers, redactions: try service.redactions(of: point)))
         }
     }
 
     /// Opens the records of many points with all processors, and remembers them. What cannot be opened is told to who asks for it.
     package func openAhead(_ points: [PointSummary]) {
-        let missing = points.lazy.map(\.id).filter { !memory.hasRecord(of: $0) }.map { $0 } as [PointID]
+        let missing = points.lazy.map(\.id).filter { !memory.hasOutline(of: $0) }.map { $0 } as [PointID]
         guard missing.count >= Self.worthThreads else { return }
         let queue = Queue(missing)
         let helpers = (1..<max(1, min(Machine.processorCount, 8))).compactMap { _ in
-            try? WorkerThread(name: "records") { queue.drain { _ = try? record(of: $0) } }
+            try? WorkerThread(name: "records") { queue.drain { _ = try? outline(of: $0) } }
         }
-        queue.drain { _ = try? record(of: $0) }
+        queue.drain { _ = try? outline(of: $0) }
         for helper in helpers { helper.join() }
     }
 

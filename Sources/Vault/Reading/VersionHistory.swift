@@ -35,7 +35,7 @@ package final class VersionHistory {
     /// What is known of a row of points that protect the same.
     private struct Row {
         var references: [BlobID]
-        var record: PointRecord
+        var outline: PointOutline
         var entry: Entry?
     }
 
@@ -56,25 +56,25 @@ package final class VersionHistory {
     package func next(_ point: PointSummary) throws -> Version? {
         let before = rows[point.series]
         if let before, before.references == point.references { return nil }
-        let record = try records.record(of: point.id)
-        let isProtected = record.protectedPaths.contains {
+        let outline = try records.outline(of: point.id)
+        let isProtected = outline.protectedPaths.contains {
             TreePath(normalizing: $0).map { $0.contains(path) || path.contains($0) } ?? false
         }
         guard isProtected else { return nil }
         var entry = before?.entry
-        if try before.map({ try saysNothing(record, after: $0.record) }) != true {
-            entry = try TreeReader(source: nodes, root: record.root, deltas: record.deltas).lookup(path)
+        if try before.map({ try saysNothing(outline, after: $0.outline) }) != true {
+            entry = try TreeReader(source: nodes, root: outline.root, deltas: outline.deltas).lookup(path)
         }
-        rows[point.series] = Row(references: point.references, record: record, entry: entry)
+        rows[point.series] = Row(references: point.references, outline: outline, entry: entry)
         defer { last = entry }
         return VersionHistory.change(from: last, to: entry).map { Version(change: $0, entry: entry) }
     }
 
     /// Whether a point has the tree and deltas of the one before and further deltas that do not name the path.
-    private func saysNothing(_ record: PointRecord, after before: PointRecord) throws -> Bool {
-        guard record.root == before.root, record.deltas.starts(with: before.deltas) else { return false }
+    private func saysNothing(_ outline: PointOutline, after before: PointOutline) throws -> Bool {
+        guard outline.root == before.root, outline.deltas.starts(with: before.deltas) else { return false }
         let key = path.key
-        for delta in record.deltas.dropFirst(before.deltas.count) {
+        for delta in outline.deltas.dropFirst(before.deltas.count) {
             for operation in try Delta.decode(try nodes.node(delta, type: .delta)).operations {
                 if operation.key == key, operation.change != .deleteBelow { return false }
                 guard operation.change == .deleteBelow, let above = TreePath(key: operation.key) else { continue }
