@@ -57,10 +57,14 @@ struct AlertTests {
         #expect(mutes.all.isEmpty)
         try book.reconcile(findings + [silent], of: [.lag, .silent])
         #expect(try catalog.messageCount() == 3, "it is still open")
-        // Its end is told while nothing mutes it, and not while something does.
+        // Its end is told to who was told of it, whatever is muted then; of what nobody was told the end is not told either.
         try mutes.add(rule("b", kind: nil, machine: nil, seconds: 600))
+        let another = AlertBook.Finding(key: AlertBook.Key(kind: .lag, machine: .random()), text: "late")
+        try book.reconcile([another] + findings + [silent], of: [.lag, .silent])
+        #expect(try catalog.alerts(resolved: 0).count == 4 && catalog.messageCount() == 3)
         try book.reconcile([], of: [.lag, .silent])
-        #expect(try catalog.alerts(resolved: 0).isEmpty && catalog.messageCount() == 3)
+        #expect(try catalog.alerts(resolved: 0).isEmpty && catalog.messageCount() == 6)
+        #expect(try catalog.messages(due: clock.now, limit: 10).due.count { $0.state == .resolved } == 3)
         try mutes.remove("b")
         #expect(throws: HoldfastError.self) { try mutes.remove("b") }
     }

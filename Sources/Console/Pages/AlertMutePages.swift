@@ -44,7 +44,7 @@ enum AlertMutePages {
             "Muted alerts", visit,
             """
             <p><a href="/alerts">Back to the alerts</a></p>\(told)
-            <p>A muted alert is raised and listed as ever, but nobody is told of it by mail or webhook. What is still open when the rule ends is told then.</p>
+            <p>A muted alert is raised and listed as ever, but nobody is told of it by mail or webhook. What is still open when the rule ends is told then; what was told before is told to be over, too.</p>
             \(table)\(mayChange ? try form(visit, machines) : .nothing)
             """)
     }

@@ -192,7 +192,8 @@ final class AlertBook: Sendable {
         record.state = .resolved
         if let name { record.by = name }
         record.changed = now
-        try catalog.update(record, tell: entry.isUntold || isMuted(key) ? [] : targets())
+        // Who was told of it is told of its end, also while a rule mutes it: else a pager would ring on for ever.
+        try catalog.update(record, tell: entry.isUntold ? [] : targets())
         state.open[key] = nil
         state.changes += 1
         return record
