@@ -15,9 +15,7 @@ package enum TextDifference {
 
     /// The changes with some equal lines around them; empty for equal texts.
     package static func lines(_ old: String, _ new: String) -> [Line] {
-        let lines = compare(
-            old.split(separator: "\n", omittingEmptySubsequences: false),
-            new.split(separator: "\n", omittingEmptySubsequences: false))
+        let lines = compare(split(old), split(new))
         var shown: [Line] = []
         var skipped = 0
         func isChange(_ index: Int) -> Bool {
@@ -37,7 +35,18 @@ package enum TextDifference {
         return shown
     }
 
-    private static func compare(_ old: [Substring], _ new: [Substring]) -> [Line] {
+    /// A line by its bytes: what strings take for equal may be written differently, and a file has changed then.
+    private struct Bytes: Hashable {
+        let bytes: ArraySlice<UInt8>
+        var text: String { String(decoding: bytes, as: UTF8.self) }
+    }
+
+    /// The lines without what ends them; of "\r\n" the first stays.
+    private static func split(_ text: String) -> [Bytes] {
+        Array(text.utf8).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { Bytes(bytes: $0) }
+    }
+
+    private static func compare(_ old: [Bytes], _ new: [Bytes]) -> [Line] {
         var start = 0
         while start < old.count, start < new.count, old[start] == new[start] { start += 1 }
         var end = 0
@@ -45,17 +54,17 @@ package enum TextDifference {
             end += 1
         }
         let (oldMiddle, newMiddle) = (old[start..<(old.count - end)], new[start..<(new.count - end)])
-        var lines = old[..<start].map { Line.same(String($0)) }
+        var lines = old[..<start].map { Line.same($0.text) }
         if oldMiddle.count + newMiddle.count > most {
-            lines += oldMiddle.map { .removed(String($0)) } + newMiddle.map { .added(String($0)) }
+            lines += oldMiddle.map { .removed($0.text) } + newMiddle.map { .added($0.text) }
         } else {
             lines += middle(Array(oldMiddle), Array(newMiddle))
         }
-        return lines + old[(old.count - end)...].map { .same(String($0)) }
+        return lines + old[(old.count - end)...].map { .same($0.text) }
     }
 
     /// The standard library's difference (Myers), put in the order of reading.
-    private static func middle(_ old: [Substring], _ new: [Substring]) -> [Line] {
+    private static func middle(_ old: [Bytes], _ new: [Bytes]) -> [Line] {
         let difference = new.difference(from: old)
         var removed: Set<Int> = []
         var added: Set<Int> = []
@@ -69,13 +78,13 @@ package enum TextDifference {
         var (a, b) = (0, 0)
         while a < old.count || b < new.count {
             if a < old.count, removed.contains(a) {
-                lines.append(.removed(String(old[a])))
+                lines.append(.removed(old[a].text))
                 a += 1
             } else if b < new.count, added.contains(b) {
-                lines.append(.added(String(new[b])))
+                lines.append(.added(new[b].text))
                 b += 1
             } else if a < old.count {
-                lines.append(.same(String(old[a])))
+                lines.append(.same(old[a].text))
                 a += 1
                 b += 1
             } else {

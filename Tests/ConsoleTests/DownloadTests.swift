@@ -90,6 +90,12 @@ struct DownloadTests {
             expected += 1
             #expect(try lines() == expected, "\(target)")
         }
+        // A difference shows two versions, and both are named.
+        let both = try fixture.core.catalog.auditLines(before: .max, limit: 1_000).filter { line in
+            let detail = String(decoding: line.detail, as: UTF8.self)
+            return line.action == "file.shown" && points.allSatisfy { detail.contains($0.hex) }
+        }
+        #expect(both.count == 2)
     }
 
     @Test("a person's basket is fetched to its last byte, and what is not theirs is not in it")

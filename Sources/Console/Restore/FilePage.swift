@@ -176,7 +176,7 @@ enum FilePage {
         else { throw HoldfastError(.notFound, "One of the two points is not kept any more.") }
         let body: HTML
         if let (old, new) = try place.files.texts(place.path, from: from, to: place.point) {
-            try visit.desk.noteShown(place.path, at: place.point, of: place.machine)
+            try visit.desk.noteShown(place.path, at: place.point, from: from, of: place.machine)
             body = DifferenceView.show(old, new)
         } else {
             body = Piece.empty(

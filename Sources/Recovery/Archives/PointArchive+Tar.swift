@@ -15,7 +15,9 @@ extension PointArchive {
         let plain: TarWriter.Output = { try stream.write($0) }
         var writer = TarWriter()
         var links: [LinkGroup: [UInt8]] = [:]
+        var isTaken = false
         let missing = try eachInDepth(paths) { path, entry in
+            if isNamedLikeReport(path) { isTaken = true }
             let name = Array(path.bytes[(base.isRoot ? 0 : base.bytes.count + 1)...])
             if entry.kind == .socket { return "a socket: archives have no room for it" }
             if entry.remarks.contains(.contentMissing) { return "could not be read when it was backed up" }
@@ -39,7 +41,7 @@ extension PointArchive {
                 kind: .regular, mode: 0o644, size: UInt64(missing.count),
                 mtime: FileTime(seconds: reader.locator.time.seconds, nanoseconds: 0))
             try writer.addFile(
-                TarWriter.Member(name: Array(Self.report.utf8), entry, attributes: []), size: UInt64(missing.count),
+                TarWriter.Member(name: Self.reportName(isTaken), entry, attributes: []), size: UInt64(missing.count),
                 to: plain
             ) { write in try missing.withUnsafeBytes { try write($0) } }
         }
@@ -56,9 +58,7 @@ extension PointArchive {
                 missing += Array("\(path.displayText): \(reason)\n".utf8)
             }
         }
-        for path in paths {
-            // What lies below another one that was asked for comes with it.
-            if paths.contains(where: { $0 != path && $0.contains(path) }) { continue }
+        for path in Self.outermost(paths) {
             guard let entry = try reader.entry(of: path), try shows(path, entry) else { continue }
             guard entry.kind == .directory else {
                 try give(path, entry)

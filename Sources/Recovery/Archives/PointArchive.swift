@@ -39,7 +39,14 @@ package struct PointArchive {
 
     /// The name of the text that says what is not in the archive.
     static let report = "NOT IN THIS ARCHIVE.txt"
+    /// When a file of this name is in the archive itself.
+    private static let otherReport = "NOT IN THIS ARCHIVE (by Holdfast).txt"
+
+    /// Whether a path has the report's name in the archive.
+    func isNamedLikeReport(_ path: TreePath) -> Bool { path == base.appending(Array(Self.report.utf8)[...]) }
     static let reportLimit = 1 << 20
+    /// Directories that are remembered.
+    private static let mostKnown = 100_000
 
     /// Writes paths and all below them. What cannot be in it (devices, files that could not be read when they were backed up)
     /// is listed in a text at its end.
@@ -54,17 +61,42 @@ package struct PointArchive {
         }
     }
 
+    private static let belowOther = "lies below something that is no directory, which no file system has"
+
+    /// The paths without those that are named twice, and without what lies below another one: it comes with that.
+    static func outermost(_ paths: [TreePath]) -> [TreePath] {
+        let named = Set(paths)
+        var seen: Set<TreePath> = []
+        return paths.filter { path in
+            var above = path.parent
+            while let directory = above {
+                if named.contains(directory) { return false }
+                above = directory.parent
+            }
+            return seen.insert(path).inserted
+        }
+    }
+
+    /// A name for the report that none of the archive's own has.
+    static func reportName(_ isTaken: Bool) -> [UInt8] { Array((isTaken ? otherReport : report).utf8) }
+
     /// Gives everything that is to be in the archive; what `body` says against it is collected and answered.
     func each(_ paths: [TreePath], _ body: (TreePath, Entry) throws -> String?) throws -> [UInt8] {
         var missing: [UInt8] = []
-        for path in paths {
-            // What lies below another one that was asked for comes with it.
-            if paths.contains(where: { $0 != path && $0.contains(path) }) { continue }
+        for path in Self.outermost(paths) {
+            let top = path
+            var known: [TreePath: Bool] = [:]
             try reader.tree.scan(below: path) { item in
                 let path = try item.path()
                 guard base.contains(path), path != base else { return true }
                 let entry = try item.entry()
                 guard try shows(path, entry) else { return true }
+                if path != top, let above = path.parent, try !isWay(to: above, from: top, &known) {
+                    if missing.count < Self.reportLimit {
+                        missing += Array("\(path.displayText): \(Self.belowOther)\n".utf8)
+                    }
+                    return true
+                }
                 if let reason = try body(path, entry), missing.count < Self.reportLimit {
                     missing += Array("\(path.displayText): \(reason)\n".utf8)
                 }
@@ -74,12 +106,38 @@ package struct PointArchive {
         return missing
     }
 
+    /// Whether a path and all above it, up to another one, are directories: below a link programs would write somewhere else. What is
+    /// not in the point at all is one.
+    private func isWay(to directory: TreePath, from top: TreePath, _ known: inout [TreePath: Bool]) throws -> Bool {
+        var waiting: [TreePath] = []
+        var isWay = true
+        var at: TreePath? = directory
+        while let path = at, top.contains(path) {
+            if let found = known[path] {
+                isWay = found
+                break
+            }
+            waiting.append(path)
+            at = path.parent
+        }
+        if known.count > Self.mostKnown { known = [:] }
+        for path in waiting.reversed() {
+            isWay = try isWay && reader.entry(of: path)?.kind ?? .directory == .directory
+            known[path] = isWay
+        }
+        return isWay
+    }
+
     private func writeZip(_ paths: [TreePath], _ output: @escaping ZipWriter.Output) throws {
         var writer = ZipWriter()
-        let missing = try each(paths) { try add($0, $1, to: &writer, output) }
+        var isTaken = false
+        let missing = try each(paths) { path, entry in
+            if isNamedLikeReport(path) { isTaken = true }
+            return try add(path, entry, to: &writer, output)
+        }
         if !missing.isEmpty {
             try writer.addFile(
-                Array(Self.report.utf8), mode: 0o644, time: zone.civil(reader.locator.time),
+                Self.reportName(isTaken), mode: 0o644, time: zone.civil(reader.locator.time),
                 size: UInt64(missing.count),
                 to: output
             ) { write in try missing.withUnsafeBytes { try write($0) } }

@@ -60,10 +60,14 @@ extension Desk {
     }
 
     /// Writes down that contents of a file are shown, without being downloaded.
-    package func noteShown(_ path: TreePath, at point: PointSummary, of machine: ManagedMachine) throws {
-        try note(
-            "file.shown", to: path.displayText,
-            ["machine": .string(machine.name), "point": .string(point.id.hex)])
+    ///
+    /// - Parameter from: another point of which they are shown as well, to compare the two.
+    package func noteShown(
+        _ path: TreePath, at point: PointSummary, from: PointSummary? = nil, of machine: ManagedMachine
+    ) throws {
+        var detail: [String: JSONValue] = ["machine": .string(machine.name), "point": .string(point.id.hex)]
+        if let from { detail["from"] = .string(from.id.hex) }
+        try note("file.shown", to: path.displayText, detail)
     }
 
     /// What is sent goes on only as long as who asked may have it: looked at once in some megabytes.

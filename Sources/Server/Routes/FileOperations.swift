@@ -138,10 +138,9 @@ enum FileOperations {
             let files = try desk.files(of: machine)
             let path = try Self.path(request)
             let point = try point(files, core, request, of: path)
-            guard
-                let (old, new) = try files.texts(path, from: try files.point(request.query["from"] ?? ""), to: point)
-            else { return notShown }
-            try desk.noteShown(path, at: point, of: machine)
+            let from = try files.point(request.query["from"] ?? "")
+            guard let (old, new) = try files.texts(path, from: from, to: point) else { return notShown }
+            try desk.noteShown(path, at: point, from: from, of: machine)
             let lines = TextDifference.lines(old, new).map { line -> JSONValue in
                 switch line {
                 case .same(let text): .object(["kind": .string("same"), "text": .string(text)])
