@@ -91,7 +91,7 @@ enum SettingsOperations {
         var address: String??
         try text("console_address") { address = .some($0) }
         // All of it makes sense, or nothing is changed.
-        try settings.check()
+        try settings.checkFromOutside()
         try report.check()
         if case .some(let .some(text)) = address { _ = try ServerAddress(text) }
         let names = fields.members.keys.sorted().joined(separator: ", ")
