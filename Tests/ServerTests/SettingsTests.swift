@@ -54,6 +54,20 @@ struct SettingsTests {
         await server.stop()
     }
 
+    @Test("a change that names nothing of the weekly report does not save it")
+    func reportAlone() async throws {
+        let server = try await ServerFixture.start()
+        var request = try Self.administrator(server)
+        let put = try #require(SettingsOperations.all.first { $0.method == "PUT" })
+        request.body = Array(#"{"lag_seconds":90}"#.utf8)
+        _ = try put.run(server.core, request)
+        #expect(try server.core.catalog.setting(WeeklyReport.setting) == nil)
+        request.body = Array(#"{"report_hour":9}"#.utf8)
+        _ = try put.run(server.core, request)
+        #expect(try WeeklyReport.load(server.core.catalog).hour == 9)
+        await server.stop()
+    }
+
     @Test("what answers without encryption on the server itself is named there, not over the network; there it stays")
     func loopback() async throws {
         let server = try await ServerFixture.start()

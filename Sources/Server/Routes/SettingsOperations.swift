@@ -97,7 +97,8 @@ enum SettingsOperations {
         let names = fields.members.keys.sorted().joined(separator: ", ")
         try core.accounts.audit.note("settings.changed", by: request.owner, from: request.address, to: names)
         try core.change(settings)
-        try report.save(core.catalog)
+        // Who says nothing of the report takes nothing back that another changes meanwhile.
+        if fields.members.keys.contains(where: { $0.hasPrefix("report_") }) { try report.save(core.catalog) }
         if let address { try core.setConsoleAddress(address ?? "") }
     }
 }
