@@ -537,6 +537,21 @@ struct SecurityTests {
         }
     }
 
+    @Test("nobody has the server call itself without encryption from the console")
+    func loopback() throws {
+        let fixture = try ConsoleFixture()
+        try fixture.account("owner", .owner)
+        let cookie = try fixture.signIn("owner")
+        let beat = "http://127.0.0.1:2375/"
+        let saved = try fixture.post(
+            "/settings/alerts", cookie, [("silent", "24"), ("lag", "30"), ("heartbeat", beat)])
+        #expect(saved.text.contains("Nothing was saved"))
+        let added = try fixture.post("/settings/webhooks", cookie, [("url", beat)])
+        #expect(added.text.contains("Nothing was added"))
+        let kept = try AlertSettings.load(fixture.core.catalog)
+        #expect(kept.heartbeat == nil && kept.webhooks.isEmpty)
+    }
+
     @Test("lines that are taken off the end of the log are missed by who has kept one, and an empty log by everybody")
     func shortened() throws {
         let fixture = try ConsoleFixture()

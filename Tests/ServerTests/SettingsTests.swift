@@ -40,6 +40,8 @@ struct SettingsTests {
             #"{"mail_to":["x@y.z"],"report_to":["not an address\n"]}"#,
             #"{"mail_to":["x@y.z"],"console_address":"ftp://x"}"#,
             #"{"mail_to":["x@y.z"],"heartbeat":"http://elsewhere.example.org"}"#,
+            #"{"mail_to":["x@y.z"],"heartbeat":"http://127.0.0.1:2375/containers"}"#,
+            #"{"mail_to":["x@y.z"],"heartbeat":"HTTP://localhost:2375/"}"#,
             #"{"mail_to":["x@y.z"],"mail_server":{"host":"mail.example.org","port":25,"security":"none"}}"#,
         ] {
             request.body = Array(wrong.utf8)
@@ -49,6 +51,49 @@ struct SettingsTests {
         request.body = Array(#"{"mail_server":{}}"#.utf8)
         _ = try put.run(server.core, request)
         #expect(try AlertSettings.load(server.core.catalog).submission == nil)
+        await server.stop()
+    }
+
+    @Test("a change that names nothing of the weekly report does not save it")
+    func reportAlone() async throws {
+        let server = try await ServerFixture.start()
+        var request = try Self.administrator(server)
+        let put = try #require(SettingsOperations.all.first { $0.method == "PUT" })
+        request.body = Array(#"{"lag_seconds":90}"#.utf8)
+        _ = try put.run(server.core, request)
+        #expect(try server.core.catalog.setting(WeeklyReport.setting) == nil)
+        request.body = Array(#"{"report_hour":9}"#.utf8)
+        _ = try put.run(server.core, request)
+        #expect(try WeeklyReport.load(server.core.catalog).hour == 9)
+        await server.stop()
+    }
+
+    @Test("what answers without encryption on the server itself is named there, not over the network; there it stays")
+    func loopback() async throws {
+        let server = try await ServerFixture.start()
+        let request = try Self.administrator(server)
+        let add = try #require(SettingsOperations.all.first { $0.method == "POST" })
+        func post(_ url: String) throws {
+            var posted = request
+            posted.body = JSONValue.object(["url": .string(url)]).encoded()
+            _ = try add.run(server.core, posted)
+        }
+        let error = #expect(throws: HoldfastError.self) { try post("http://127.0.0.1:2375/images/create") }
+        #expect(error?.code == .usage)
+        #expect(try AlertSettings.load(server.core.catalog).webhooks.isEmpty)
+        // As `holdfast server alerts` does it.
+        var settings = try AlertSettings.load(server.core.catalog)
+        settings.webhooks = [.init(url: "http://127.0.0.1:9/hook", secret: Array("0123456789abcdef".utf8))]
+        settings.heartbeat = "http://localhost:9/beat"
+        try settings.save(server.core.catalog)
+        try post("https://127.0.0.1:9/hook")
+        try post("http://127.0.0.1:9/hook")
+        let put = try #require(SettingsOperations.all.first { $0.method == "PUT" })
+        var changed = request
+        changed.body = Array(#"{"heartbeat":"http://localhost:9/beat","lag_seconds":60}"#.utf8)
+        _ = try put.run(server.core, changed)
+        let kept = try AlertSettings.load(server.core.catalog)
+        #expect(kept.webhooks.count == 2 && kept.heartbeat == "http://localhost:9/beat" && kept.lagSeconds == 60)
         await server.stop()
     }
 

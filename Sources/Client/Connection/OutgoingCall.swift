@@ -9,6 +9,8 @@ import NIOSSL
 package struct OutgoingAddress: Hashable, Sendable {
     package let text: String
     package let host: String
+    /// Nobody on the way reads it, and whoever answers shows who they are.
+    package let isSecure: Bool
 
     /// Throws `usage` for anything else.
     package init(_ text: String) throws {
@@ -38,6 +40,7 @@ package struct OutgoingAddress: Hashable, Sendable {
             throw wrong("without encryption only this machine itself is called; use https://")
         }
         self.text = text
+        self.isSecure = isSecure
         host = name
     }
 }

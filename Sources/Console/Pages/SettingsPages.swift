@@ -171,7 +171,7 @@ enum SettingsPages {
         settings.lagSeconds = Int64(minutes) * 60
         let heartbeat = visit.form.text("heartbeat")
         settings.heartbeat = heartbeat.isEmpty ? nil : heartbeat
-        do { try settings.check() } catch let error as HoldfastError where error.code == .usage {
+        do { try settings.checkFromOutside() } catch let error as HoldfastError where error.code == .usage {
             return try show(visit, told: .wrong("thresholds", "Nothing was saved: \(error.message)"), typed: settings)
         }
         try note(

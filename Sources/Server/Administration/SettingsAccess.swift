@@ -87,8 +87,9 @@ extension ServerCore {
         health().checks.map { ($0.name, $0.status == .ok, $0.reason) }
     }
 
-    /// Keeps settings of alerts and takes them up at once. Throws `usage`.
+    /// Keeps settings of alerts that came over the network and takes them up at once. Throws `usage`.
     package func change(_ settings: AlertSettings) throws {
+        try settings.checkFromOutside()
         try settings.save(catalog)
         refreshAlertSettings()
     }

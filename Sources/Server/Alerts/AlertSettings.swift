@@ -128,6 +128,23 @@ package struct AlertSettings: SecretValue {
         if let heartbeat { _ = try OutgoingAddress(heartbeat) }
     }
 
+    /// As `check`, for what somebody far away has said. What this machine itself answers without encryption is for who sits at it:
+    /// else an administrator of the console could try its ports, and talk to whatever listens there for it alone. Addresses that
+    /// were there before may stay.
+    package func checkFromOutside() throws {
+        try check()
+        let before = try replaced.map { try Self.decode($0) } ?? AlertSettings()
+        let known = Set(before.webhooks.map(\.url) + [before.heartbeat].compactMap { $0 })
+        for url in webhooks.map(\.url) + [heartbeat].compactMap({ $0 }) where !known.contains(url) {
+            guard try OutgoingAddress(url).isSecure else {
+                throw HoldfastError(
+                    .usage,
+                    "\"\(TreePath.display(url.utf8))\" is taken on the server itself only: `holdfast server alerts`; here it must begin with https://."
+                )
+            }
+        }
+    }
+
     /// An address goes into the head of a mail: nothing in it may end a line or begin an option.
     static func checkMail(_ text: String) throws {
         let isPlain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !Array(",;:<>()\"\\".utf8).contains($0) }
