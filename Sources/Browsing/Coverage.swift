@@ -16,11 +16,17 @@ package struct Coverage: Sendable {
         for point in points.reversed() where newest[point.series, default: []].count < Self.tries {
             newest[point.series, default: []].append(point)
         }
-        guard newest.count > 1, let records = try? shelf.records(of: machine) else { return }
+        guard newest.count > 1 else { return }
+        var records: PointRecords?
         for (series, points) in newest {
+            paths[series] = shelf.protectedPaths(of: series, on: machine)
+            if paths[series] != nil { continue }
+            if records == nil { records = try? shelf.knownRecords(of: machine) }
             for point in points {
-                guard let outline = try? records.outline(of: point.id) else { continue }
-                paths[series] = outline.protectedPaths.compactMap { TreePath(normalizing: $0) }
+                guard let outline = try? records?.outline(of: point.id) else { continue }
+                let found = outline.protectedPaths.compactMap { TreePath(normalizing: $0) }
+                paths[series] = found
+                shelf.note(found, of: series, on: machine)
                 break
             }
         }

@@ -52,6 +52,13 @@ package final class PointShelf: Sendable {
     private let memories = Mutex<[MachineID: Memory]>([:])
     /// What was redacted meanwhile is not remembered for longer, in nanoseconds; neither is a point open for longer.
     private static let memoryAge: Int64 = 1_800_000_000_000
+    /// What the series of machines protect: a series is of the same paths always.
+    private let protections = Mutex<[MachineID: Protection]>([:])
+    private static let mostProtections = 1_000
+    private struct Protection: Sendable {
+        let begun: Int64
+        var paths: [UInt64: [TreePath]] = [:]
+    }
     private let indexes = Mutex<[(id: MachineID, index: NameIndex)]>([])
     /// Machines whose names are kept in memory.
     private static let mostIndexes = 4
@@ -109,6 +116,7 @@ package final class PointShelf: Sendable {
         }
         withExtendedLifetime(idle) {}
         memories.withLock { $0 = $0.filter { now - $0.value.begun < Self.memoryAge } }
+        protections.withLock { $0 = $0.filter { now - $0.value.begun < Self.memoryAge } }
         lists.withLock { $0 = $0.filter { now - $0.value.time < Self.listAge } }
     }
 
@@ -118,6 +126,7 @@ package final class PointShelf: Sendable {
         let all = open.withLock { open in Self.takeOut(&open) { _ in true } }
         withExtendedLifetime(all) {}
         memories.withLock { $0 = [:] }
+        protections.withLock { $0 = [:] }
         lists.withLock { $0 = [:] }
         prepared.withLock { $0 = [:] }
     }
@@ -161,6 +170,31 @@ package final class PointShelf: Sendable {
         let vault = try vault
         return try PointRecords(of: machine, service: vault, keys: try keys, memory: memory(of: machine, in: vault))
     }
+
+    /// The same for some points only, without taking the place of another machine's memory: what is known is used, and nothing else is
+    /// remembered.
+    package func knownRecords(of machine: MachineID) throws -> PointRecords {
+        let vault = try vault
+        let known = memories.withLock { memories in
+            memories[machine].flatMap { $0.vault === vault ? $0.memory : nil }
+        }
+        return try PointRecords(of: machine, service: vault, keys: try keys, memory: known ?? PointMemory())
+    }
+
+    /// What the points of a series protect, as far as it is known.
+    func protectedPaths(of series: UInt64, on machine: MachineID) -> [TreePath]? {
+        protections.withLock { $0[machine]?.paths[series] }
+    }
+
+    func note(_ paths: [TreePath], of series: UInt64, on machine: MachineID) {
+        protections.withLock { protections in
+            if protections[machine] == nil, protections.count >= Self.mostProtections { protections = [:] }
+            protections[machine, default: Protection(begun: SystemClock.monotonic)].paths[series] = paths
+        }
+    }
+
+    /// Machines of which something is remembered.
+    var remembered: Set<MachineID> { memories.withLock { Set($0.keys) } }
 
     private func memory(of machine: MachineID, in vault: LocalVault) -> PointMemory {
         let now = SystemClock.monotonic

@@ -67,6 +67,17 @@ struct PointShelfTests {
         #expect(try place.fixture.rebuild().points == 2)
     }
 
+    @Test("a look at a few points of a machine does not take the place of what is remembered of another")
+    func memories() throws {
+        let place = try Place()
+        let shelf = place.shelf()
+        _ = try shelf.knownRecords(of: place.machine).outline(of: place.points[0])
+        #expect(shelf.remembered.isEmpty)
+        _ = try shelf.records(of: place.machine).outline(of: place.points[0])
+        for _ in 0..<8 { _ = try shelf.knownRecords(of: .random()) }
+        #expect(shelf.remembered == [place.machine])
+    }
+
     @Test("what was opened of another vault is not used")
     func otherVault() throws {
         let place = try Place()

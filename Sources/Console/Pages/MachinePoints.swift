@@ -18,7 +18,7 @@ enum MachinePoints {
                 """
         }
         // Where the server cannot open the vault, it says nothing of sizes.
-        let records = try? visit.site.shelf.records(of: machine.id)
+        let records = try? visit.site.shelf.knownRecords(of: machine.id)
         let rows: [HTML] = points.suffix(shown).reversed().map { point in
             let sizes = try? records?.outline(of: point.id).statistics
             return """
