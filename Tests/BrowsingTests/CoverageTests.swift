@@ -23,7 +23,8 @@ struct CoverageTests {
 
     @Test("the newest point of a path is the newest that protects it, and what is before it protects it, too")
     func newest() throws {
-        let (files, _) = try Self.history()
+        let (files, history) = try Self.history()
+        defer { withExtendedLifetime(history) {} }
         let all = files.points
         let (src, other) = (try Self.path("/srv/src/home"), try Self.path("/srv/other"))
         #expect(files.points(of: src) == [all[0], all[1], all[3]] && files.points(of: other) == [all[2], all[4]])
@@ -42,7 +43,8 @@ struct CoverageTests {
 
     @Test("nothing is called deleted that a point does not protect")
     func deleted() throws {
-        let (files, _) = try Self.history()
+        let (files, history) = try Self.history()
+        defer { withExtendedLifetime(history) {} }
         func gone(_ path: String, _ index: Int) throws -> [String] {
             try files.listingWithDeleted(of: Self.path(path), at: files.points[index], limit: 10).deleted.map {
                 $0.path.displayText
@@ -54,7 +56,8 @@ struct CoverageTests {
 
     @Test("a search finds what other points protect, as they have it")
     func searching() throws {
-        let (files, _) = try Self.history()
+        let (files, history) = try Self.history()
+        defer { withExtendedLifetime(history) {} }
         let found = try files.search(["home"], below: .root, at: files.points[4], limit: 10)
         #expect(found.names.count == 1 && found.names[0].item?.lastPoint == files.points[3])
     }

@@ -178,7 +178,9 @@ package final class EngineUndo: RestoreWork {
     private func job() throws -> UndoJob {
         let job = try UndoJob(store: UndoStore(directory: means.state.path), own: try OwnPlaces(means.own))
         // Two restores may have come from one point: each has an identifier of its own.
-        guard let identifier = order.wish.undoIdentifier, job.record.isAbout(identifier), job.record.vault == means.secrets.vault, job.record.root == [UInt8(ascii: "/")] else {
+        guard let identifier = order.wish.undoIdentifier, job.record.isAbout(identifier),
+            job.record.vault == means.secrets.vault, job.record.root == [UInt8(ascii: "/")]
+        else {
             throw HoldfastError(
                 .forbidden,
                 "The last restore in place on this machine is another one; only the last can be taken back.",

@@ -169,7 +169,8 @@ package struct RestoreConsent: Sendable {
                         .forbidden,
                         "Nothing is restored to \(TreePath.display(path)): \(TreePath.display(here)) is not there, and everybody may "
                             + "make names in the directory above it.",
-                        context: ["hint": "Make that directory as root first, or choose one that only root can change."])
+                        context: ["hint": "Make that directory as root first, or choose one that only root can change."]
+                    )
                 }
                 isShared = status.kind == .directory && status.mode & 0o022 != 0
                 // Above the place its administrator may have set links.

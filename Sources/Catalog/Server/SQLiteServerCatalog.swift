@@ -267,7 +267,8 @@ package final class SQLiteServerCatalog: ServerCatalog {
                     .bytes(value)) == 1
             }
             return try $0.run(
-                "UPDATE setting SET value = $2 WHERE name = $1 AND value = $3", .text(name), .bytes(value), .bytes(known)
+                "UPDATE setting SET value = $2 WHERE name = $1 AND value = $3", .text(name), .bytes(value),
+                .bytes(known)
             ) == 1
         }
     }

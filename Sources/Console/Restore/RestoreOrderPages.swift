@@ -16,7 +16,8 @@ enum RestoreOrderPages {
         .get("/restores/{order}", "A restore to a machine: its plan, how far it is, what came of it.", people, show),
         .get("/restores/{order}/now", "What of that page changes.", people, now),
         .post("/restores/{order}/confirm", people) { visit in
-            .redirect(address(try visit.desk.confirmRestore(try find(visit), seen: Int64(visit.form.text("plan")) ?? -1)))
+            let seen = Int64(visit.form.text("plan")) ?? -1
+            return .redirect(address(try visit.desk.confirmRestore(try find(visit), seen: seen)))
         },
         .post("/restores/{order}/stop", people) { visit in
             .redirect(address(try visit.desk.stopRestore(try find(visit))))
