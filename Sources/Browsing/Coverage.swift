@@ -32,6 +32,9 @@ package struct Coverage: Sendable {
         }
     }
 
+    /// Whether all points are of the same paths.
+    var isOfOneSeries: Bool { paths.isEmpty }
+
     /// What a series protects; `nil` when it is the only one, or when nobody can tell.
     package func paths(of series: UInt64) -> [TreePath]? { paths[series] }
 
@@ -59,6 +62,8 @@ extension MachineFiles {
     /// The points that say something of a path, oldest first: those that protect it. Of what lies above all protected paths: those
     /// that have something of it. All of them when none has.
     package func points(of path: TreePath) -> [PointSummary] {
+        // Asked for once for each version that a page shows: of thousands of points none is looked at for nothing.
+        if coverage.isOfOneSeries { return points }
         let covering = points.filter { coverage.covers(path, $0.series) }
         if !covering.isEmpty { return covering }
         let touching = points.filter { coverage.touches(path, $0.series) }
